@@ -1,0 +1,31 @@
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: mine test check bench smoke clean
+
+mine: $(STAMP)  ## set up and mine the bundled sample
+	$(BIN)/dupmine mine examples/questions.csv --config configs/quickstart.yaml --out out/sample --overwrite
+	$(BIN)/dupmine evaluate-run out/sample examples/gold.csv
+
+test: $(STAMP)  ## set up and run all tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## quality and seconds on labelled questions: make bench DATA=folder/with/qqp
+	$(BIN)/python benchmarks/quora.py $(DATA)
+
+smoke: $(STAMP)  ## build the wheel, look inside, install it in a clean environment and mine with it
+	PYTHON=$(BIN)/python benchmarks/../tests/smoke.sh
+
+clean:
+	rm -rf .venv build dist out *.egg-info
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

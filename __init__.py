@@ -1,0 +1,48 @@
+"""Find the questions in a corpus that ask the same thing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import DupmineError, InputError, ModelError, OutputError, SettingsError
+    from .miner import Miner, mine, score_pairs
+    from .result import Explanation, MiningResult
+    from .settings import MiningSettings, load_settings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DupmineError",
+    "Explanation",
+    "InputError",
+    "Miner",
+    "MiningResult",
+    "MiningSettings",
+    "ModelError",
+    "OutputError",
+    "SettingsError",
+    "load_settings",
+    "mine",
+    "score_pairs",
+]
+
+_HOMES = {
+    "errors": ("DupmineError", "InputError", "ModelError", "OutputError", "SettingsError"),
+    "miner": ("Miner", "mine", "score_pairs"),
+    "result": ("Explanation", "MiningResult"),
+    "settings": ("MiningSettings", "load_settings"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for, so that `import dupmine` is fast."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f".{home}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

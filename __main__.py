@@ -1,0 +1,5 @@
+"""`python -m dupmine`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,156 @@
+"""Accepted pairs become clusters, and components that chain are divided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ..schema import Rows, ScoredPairs
+from ..settings import ClusteringSettings
+from .linkage import link_groups
+from .refinement import move_rows
+
+ScoreUnseen = Callable[[Rows, Rows], ScoredPairs]
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The clusters of all rows.
+
+    `labels` is (n_rows,) int64: clusters are numbered from 0 in order of their smallest row, single rows
+    included. `scored` holds the pairs that were scored on the way and were not known before.
+    """
+
+    labels: Rows
+    scored: ScoredPairs
+    counts: dict[str, int]
+
+
+def cluster_pairs(
+    n_rows: int,
+    pairs: ScoredPairs,
+    *,
+    threshold: float,
+    settings: ClusteringSettings,
+    score_unseen: ScoreUnseen | None = None,
+) -> Partition:
+    """Cluster the rows by the pairs with a probability of at least `threshold`.
+
+    Every cluster is connected by such pairs. `pairs` are all pairs with a known probability, accepted or
+    not, each once, `left < right`. Method `components` takes the connected components; `guarded` divides
+    those that are no cliques into groups whose members agree (`link_groups`), scores the unknown pairs
+    inside the groups with `score_unseen`, as far as `settings.unseen_share` allows, and groups anew.
+    Clustering `pairs` and `scored` together without `score_unseen` gives the same labels.
+    """
+    known = ScoredPairs.concatenate(pairs)
+    components = _components(n_rows, known, threshold)
+    labels, unsettled, asked, skipped = components, 0, 0, 0
+    scored = known.where(np.zeros(len(known), dtype=bool))
+    if settings.method == "guarded":
+        labels, unsettled = _divide(components, known, threshold, settings)
+        if score_unseen is not None:
+            left, right, skipped = _unseen(labels, known, int(settings.unseen_share * len(known)))
+            scored, asked = score_unseen(left, right), len(left)
+            assert len(scored) == asked, "score_unseen must answer every pair"
+            labels, unsettled = _divide(
+                components, ScoredPairs.concatenate(known, scored), threshold, settings
+            )
+    counts = {"rows_unsettled": unsettled, "pairs_scored": asked, "pairs_left_unseen": skipped}
+    return Partition(labels, scored, _counts(components, labels) | counts)
+
+
+def _components(n_rows: int, pairs: ScoredPairs, threshold: float) -> Rows:
+    accepted = pairs.where(pairs.probability >= threshold)
+    ends = (accepted.left, accepted.right)
+    graph = coo_array((np.ones(len(accepted), dtype=np.int8), ends), shape=(n_rows, n_rows))
+    return _canonical(connected_components(graph, directed=False)[1])
+
+
+def _canonical(labels: npt.NDArray[np.integer]) -> Rows:
+    """Give the labels numbers from 0, in order of their first row."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse]
+
+
+def _divide(
+    components: Rows, pairs: ScoredPairs, threshold: float, settings: ClusteringSettings
+) -> tuple[Rows, int]:
+    """Divide the components that are no cliques; return the new labels and how many rows are unsettled."""
+    inside = pairs.where(components[pairs.left] == components[pairs.right])
+    accepted = inside.where(inside.probability >= threshold)
+    loose = (_unknown_among(components, accepted) > 0)[components]
+    rows = np.flatnonzero(loose)
+    links = inside.where(loose[inside.left])
+    ends = np.searchsorted(rows, links.left), np.searchsorted(rows, links.right)
+    likeness, least = _likeness(links, threshold), settings.agreement
+    groups = link_groups(len(rows), *ends, likeness, unknown=settings.unknown, least=least)
+    groups, unsettled = move_rows(groups, *ends, likeness, unknown=settings.unknown, least=least)
+    labels = components.copy()
+    labels[rows] = components.max(initial=0) + 1 + groups
+    # A row that moved may have been the only link between two others of its group.
+    held = accepted.where(labels[accepted.left] == labels[accepted.right])
+    return _components(len(components), held, threshold), unsettled
+
+
+def _likeness(pairs: ScoredPairs, threshold: float) -> npt.NDArray[np.float64]:
+    """Put the probabilities on a scale where the threshold lies at 0.5, by shifting their log-odds."""
+    bound = min(max(threshold, 1e-6), 1 - 1e-6)
+    probability = pairs.probability.astype(np.float64)
+    favour, against = probability * (1 - bound), (1 - probability) * bound
+    likeness: npt.NDArray[np.float64] = favour / (favour + against)
+    return likeness
+
+
+def _unknown_among(labels: Rows, known: ScoredPairs) -> Rows:
+    """Count for each cluster the pairs inside it that are not among `known`, (n_clusters,)."""
+    sizes = np.bincount(labels)
+    inside = known.left[labels[known.left] == labels[known.right]]
+    return sizes * (sizes - 1) // 2 - np.bincount(labels[inside], minlength=len(sizes))
+
+
+def _unseen(labels: Rows, pairs: ScoredPairs, budget: int) -> tuple[Rows, Rows, int]:
+    """List the unknown pairs inside clusters, at most `budget`: left, right, and how many are not listed.
+
+    Clusters with few unknown pairs come first, and each is listed whole or not at all.
+    """
+    unknown = _unknown_among(labels, pairs)
+    order = np.argsort(unknown, kind="stable")
+    affordable = np.zeros(len(unknown), dtype=bool)
+    affordable[order] = np.cumsum(unknown[order]) <= budget
+    left, right = _all_pairs(labels, affordable & (unknown > 0))
+    n_rows = len(labels)
+    fresh = ~np.isin(left * n_rows + right, pairs.left * n_rows + pairs.right)
+    return left[fresh], right[fresh], int(unknown[~affordable].sum())
+
+
+def _all_pairs(labels: Rows, wanted: npt.NDArray[np.bool_]) -> tuple[Rows, Rows]:
+    """List all pairs of rows that share one of the `wanted` clusters, sorted, left < right."""
+    rows = np.flatnonzero(wanted[labels])
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    sizes = np.bincount(labels[rows], minlength=1)[labels[rows]]
+    _, start = np.unique(labels[rows], return_index=True)
+    place = np.arange(len(rows)) - np.repeat(start, sizes[start])
+    later = sizes - place - 1
+    left = np.repeat(np.arange(len(rows)), later)
+    right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(later) - later, later)
+    order = np.lexsort((rows[right], rows[left]))
+    return rows[left][order], rows[right][order]
+
+
+def _counts(components: Rows, labels: Rows) -> dict[str, int]:
+    sizes, parts = np.bincount(components), np.bincount(labels)
+    shared = np.unique(np.stack([components, labels]), axis=1)[0]
+    return {
+        "components": int((sizes > 1).sum()),
+        "largest_component": int(sizes.max(initial=0)),
+        "components_divided": int((np.bincount(shared) > 1).sum()),
+        "clusters": int((parts > 1).sum()),
+        "largest_cluster": int(parts.max(initial=0)),
+    }

@@ -1,0 +1,156 @@
+"""Who stands for a cluster, and how firmly it holds together."""
+
+from __future__ import annotations
+
+import difflib
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import minimum_spanning_tree
+
+from ..errors import SettingsError
+from ..schema import DOC_ID, TEXT, Floats, Rows, ScoredPairs
+from ..settings import ClusteringSettings
+from .linkage import exact
+
+
+def choose_representatives(
+    labels: Rows, row_of: Rows, documents: pa.Table, pairs: ScoredPairs, *, settings: ClusteringSettings
+) -> Rows:
+    """Choose the document that stands for each cluster, as `settings.keep` says.
+
+    `labels` is (n_rows,), `row_of` (n_documents,) with -1 for a document that is in no cluster and stands
+    for itself; `pairs` holds every pair with a probability. Ties go to the shortest `doc_id`, then to the
+    first in the order of its characters, so that they do not depend on the order of the input. Returns
+    the position of the representative for each document, (n_documents,).
+
+    Raises:
+        SettingsError: a column that `documents` lacks or that has no order.
+
+    """
+    badness = _badness(labels, row_of, documents, pairs, settings)
+    clusters = _document_clusters(labels, row_of)
+    order = np.lexsort((_id_ranks(documents), badness, clusters))
+    _, start, cluster = np.unique(clusters[order], return_index=True, return_inverse=True)
+    chosen = np.empty(len(row_of), dtype=np.int64)
+    chosen[order] = order[start[cluster]]
+    return chosen
+
+
+def weakest_links(labels: Rows, pairs: ScoredPairs) -> Floats:
+    """Measure for each cluster the lowest probability on the strongest paths that hold it together.
+
+    That is the least probability on a maximum spanning tree of the pairs inside; 1 for a single row, as
+    equal texts are certain. `pairs` must connect each cluster, as those of a `Partition` with the pairs
+    scored for it do. Returns (n_clusters,).
+    """
+    n_clusters = int(labels.max(initial=-1)) + 1
+    inside = pairs.where(labels[pairs.left] == labels[pairs.right])
+    order = np.argsort(-inside.probability, kind="stable")
+    ranks = np.arange(1, len(order) + 1)
+    ends = (inside.left[order], inside.right[order])
+    tree = minimum_spanning_tree(coo_array((ranks, ends), shape=(len(labels), len(labels))).tocsr())
+    assert tree.nnz == len(labels) - n_clusters, "pairs do not connect every cluster"
+    links = order[tree.data.astype(np.int64) - 1]
+    weakest = np.ones(n_clusters, dtype=np.float32)
+    np.minimum.at(weakest, labels[inside.left[links]], inside.probability[links])
+    return weakest
+
+
+def _document_clusters(labels: Rows, row_of: Rows) -> Rows:
+    """Return a number per document, equal within a cluster; documents without a row are on their own."""
+    alone = int(labels.max(initial=-1)) + 1 + np.arange(len(row_of))
+    if len(labels) == 0:
+        return alone
+    return np.where(row_of >= 0, labels[row_of], alone)
+
+
+def _id_ranks(documents: pa.Table) -> Rows:
+    """Rank the documents by the length of their id, then the id."""
+    ids = documents[DOC_ID]
+    table = pa.table({"length": pc.utf8_length(ids), "id": ids})
+    order = pc.sort_indices(table, sort_keys=[("length", "ascending"), ("id", "ascending")]).to_numpy()
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.arange(len(order))
+    return ranks
+
+
+def _badness(
+    labels: Rows, row_of: Rows, documents: pa.Table, pairs: ScoredPairs, settings: ClusteringSettings
+) -> npt.NDArray[np.float64]:
+    """Return a number per document; the lowest of a cluster stands for it."""
+    if settings.keep == "medoid":
+        return -_mean_probabilities(labels, row_of, pairs, settings.unknown)
+    if settings.keep == "first":
+        return np.arange(len(row_of), dtype=np.float64)
+    if settings.keep == "longest":
+        return -np.asarray(pc.utf8_length(documents[TEXT]).to_numpy(), dtype=np.float64)
+    column, _, direction = settings.keep.rpartition(":")
+    if column not in documents.column_names:
+        raise SettingsError(_unknown_column(column, documents.column_names))
+    return _value_ranks(documents[column], column, descending=direction == "desc")
+
+
+def _mean_probabilities(
+    labels: Rows, row_of: Rows, pairs: ScoredPairs, unknown: float
+) -> npt.NDArray[np.float64]:
+    """Return each document's mean probability with the others of its cluster, copies of it counting 1."""
+    copies = np.bincount(row_of[row_of >= 0], minlength=len(labels))
+    members = np.bincount(labels, weights=copies)[labels]
+    inside = pairs.where(labels[pairs.left] == labels[pairs.right])
+    excess = exact(inside.probability.astype(np.float64) - unknown)
+    total = (copies - 1) + unknown * (members - copies)
+    total += np.bincount(inside.left, excess * copies[inside.right], minlength=len(labels))
+    total += np.bincount(inside.right, excess * copies[inside.left], minlength=len(labels))
+    means = np.append(total / np.maximum(members - 1, 1), 0.0)
+    return means[row_of]
+
+
+def _value_ranks(values: pa.ChunkedArray, column: str, *, descending: bool) -> npt.NDArray[np.float64]:
+    """Rank the values, best first and equal ones equally; nulls and empty strings come last."""
+    try:
+        ordered = _comparable(values)
+        order = "descending" if descending else "ascending"
+        ranks = pc.rank(ordered, sort_keys=order, tiebreaker="min")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise SettingsError(
+            f"setting clustering.keep: column {column!r} holds {values.type}, which has no order; "
+            "name a column of numbers, dates or text"
+        ) from None
+    return np.asarray(ranks.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _comparable(values: pa.ChunkedArray) -> pa.Array:
+    """Return values that sort as a reader expects: text that is all numbers becomes numbers."""
+    flat = values.combine_chunks()
+    if isinstance(flat, pa.ChunkedArray):
+        flat = pa.concat_arrays(flat.chunks) if flat.num_chunks else pa.array([], flat.type)
+    kind = flat.type
+    if pa.types.is_dictionary(kind):
+        flat, kind = flat.cast(kind.value_type), kind.value_type
+    if pa.types.is_boolean(kind) or pa.types.is_null(kind):
+        flat = flat.cast(pa.int8())
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        trimmed = pc.utf8_trim_whitespace(flat)
+        flat = _as_numbers(pc.if_else(pc.equal(trimmed, ""), None, trimmed))
+    if pa.types.is_floating(flat.type):
+        flat = pc.if_else(pc.is_nan(flat), None, flat)
+    return flat
+
+
+def _as_numbers(text: pa.Array) -> pa.Array:
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            return text.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return text
+
+
+def _unknown_column(column: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(column, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    return f"setting clustering.keep: the documents have no column {column!r}: {hint}"

@@ -1,0 +1,1 @@
+"""Settings files, complete and commented: quickstart.yaml, quora.yaml."""

@@ -1,0 +1,108 @@
+"""CSV and TSV: every column as strings, exactly as written."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.csv
+
+from ..errors import InputError
+from .parts import check_names, one_line
+from .streams import TextStream
+
+BLOCK = 1 << 24  # bytes parsed at a time
+
+
+def read_delimited(stream: TextStream, delimiter: str) -> pa.Table:
+    """Read a CSV or TSV file with a header, newlines allowed inside quotes; blank lines hold no row.
+
+    Raises `InputError` for a file without header, a row with too many or too few fields and a quote that
+    is never closed, each with its line.
+    """
+    path = stream.source.path
+    data = stream.read_all()
+    names, start = _header(data, delimiter, path)
+    check_names(names, path)
+    length = len(data)
+    # A last row of quoted empty fields is read as such only where no quote is open at the end.
+    data += b"\n" + delimiter.join(['""'] * len(names)).encode() + b"\n"
+    try:
+        table = _parse(pa.py_buffer(data).slice(start), names, delimiter)
+    except pa.ArrowInvalid as error:
+        problem = _ragged(data[:length], delimiter, path, len(names)) or f"{path}: {one_line(error)}"
+        raise InputError(problem) from None
+    end = table.num_rows - 1
+    if any(table.column(i)[end].as_py() for i in range(len(names))):
+        line = max((line for line, _ in _records(data[:length], delimiter)), default=1)
+        raise InputError(
+            f"{path}, line {line}: a quote opened in this row is never closed: close or double it"
+        )
+    return table.slice(0, end)
+
+
+def _header(data: bytearray, delimiter: str, path: str) -> tuple[list[str], int]:
+    """Return the column names and where the first row starts, in bytes."""
+    length = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal length
+        # The header alone is decoded; what a cut at the end of the block garbles lies behind it.
+        for line in io.TextIOWrapper(io.BytesIO(data[:BLOCK]), "utf-8", "replace", newline=""):
+            length += len(line.encode())
+            yield line
+
+    try:
+        names = next((names for names in csv.reader(lines(), delimiter=delimiter) if names), None)
+    except csv.Error as error:
+        raise InputError(f"{path}, line 1: the header cannot be read ({one_line(error)})") from None
+    if names is None:
+        raise InputError(f"{path}: the file is empty and has no header: expected a line with column names")
+    return names, length
+
+
+def _parse(buffer: pa.Buffer, names: list[str], delimiter: str, block: int = BLOCK) -> pa.Table:
+    try:
+        return pyarrow.csv.read_csv(
+            pa.BufferReader(buffer),
+            read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=block),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={name: pa.string() for name in names},
+                null_values=[],
+                strings_can_be_null=False,
+                check_utf8=False,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        # One row that is longer than a block: the whole is one block then.
+        if "straddling" not in str(error) or block > buffer.size:
+            raise
+        return _parse(buffer, names, delimiter, min(buffer.size + 1, 2**31 - 1))
+
+
+def _ragged(data: bytearray, delimiter: str, path: str, expected: int) -> str | None:
+    for line, fields in _records(data, delimiter):
+        if fields != expected:
+            return (
+                f"{path}, line {line}: expected {expected} fields, found {fields}: "
+                "quote a field that holds the delimiter, a quote or a newline"
+            )
+    return None
+
+
+def _records(data: bytearray, delimiter: str) -> Iterator[tuple[int, int]]:
+    """Yield each record's first line and number of fields: slow, only for the place of an error."""
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        text = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")
+        reader = csv.reader(text, delimiter=delimiter)
+        line = 1
+        for record in reader:
+            if record:
+                yield line, len(record)
+            line = reader.line_num + 1
+    finally:
+        csv.field_size_limit(limit)

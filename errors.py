@@ -1,0 +1,27 @@
+"""The errors a user can cause and mend."""
+
+
+class DupmineError(ValueError):
+    """A mistake in the input, the settings or the environment that the user can mend.
+
+    The message is one line: what was expected, what came, where, and what to do. The command line prints
+    it and ends with `exit_code`.
+    """
+
+    exit_code: int = 2
+
+
+class InputError(DupmineError):
+    """The corpus cannot be read: the message names the file and, where there is one, the line or row."""
+
+
+class SettingsError(DupmineError):
+    """A setting is unknown, out of range or contradicts another: the message names it."""
+
+
+class ModelError(DupmineError):
+    """A model cannot be found, loaded or used for its stage: the message names it."""
+
+
+class OutputError(DupmineError):
+    """The result cannot be written: the message names the folder or file."""

@@ -1,0 +1,83 @@
+"""A run's clusters against labels in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from ..errors import InputError
+from ..schema import DOC_ID
+from ..store.run import read_run
+from .metrics import cluster_metrics, pair_metrics
+
+_GOLD = ("id", "cluster")
+_PAIRS = ("qid1", "qid2", "is_duplicate")
+
+
+def evaluate(run: Path, labels: Path) -> dict[str, float | int]:
+    """Compare the clusters of a run with gold clusters (`id`, `cluster`) or labelled pairs.
+
+    Labelled pairs have `qid1`, `qid2`, `is_duplicate`; a pair counts as predicted where both documents
+    share a cluster. Labels of documents that the run does not hold are counted and left out.
+
+    Raises:
+        InputError: the run or the labels cannot be read, or no labelled document is in the run.
+
+    """
+    tables, _ = read_run(run)
+    clusters = tables["clusters"].select(["cluster_id", DOC_ID]).to_pandas()
+    cluster_of = pd.Series(clusters["cluster_id"].to_numpy(), index=clusters[DOC_ID])
+    singles = pd.Index(pd.concat([tables[t][DOC_ID].to_pandas() for t in ("deduplicated", "removed")]))
+    cluster_of = cluster_of.reindex(singles)
+    alone = cluster_of.isna().to_numpy()
+    cluster_of[alone] = -1.0 - np.arange(alone.sum())
+    table = _read_labels(labels)
+    if set(_GOLD) <= set(table.columns):
+        return _against_gold(cluster_of, table, labels)
+    return _against_pairs(cluster_of, table, labels)
+
+
+def _against_gold(cluster_of: pd.Series[float], gold: pd.DataFrame, labels: Path) -> dict[str, float | int]:
+    known = gold[gold["id"].isin(cluster_of.index)]
+    _require(len(known), labels)
+    predicted = cluster_of[known["id"]].to_numpy().astype(np.int64)
+    actual = pd.factorize(known["cluster"])[0].astype(np.int64)
+    counts = {"labelled documents": len(known), "not in the run": len(gold) - len(known)}
+    return counts | cluster_metrics(predicted, actual)
+
+
+def _against_pairs(cluster_of: pd.Series[float], pairs: pd.DataFrame, labels: Path) -> dict[str, float | int]:
+    known = pairs[pairs["qid1"].isin(cluster_of.index) & pairs["qid2"].isin(cluster_of.index)]
+    _require(len(known), labels)
+    predicted = cluster_of[known["qid1"]].to_numpy() == cluster_of[known["qid2"]].to_numpy()
+    actual = known["is_duplicate"].astype(int).to_numpy() == 1
+    counts = {"labelled pairs": len(known), "not in the run": len(pairs) - len(known)}
+    return counts | pair_metrics(predicted, actual)
+
+
+def _read_labels(path: Path) -> pd.DataFrame:
+    """Read the labels with ids as strings."""
+    try:
+        table = pq.read_table(path).to_pandas() if path.suffix == ".parquet" else pd.read_csv(path, dtype=str)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no readable CSV or Parquet: {str(error).splitlines()[0]}") from None
+    names = next((names for names in (_GOLD, _PAIRS) if set(names) <= set(table.columns)), None)
+    if names is None:
+        raise InputError(
+            f"{path}: expected the columns {', '.join(_GOLD)} or {', '.join(_PAIRS)}, "
+            f"found {', '.join(map(str, table.columns))}"
+        )
+    if table[list(names)].isna().any(axis=None):
+        raise InputError(f"{path}: a label or an id is missing; remove or complete that row")
+    ids = names[:1] if names == _GOLD else names[:2]
+    return table.astype(dict.fromkeys(ids, str))
+
+
+def _require(n: int, labels: Path) -> None:
+    if n == 0:
+        raise InputError(f"{labels}: no labelled document is in the run; do the ids match?")

@@ -1,0 +1,1 @@
+"""What both models share: finding their files, the device, special tokens and batches."""

@@ -1,0 +1,87 @@
+"""Model inputs from token ids: special tokens around one text or a pair, by array operations."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Encoding, Tokenizer
+
+from ..schema import Rows, TokenStore
+
+_Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The special tokens a tokenizer puts before, between and behind `n_texts` texts (1 or 2).
+
+    `frames[i]` stands before text i, the last one behind the last text; `types` are the token types of
+    frames and texts in turn: frame 0, text 0, frame 1, ….
+    """
+
+    frames: tuple[_Ids, ...]
+    types: tuple[_Ids, ...]
+
+    @property
+    def n_special(self) -> int:
+        """Special tokens around the texts."""
+        return sum(len(frame) for frame in self.frames)
+
+    def lengths(self, tokens: TokenStore, rows: tuple[Rows, ...], limit: int) -> npt.NDArray[np.int64]:
+        """Return the input's length for each tuple of rows, special tokens included.
+
+        `limit` is the model's longest input; where the texts together exceed it, each is cut to its share.
+        """
+        texts = np.stack([self._text_lengths(tokens, r, limit) for r in rows])
+        return np.asarray(self.n_special + texts.sum(axis=0), np.int64)
+
+    def assemble(self, tokens: TokenStore, rows: tuple[Rows, ...], limit: int) -> tuple[_Ids, _Ids]:
+        """Return input ids and token types, each `(len(rows[0]), length)`, for inputs of one length."""
+        n = len(rows[0])
+        width = int(self.lengths(tokens, tuple(r[:1] for r in rows), limit)[0])
+        ids, types = np.empty(n * width, np.int64), np.empty(n * width, np.int64)
+        cursor = np.arange(n) * width
+        for i, frame in enumerate(self.frames):
+            at = cursor[:, None] + np.arange(len(frame))
+            ids[at], types[at] = frame, self.types[2 * i]
+            cursor = cursor + len(frame)
+            if i < len(rows):
+                lengths = self._text_lengths(tokens, rows[i], limit)
+                at = _ranges(cursor, lengths)
+                ids[at] = tokens.ids[_ranges(tokens.offsets[rows[i]], lengths)]
+                types[at] = self.types[2 * i + 1]
+                cursor = cursor + lengths
+        return ids.reshape(n, width), types.reshape(n, width)
+
+    def _text_lengths(self, tokens: TokenStore, rows: Rows, limit: int) -> npt.NDArray[np.int64]:
+        share = (limit - self.n_special) // (len(self.frames) - 1)
+        lengths = tokens.offsets[rows + 1] - tokens.offsets[rows]
+        return np.asarray(np.minimum(lengths, share), np.int64)
+
+
+def find_layout(tokenizer: Tokenizer, n_texts: int) -> Layout:
+    """Return the layout of a tokenizer for one text or a pair, read off a probe."""
+    plain = Tokenizer.from_str(tokenizer.to_str())
+    plain.no_padding()
+    plain.no_truncation()
+    probe = plain.encode("a", "a" if n_texts == 2 else None)
+    spans = [_span(probe, i) for i in range(n_texts)]
+    edges = [0, *(edge for span in spans for edge in span), len(probe.ids)]
+    ids, types = np.array(probe.ids, np.int64), np.array(probe.type_ids, np.int64)
+    pieces = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    kinds = tuple(types[piece] if i % 2 == 0 else types[piece][:1] for i, piece in enumerate(pieces))
+    return Layout(tuple(ids[piece] for piece in pieces[::2]), kinds)
+
+
+def _span(probe: Encoding, text: int) -> tuple[int, int]:
+    places = [i for i, owner in enumerate(probe.sequence_ids) if owner == text]
+    return places[0], places[-1] + 1
+
+
+def _ranges(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Concatenate the ranges `starts[i] … starts[i] + lengths[i] - 1`."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))

@@ -1,0 +1,126 @@
+"""Calls from Python: mine, score, and a miner that keeps its models."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .corpus import corpus_from, read_corpus
+from .corpus.tokens import tokenise
+from .errors import InputError
+from .pipeline import Models, mine_corpus
+from .progress import Progress
+from .rerank.heads import probabilities
+from .result import MiningResult
+from .schema import Corpus, Floats
+from .settings import MiningSettings, load_settings
+from .store.run import open_run
+
+
+class Miner:
+    """Settings and, from the first call on, the loaded models."""
+
+    def __init__(
+        self,
+        settings: MiningSettings | None = None,
+        *,
+        config: str | Path | None = None,
+        progress: bool | None = None,
+        **overrides: Any,
+    ) -> None:
+        """Take settings ready-made, or a YAML file and settings by name, as `threshold=0.8`.
+
+        `progress` shows bars (True), none (False), or bars where there is a terminal or notebook (None).
+
+        Raises:
+            SettingsError: an unknown setting or a value out of range.
+
+        """
+        if settings is None:
+            settings = load_settings(Path(config) if config is not None else None, overrides)
+        elif overrides or config is not None:
+            settings = load_settings(None, settings.model_dump() | overrides)
+        self.settings = settings
+        self._progress = Progress(progress)
+
+    @cached_property
+    def models(self) -> Models:
+        """The bi-encoder and the cross-encoder, loaded when first needed."""
+        return Models.load(self.settings)
+
+    def mine(self, data: object) -> MiningResult:
+        """Find the duplicate clusters of texts, of a data frame or Arrow table, or of files.
+
+        Raises:
+            DupmineError: bad input, settings or models; see its subclasses.
+
+        """
+        return self._mine(corpus_from(data, self.settings.corpus))
+
+    def mine_files(self, inputs: Sequence[str | Path], out: Path, *, overwrite: bool = False) -> MiningResult:
+        """Find the duplicate clusters of files and write them to the folder `out`, whole or not at all.
+
+        Raises:
+            DupmineError: bad input, settings or models, or a folder that cannot be written.
+
+        """
+        with open_run(out, overwrite=overwrite) as staging:
+            corpus = read_corpus(inputs, self.settings.corpus)
+            with tempfile.TemporaryDirectory(dir=staging) as work:
+                result = mine_corpus(corpus, self.settings, self.models, Path(work), self._progress)
+            result.write(staging)
+        return result
+
+    def _mine(self, corpus: Corpus) -> MiningResult:
+        with tempfile.TemporaryDirectory(prefix="dupmine-") as work:
+            return mine_corpus(corpus, self.settings, self.models, Path(work), self._progress)
+
+    def score_pairs(self, pairs: Iterable[tuple[str, str]]) -> Floats:
+        """Return the probability that each pair of texts is a duplicate, `(n_pairs,) float32`.
+
+        Raises:
+            InputError: an item is no pair of strings.
+
+        """
+        checked = [_pair(i, pair) for i, pair in enumerate(pairs)]
+        scorer = self.models.scorer
+        texts = [text for pair in checked for text in pair]
+        tokens = tokenise(
+            texts, scorer.tokenizer, max_tokens=self.settings.corpus.max_tokens, progress=self._progress
+        )
+        rows = np.arange(len(texts))
+        return probabilities(scorer.score(tokens, rows[::2], rows[1::2], self._progress))
+
+
+def _pair(place: int, pair: object) -> tuple[str, str]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(t, str) for t in pair):
+        raise InputError(f"pair {place} (counted from 0): expected two strings, found {pair!r:.80}")
+    return pair[0], pair[1]
+
+
+def mine(data: object, **settings: Any) -> MiningResult:
+    """Find the duplicate clusters of `data`: a list of texts, a pandas, polars or Arrow table, or a path.
+
+    Settings go by name, as `threshold=0.8`, by stage, as `retrieval={"top_k": 20}`, or come from a YAML
+    file, as `config="my.yaml"`.
+
+    Raises:
+        DupmineError: bad input, settings or models; see its subclasses.
+
+    """
+    return Miner(**settings).mine(data)
+
+
+def score_pairs(pairs: Iterable[tuple[str, str]], **settings: Any) -> Floats:
+    """Return the probability that each pair of texts asks the same, `(n_pairs,) float32`.
+
+    Raises:
+        DupmineError: bad input, settings or models; see its subclasses.
+
+    """
+    return Miner(**settings).score_pairs(pairs)

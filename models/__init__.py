@@ -1,0 +1,1 @@
+"""The models that come with dupmine: their weights, tokenizers and cards."""

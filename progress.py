@@ -1,0 +1,25 @@
+"""Progress bars: one per stage, on standard error, gone where that is no terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+from tqdm.auto import tqdm
+
+Bar = tqdm[NoReturn]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Whether stages show bars. `None` shows them where standard error is a terminal or a notebook."""
+
+    enabled: bool | None = None
+
+    def bar(self, stage: str, total: int, unit: str) -> Bar:
+        """Return a bar for `total` units of a stage's work, with its rate and the time left."""
+        disable = None if self.enabled is None else not self.enabled
+        return tqdm(total=total, desc=f"{stage:>9}", unit=f" {unit}", disable=disable, mininterval=0.2)
+
+
+SILENT = Progress(enabled=False)

@@ -1,0 +1,116 @@
+"""The cross-encoder: a logit for every pair of texts."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+
+from ..errors import ModelError
+from ..inference.batches import length_batches
+from ..inference.compute import Compute
+from ..inference.layout import find_layout
+from ..inference.locate import locate_model, read_config
+from ..progress import Bar, Progress
+from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, TokenStore
+from ..settings import RerankSettings
+from .heads import find_head, probabilities
+
+log = logging.getLogger(__name__)
+
+
+class PairScorer(Protocol):
+    """What stage 2 needs of a cross-encoder."""
+
+    max_tokens: int
+    tokenizer: Tokenizer
+
+    def score(self, tokens: TokenStore, left: Rows, right: Rows, progress: Progress) -> Floats:
+        """Return one logit per pair of rows, `(n_pairs,)`."""
+
+
+class CrossEncoder:
+    """Any Hugging Face sequence classifier over pairs, read through its head."""
+
+    def __init__(self, settings: RerankSettings, compute: Compute) -> None:
+        """Load the model.
+
+        Raises:
+            ModelError: it cannot be found or loaded, or has no trained classification head.
+            SettingsError: its labels do not fit `rerank.head`.
+
+        """
+        name = settings.cross_encoder
+        self.folder = locate_model(name)
+        self._compute = compute
+        self._model = _load(name, self.folder, compute)
+        config = self._model.config.to_dict()
+        self.head = find_head(name, config, int(self._model.config.num_labels or 0), settings)
+        wrapper = AutoTokenizer.from_pretrained(str(self.folder), local_files_only=True)
+        self.tokenizer = wrapper.backend_tokenizer
+        self._takes_types = "token_type_ids" in wrapper.model_input_names
+        self._layout = find_layout(self.tokenizer, 2)
+        self._limit = min(wrapper.model_max_length, config.get("max_position_embeddings") or 512, 100_000)
+        self.max_tokens = (self._limit - self._layout.n_special) // 2
+
+    def score(self, tokens: TokenStore, left: Rows, right: Rows, progress: Progress) -> Floats:
+        """Return the logit of each pair, `(n_pairs,) float32`; with two orders, both combined."""
+        orders = 2 if self.head.both_orders else 1
+        with progress.bar("score", orders * len(left), "pairs") as bar:
+            forward = self._one_order(tokens, (left, right), bar)
+            if orders == 1:
+                return forward
+            return self.head.combine(forward, self._one_order(tokens, (right, left), bar))
+
+    def _one_order(self, tokens: TokenStore, pair: tuple[Rows, Rows], bar: Bar) -> Floats:
+        logits = np.empty(len(pair[0]), np.float32)
+        lengths = self._layout.lengths(tokens, pair, self._limit)
+        with torch.inference_mode():
+            for batch in length_batches(lengths, self._compute.batch_tokens):
+                raw = self._forward(tokens, (pair[0][batch], pair[1][batch]))
+                logits[batch] = self.head.logits(raw)
+                bar.update(len(batch))
+        return logits
+
+    def _forward(self, tokens: TokenStore, pair: tuple[Rows, Rows]) -> Floats:
+        ids, types = self._layout.assemble(tokens, pair, self._limit)
+        inputs = {"input_ids": torch.from_numpy(ids).to(self._compute.device)}
+        if self._takes_types:
+            inputs["token_type_ids"] = torch.from_numpy(types).to(self._compute.device)
+        raw: Floats = self._model(**inputs).logits.float().cpu().numpy()
+        return raw
+
+
+def score_pairs(
+    scorer: PairScorer, tokens: TokenStore, candidates: CandidatePairs, progress: Progress
+) -> ScoredPairs:
+    """Score every candidate once, in the orientation (left, right)."""
+    logit = scorer.score(tokens, candidates.left, candidates.right, progress)
+    return ScoredPairs(candidates.left, candidates.right, candidates.cosine, logit, probabilities(logit))
+
+
+def _load(name: str, folder: Path, compute: Compute) -> PreTrainedModel:
+    architectures = read_config(folder).get("architectures") or []
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            str(folder),
+            dtype=compute.dtype,
+            output_loading_info=True,
+            local_files_only=True,
+            use_safetensors=True,
+        )
+    except Exception as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"model {name} cannot be loaded as a cross-encoder: {line}") from error
+    if info["missing_keys"]:
+        raise ModelError(
+            f"model {name} is no cross-encoder: it is a {' '.join(architectures) or 'model'} without a "
+            "trained classification head; set rerank.cross_encoder to a sequence classifier over pairs"
+        )
+    loaded: PreTrainedModel = model.to(compute.device).eval()
+    return loaded

@@ -1,0 +1,118 @@
+"""The vector index: exact or IVF inner-product search over unit vectors."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from ..schema import Floats, Rows
+from ..settings import RetrievalSettings
+from .encoder import Embeddings
+
+log = logging.getLogger(__name__)
+
+_BLOCK = 65_536
+_SAMPLE = 1_000
+_LOW_RECALL = 0.95
+
+
+class VectorIndex(Protocol):
+    """What candidate search needs of an index."""
+
+    def search(self, queries: Floats, k: int) -> tuple[Floats, Rows]:
+        """Return inner products and rows of the k nearest vectors, each `(n_queries, k)`, best first.
+
+        Where fewer are found the row is -1.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FaissIndex:
+    """A FAISS index and what the manifest says of it."""
+
+    index: Any
+    description: dict[str, Any]
+
+    def search(self, queries: Floats, k: int) -> tuple[Floats, Rows]:
+        """Search; see `VectorIndex`."""
+        similarities, rows = self.index.search(queries, k)
+        return similarities, rows
+
+
+def build_index(embeddings: Embeddings, settings: RetrievalSettings, *, gpu: bool = False) -> FaissIndex:
+    """Index the unit rows of `embeddings`, `(n, dim)`: exact up to `exact_limit` rows, IVF above.
+
+    The IVF index visits as many lists as reach `target_recall` on a sample; the recall measured against
+    exact search stands in the description. `gpu` moves the index to the GPU where FAISS is built for it.
+    """
+    n, dim = embeddings.shape
+    if n <= settings.exact_limit:
+        index = _on_gpu(faiss.IndexFlatIP(dim), gpu)
+        _add(index, embeddings)
+        return FaissIndex(index, {"kind": "exact"})
+    lists = settings.lists or max(min(round(8 * n**0.5), n // 39), 1)
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+    index.cp.seed = 0
+    index = _on_gpu(index, gpu)
+    index.train(_sample(embeddings, min(n, 64 * lists)))
+    _add(index, embeddings)
+    probes, recall = _choose_probes(index, embeddings, lists, settings)
+    if recall < _LOW_RECALL:
+        log.warning(
+            "IVF recall is %.3f against exact search; raise retrieval.probes (now %d)", recall, probes
+        )
+    return FaissIndex(index, {"kind": "ivf", "lists": lists, "probes": probes, "recall": round(recall, 4)})
+
+
+def _on_gpu(index: Any, gpu: bool) -> Any:
+    if not gpu or getattr(faiss, "get_num_gpus", int)() == 0:
+        return index
+    return faiss.index_cpu_to_all_gpus(index, ngpu=1)
+
+
+def _add(index: Any, embeddings: Embeddings) -> None:
+    for start in range(0, len(embeddings), _BLOCK):
+        index.add(np.asarray(embeddings[start : start + _BLOCK], np.float32))
+
+
+def _sample(embeddings: Embeddings, size: int) -> Floats:
+    rows = np.sort(np.random.default_rng(0).choice(len(embeddings), size, replace=False))
+    return np.asarray(embeddings[rows], np.float32)
+
+
+def _choose_probes(
+    index: Any, embeddings: Embeddings, lists: int, settings: RetrievalSettings
+) -> tuple[int, float]:
+    """Set the number of probes, doubling it up to the target, and return it with the recall measured."""
+    queries = _sample(embeddings, min(_SAMPLE, len(embeddings)))
+    k = min(settings.top_k + 1, len(embeddings))
+    exact = _exact_neighbours(queries, embeddings, k, settings.floor)
+    probes = settings.probes or min(8, lists)
+    while True:
+        index.nprobe = min(probes, lists)
+        recall = _recall(index.search(queries, k)[1], exact)
+        if settings.probes or probes >= lists or recall >= settings.target_recall:
+            return min(probes, lists), recall
+        probes *= 2
+
+
+def _exact_neighbours(queries: Floats, embeddings: Embeddings, k: int, floor: float) -> Rows:
+    """Return the k nearest rows of each query, -1 where they are below the floor."""
+    heap = faiss.ResultHeap(len(queries), k, keep_max=True)
+    for start in range(0, len(embeddings), _BLOCK):
+        block = np.asarray(embeddings[start : start + _BLOCK], np.float32)
+        similarities, rows = faiss.knn(queries, block, min(k, len(block)), faiss.METRIC_INNER_PRODUCT)
+        heap.add_result(similarities, rows + start)
+    heap.finalize()
+    neighbours: Rows = np.where(floor <= heap.D, heap.I, -1)
+    return neighbours
+
+
+def _recall(found: Rows, exact: npt.NDArray[np.int64]) -> float:
+    hits = sum(np.isin(e[e >= 0], f).sum() for e, f in zip(exact, found, strict=True))
+    return float(hits / max((exact >= 0).sum(), 1))

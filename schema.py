@@ -1,0 +1,173 @@
+"""The data contract: what flows between the stages, and the tables a run leaves behind.
+
+`row` is a position among the unique texts, `doc_id` is the user's. Scores say what they are (`cosine`,
+`logit`, `probability`), and higher is always closer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+DOC_ID = "doc_id"
+TEXT = "text"
+
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file a corpus was read from."""
+
+    path: str
+    format: str
+    documents: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """The user's documents.
+
+    `documents` has `doc_id` (string, unique), `text` (string, no nulls) and, behind them, every column of
+    the user under its own name and type, in input order. `text_column` and `id_column` say which of the
+    user's columns those two were made from (`id_column` is None where ids were made as `file:row`);
+    `counts` holds what reading replaced or dropped.
+    """
+
+    documents: pa.Table
+    text_column: str
+    id_column: str | None
+    files: tuple[InputFile, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UniqueTexts:
+    """One row per distinct normalised text.
+
+    `texts[row]` is the text the models see; `row_of[i]` is the row of document i, or -1 where its text is
+    empty. Rows are sorted by normalised text, so they do not depend on the order of the input.
+    """
+
+    texts: list[str]
+    row_of: Rows
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStore:
+    """Token ids of all rows, without special tokens.
+
+    Row r has `ids[offsets[r] : offsets[r + 1]]` (`ids int32[total]`, `offsets int64[n + 1]`); `truncated`
+    counts the rows that were cut.
+    """
+
+    ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    truncated: int
+
+    @property
+    def lengths(self) -> Rows:
+        """Tokens per row."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatePairs:
+    """Unordered pairs of rows, each once, `left < right`, sorted by (left, right)."""
+
+    left: Rows
+    right: Rows
+    cosine: Floats
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.left)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPairs(CandidatePairs):
+    """Candidate pairs with the cross-encoder's answer: `probability` is the logistic of `logit`."""
+
+    logit: Floats
+    probability: Floats
+
+    @classmethod
+    def concatenate(cls, *parts: ScoredPairs) -> ScoredPairs:
+        """Join disjoint sets of pairs into one, sorted by (left, right)."""
+        columns = [
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("left", "right", "cosine", "logit", "probability")
+        ]
+        order = np.lexsort((columns[1], columns[0]))
+        return cls(*(column[order] for column in columns))
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> ScoredPairs:
+        """Return the pairs that `mask` selects."""
+        return replace(
+            self,
+            left=self.left[mask],
+            right=self.right[mask],
+            cosine=self.cosine[mask],
+            logit=self.logit[mask],
+            probability=self.probability[mask],
+        )
+
+
+def id_ranks(documents: pa.Table) -> Rows:
+    """Rank the documents by the length of their id, then the id: the order that settles every tie."""
+    ids = documents[DOC_ID]
+    table = pa.table({"length": pc.utf8_length(ids), "id": ids})
+    order = pc.sort_indices(table, sort_keys=[("length", "ascending"), ("id", "ascending")]).to_numpy()
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.arange(len(order))
+    return ranks
+
+
+def _described(name: str, kind: pa.DataType, description: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"description": description})
+
+
+CLUSTERS = pa.schema(
+    [
+        _described("cluster_id", pa.int64(), "number of the cluster, from 0, in order of its first text"),
+        _described("doc_id", pa.string(), "the document's id"),
+        _described("text", pa.string(), "the document's text"),
+        _described("is_representative", pa.bool_(), "whether this document stands for its cluster"),
+        _described("cluster_size", pa.int64(), "documents in the cluster"),
+        _described(
+            "probability",
+            pa.float32(),
+            "probability that the document and the representative are duplicates, 0 to 1; "
+            "null where the pair was never scored (only after a new threshold)",
+            nullable=True,
+        ),
+        _described(
+            "weakest_link",
+            pa.float32(),
+            "lowest probability on the strongest paths that hold the cluster together, 0 to 1",
+        ),
+    ]
+)
+
+PAIRS = pa.schema(
+    [
+        _described("left_id", pa.string(), "doc_id of one document"),
+        _described("right_id", pa.string(), "doc_id of the other document"),
+        _described("cosine", pa.float32(), "bi-encoder's cosine similarity, -1 to 1"),
+        _described("probability", pa.float32(), "probability that the two are duplicates, 0 to 1"),
+        _described("is_duplicate", pa.bool_(), "whether the pair was accepted"),
+        _described(
+            "decided_by", pa.string(), "exact: equal normalised texts; cross-encoder: its probability"
+        ),
+    ]
+)

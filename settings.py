@@ -1,0 +1,271 @@
+"""Every setting of a run: one frozen model per stage, composed in `MiningSettings`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import SettingsError
+
+BUILTIN_BI_ENCODER = "all-MiniLM-L6-v2"
+BUILTIN_CROSS_ENCODER = "quora-minilm-l6"
+
+
+class _Stage(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CorpusSettings(_Stage):
+    """What is read, and what counts as the same text."""
+
+    text_column: str | None = Field(
+        default=None, description="column with the text, several joined by commas; by default found by name"
+    )
+    id_column: str | None = Field(
+        default=None, description="column with a unique id; by default found by name, else ids are file:row"
+    )
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "stackexchange"] = Field(
+        default="auto", description="format of the input files; auto goes by the file name"
+    )
+    encoding_errors: Literal["strict", "replace"] = Field(
+        default="strict", description="invalid UTF-8: end with an error, or replace and count"
+    )
+    max_tokens: int = Field(
+        default=128,
+        ge=4,
+        le=4096,
+        description="longer texts are cut to so many tokens before the models see them",
+    )
+
+
+class RetrievalSettings(_Stage):
+    """Stage 1: the bi-encoder, its index, and which pairs become candidates."""
+
+    bi_encoder: str = Field(
+        default=BUILTIN_BI_ENCODER,
+        min_length=1,
+        description="sentence-transformers model: built-in, folder or hub name",
+    )
+    top_k: int = Field(default=50, ge=1, le=10_000, description="neighbours asked for at first")
+    max_k: int = Field(
+        default=1000,
+        ge=1,
+        le=100_000,
+        description="where the last neighbour is still above the floor, top_k grows up to this",
+    )
+    floor: float = Field(
+        default=0.60, ge=-1.0, le=1.0, description="pairs below this cosine are no candidates"
+    )
+    exact_limit: int = Field(
+        default=200_000, ge=0, description="up to so many texts the search is exact, above it IVF"
+    )
+    lists: int | None = Field(
+        default=None, ge=1, description="IVF lists; by default 8 times the root of the texts"
+    )
+    probes: int | None = Field(
+        default=None,
+        ge=1,
+        description="IVF lists visited per query; by default as many as target_recall needs",
+    )
+    target_recall: float = Field(
+        default=0.97,
+        gt=0.0,
+        le=1.0,
+        description="recall of pairs above the floor that IVF probes are chosen for",
+    )
+
+
+class RerankSettings(_Stage):
+    """Stage 2: the cross-encoder and when it calls a pair a duplicate."""
+
+    cross_encoder: str = Field(
+        default=BUILTIN_CROSS_ENCODER,
+        min_length=1,
+        description="sequence classifier: built-in, folder or hub name",
+    )
+    threshold: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="probability from which a pair is a duplicate"
+    )
+    symmetric: bool = Field(default=False, description="score both orders of a pair and average their logits")
+    head: Literal["auto", "sigmoid", "softmax", "nli", "score"] = Field(
+        default="auto",
+        description="sigmoid: one logit; softmax: two labels, duplicate = 1; nli: entailment both ways; "
+        "score: a similarity; auto: from the model's configuration",
+    )
+    score_max: float = Field(
+        default=1.0,
+        gt=0.0,
+        description="head score: the model's value for identical meaning (STS models: 1 or 5)",
+    )
+
+
+class ClusteringSettings(_Stage):
+    """How accepted pairs become clusters, and who stands for each."""
+
+    method: Literal["guarded", "components"] = Field(
+        default="guarded", description="guarded divides components that chain; components does not"
+    )
+    agreement: float = Field(
+        default=0.5,
+        ge=0.5,
+        le=1.0,
+        description="two groups join while the mean over all pairs between them is at least this; "
+        "probabilities count on a scale where the threshold lies at 0.5",
+    )
+    unknown: float = Field(
+        default=0.2,
+        ge=0.0,
+        lt=0.5,
+        description="what a pair that was never scored counts for, on the same scale",
+    )
+    unseen_share: float = Field(
+        default=0.1,
+        ge=0.0,
+        description="unknown pairs inside groups are scored, up to so many for each pair scored before",
+    )
+    keep: str = Field(
+        default="medoid",
+        pattern=r"^(medoid|first|longest|.+:(asc|desc))$",
+        description="representative: medoid, first, longest, or a column and a direction, as score:desc",
+    )
+
+
+class ComputeSettings(_Stage):
+    """Where and how the models run; none of it changes what is found."""
+
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto", description="auto: bf16 where the hardware computes in it, else fp32"
+    )
+    batch_tokens: int = Field(
+        default=4096, ge=64, le=1_000_000, description="tokens per batch through a model"
+    )
+    threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; by default all cores")
+
+
+class OutputSettings(_Stage):
+    """What the run writes."""
+
+    singletons: bool = Field(
+        default=False, description="list documents without a duplicate in clusters.parquet too"
+    )
+
+
+class MiningSettings(_Stage):
+    """The settings of one run, a model per stage."""
+
+    corpus: CorpusSettings = CorpusSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    rerank: RerankSettings = RerankSettings()
+    clustering: ClusteringSettings = ClusteringSettings()
+    compute: ComputeSettings = ComputeSettings()
+    output: OutputSettings = OutputSettings()
+
+    def to_yaml(self) -> str:
+        """Return all settings as YAML that `load_settings` reads back."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False)
+
+
+STAGES: dict[str, type[BaseModel]] = {
+    name: type(default) for name, default in ((n, f.default) for n, f in MiningSettings.model_fields.items())
+}
+
+
+def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> MiningSettings:
+    """Build the settings from a YAML file and overrides, which win.
+
+    Overrides map `"stage.key"`, a key as `threshold`, or the name of a stage to a value or, for a stage, to
+    a mapping of its settings.
+
+    Raises:
+        SettingsError: a file that cannot be read, an unknown setting or a value out of range.
+
+    """
+    values = _read_yaml(config) if config is not None else {}
+    for name, value in (overrides or {}).items():
+        stage, key = _locate(name)
+        if key is None:
+            if not isinstance(value, Mapping):
+                raise SettingsError(f"setting {stage!r} is a stage; give it a mapping of settings")
+            values.setdefault(stage, {}).update(value)
+        else:
+            values.setdefault(stage, {})[key] = value
+    return _validated(values, source=str(config) if config is not None else None)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot read the config file: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict) or not all(isinstance(v, dict | None) for v in loaded.values()):
+        raise SettingsError(f"{path}: expected stages ({', '.join(STAGES)}) with their settings below them")
+    return {str(stage): dict(values or {}) for stage, values in loaded.items()}
+
+
+def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """Parse `"stage.key=value"` strings; the values are YAML.
+
+    Raises:
+        SettingsError: a string has no equals sign, or its value is no YAML.
+
+    """
+    items: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SettingsError(f"--set {text!r}: expected stage.key=value, as rerank.threshold=0.7")
+        try:
+            items[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SettingsError(f"--set {text!r}: the value is no valid YAML") from None
+    return items
+
+
+def _locate(name: str) -> tuple[str, str | None]:
+    """Split an override's name into its stage and key."""
+    stage, dot, key = name.partition(".")
+    if dot:
+        return stage, key
+    if name in STAGES:
+        return name, None
+    owners = [stage for stage, model in STAGES.items() if name in model.model_fields]
+    if not owners:
+        raise SettingsError(_unknown(name, [*STAGES, *(k for m in STAGES.values() for k in m.model_fields)]))
+    assert len(owners) == 1, f"setting {name} stands in several stages"
+    return owners[0], name
+
+
+def _validated(values: dict[str, Any], source: str | None) -> MiningSettings:
+    try:
+        return MiningSettings.model_validate(values)
+    except ValidationError as error:
+        prefix = f"{source}: " if source else ""
+        raise SettingsError(prefix + "; ".join(_problem(dict(p)) for p in error.errors())) from None
+
+
+def _problem(problem: dict[str, Any]) -> str:
+    *stage, key = [str(part) for part in problem["loc"]]
+    name = ".".join([*stage, key])
+    if problem["type"] == "extra_forbidden":
+        known = list(STAGES[stage[0]].model_fields) if stage else list(STAGES)
+        return _unknown(name, [".".join([*stage, k]) for k in known])
+    message = problem["msg"].replace("Input should", "should")
+    return f"setting {name}: {message}, not {problem['input']!r}"
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"unknown setting {name}: {hint}"

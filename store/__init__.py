@@ -1,0 +1,1 @@
+"""A run on disk: its tables, its manifest, and writing them whole or not at all."""

@@ -1,0 +1,65 @@
+"""What a run says of itself: settings, versions, models, inputs, counts and seconds."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ..schema import Corpus
+from ..settings import MiningSettings
+
+log = logging.getLogger(__name__)
+
+_LIBRARIES = ("dupmine", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy", "pyarrow")
+
+
+class RunRecord:
+    """The manifest of a run in the making."""
+
+    def __init__(self, settings: MiningSettings, corpus: Corpus) -> None:
+        """Start the record of a run over `corpus`."""
+        self.manifest: dict[str, Any] = {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {"python": platform.python_version(), **_versions()},
+            "settings": settings.model_dump(),
+            "inputs": [asdict(file) for file in corpus.files],
+            "columns": {"text": corpus.text_column, "id": corpus.id_column},
+            "models": {},
+            "counts": {"documents": corpus.documents.num_rows, **corpus.counts},
+            "seconds": {},
+        }
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage."""
+        started = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - started
+        self.manifest["seconds"][name] = round(seconds, 3)
+        log.info("%s: %.1f s", name, seconds)
+
+    def count(self, **counts: int) -> None:
+        """Add counts."""
+        self.manifest["counts"].update(counts)
+        log.info("%s", ", ".join(f"{name} {value:,}" for name, value in counts.items()))
+
+    def describe(self, **facts: Any) -> None:
+        """Add facts, as the index's kind."""
+        self.manifest.update(facts)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,111 @@
+"""From rows and pairs of rows to the tables a user reads, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import InputError
+from ..schema import CLUSTERS, DOC_ID, PAIRS, TEXT, Floats, Rows, ScoredPairs, id_ranks
+
+EXACT = "exact"
+CROSS_ENCODER = "cross-encoder"
+
+
+def clusters_table(
+    documents: pa.Table,
+    labels: Rows,
+    representatives: Rows,
+    probability: Floats,
+    weakest: Floats,
+    *,
+    singletons: bool,
+) -> pa.Table:
+    """Return one line per clustered document, the representative first; schema `CLUSTERS`.
+
+    `labels`, `representatives` (positions) and `probability` (to the representative, NaN where unknown)
+    are per document, `weakest` per label. Clusters of several documents are numbered first, then, if
+    asked for, single documents.
+    """
+    sizes = np.bincount(labels, minlength=len(weakest))
+    numbers = np.empty(len(sizes), np.int64)
+    numbers[np.argsort(sizes < 2, kind="stable")] = np.arange(len(sizes))
+    is_representative = representatives == np.arange(len(labels))
+    listed = np.flatnonzero(singletons | (sizes[labels] > 1))
+    ranks = id_ranks(documents)[listed]
+    order = listed[np.lexsort((ranks, ~is_representative[listed], numbers[labels[listed]]))]
+    close = probability[order]
+    return pa.table(
+        [
+            pa.array(numbers[labels[order]]),
+            _strings(documents[DOC_ID].take(order)),
+            _strings(documents[TEXT].take(order)),
+            pa.array(is_representative[order]),
+            pa.array(sizes[labels[order]]),
+            pa.array(close, pa.float32(), mask=np.isnan(close)),
+            pa.array(weakest[labels[order]], pa.float32()),
+        ],
+        schema=CLUSTERS,
+    )
+
+
+def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold: float) -> pa.Table:
+    """Return one line per pair of distinct texts and one per further document of a text; schema `PAIRS`.
+
+    A text that several documents share is named by the document with the lowest id; its other documents
+    are exact duplicates of that one.
+    """
+    ranks = id_ranks(documents)
+    anchors = row_anchors(row_of, ranks)
+    extra = np.flatnonzero(row_of >= 0)
+    extra = extra[anchors[row_of[extra]] != extra]
+    extra = extra[np.lexsort((ranks[extra], row_of[extra]))]
+    ids = documents[DOC_ID]
+    left = np.concatenate([anchors[pairs.left], anchors[row_of[extra]]])
+    right = np.concatenate([anchors[pairs.right], extra])
+    certain = np.ones(len(extra), np.float32)
+    return pa.table(
+        [
+            _strings(ids.take(left)),
+            _strings(ids.take(right)),
+            pa.array(np.concatenate([pairs.cosine, certain]), pa.float32()),
+            pa.array(np.concatenate([pairs.probability, certain]), pa.float32()),
+            pa.array(np.concatenate([pairs.probability >= threshold, certain > 0])),
+            pa.array([CROSS_ENCODER] * len(pairs) + [EXACT] * len(extra), pa.string()),
+        ],
+        schema=PAIRS,
+    )
+
+
+def read_pairs(pairs: pa.Table, documents: pa.Table, row_of: Rows) -> ScoredPairs:
+    """Return the pairs of rows behind a pairs table; the inverse of `pairs_table`.
+
+    Raises:
+        InputError: the table names a document that `documents` lacks.
+
+    """
+    scored = pairs.filter(pc.not_equal(pairs["decided_by"], EXACT))
+    ends = []
+    for name in ("left_id", "right_id"):
+        found = pc.index_in(scored[name], documents[DOC_ID].combine_chunks())
+        if found.null_count:
+            unknown = scored[name].filter(pc.is_null(found))[0].as_py()
+            raise InputError(f"pairs.parquet names the document {unknown!r}, which the run does not hold")
+        ends.append(row_of[found.to_numpy()])
+    probability = scored["probability"].to_numpy().astype(np.float32)
+    with np.errstate(divide="ignore"):
+        logit = np.log(probability) - np.log1p(-probability)
+    return ScoredPairs(np.minimum(*ends), np.maximum(*ends), scored["cosine"].to_numpy(), logit, probability)
+
+
+def row_anchors(row_of: Rows, ranks: Rows) -> Rows:
+    """Return for each row the position of its document with the lowest id."""
+    order = np.lexsort((ranks, row_of))
+    rows, first = np.unique(row_of[order], return_index=True)
+    anchors: Rows = order[first[rows >= 0]]
+    return anchors
+
+
+def _strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(pa.string())
