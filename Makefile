@@ -20,7 +20,7 @@ bench: $(STAMP)  ## quality and seconds on labelled questions: make bench DATA=f
 	$(BIN)/python benchmarks/quora.py $(DATA)
 
 smoke: $(STAMP)  ## build the wheel, look inside, install it in a clean environment and mine with it
-	PYTHON=$(BIN)/python benchmarks/../tests/smoke.sh
+	PYTHON=$(BIN)/python bash tests/smoke.sh
 
 clean:
 	rm -rf .venv build dist out *.egg-info

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .corpus import corpus_from, read_corpus
 from .corpus.tokens import tokenise
-from .errors import InputError
-from .pipeline import Models, mine_corpus
+from .errors import InputError, SettingsError
 from .progress import Progress
 from .rerank.heads import probabilities
 from .result import MiningResult
 from .schema import Corpus, Floats
 from .settings import MiningSettings, load_settings
+from .store.manifest import timed
 from .store.run import open_run
+
+if TYPE_CHECKING:
+    from .pipeline import Models
 
 
 class Miner:
@@ -39,18 +42,21 @@ class Miner:
 
         Raises:
             SettingsError: an unknown setting or a value out of range.
-
         """
         if settings is None:
             settings = load_settings(Path(config) if config is not None else None, overrides)
-        elif overrides or config is not None:
-            settings = load_settings(None, settings.model_dump() | overrides)
+        elif config is not None:
+            raise SettingsError(f"config {config}: there are settings already; give one of the two")
+        else:
+            settings = settings.changed(overrides)
         self.settings = settings
         self._progress = Progress(progress)
 
     @cached_property
     def models(self) -> Models:
         """The bi-encoder and the cross-encoder, loaded when first needed."""
+        from .pipeline import Models  # torch takes seconds to load: bad input should not wait for it
+
         return Models.load(self.settings)
 
     def mine(self, data: object) -> MiningResult:
@@ -58,34 +64,40 @@ class Miner:
 
         Raises:
             DupmineError: bad input, settings or models; see its subclasses.
-
         """
-        return self._mine(corpus_from(data, self.settings.corpus))
+        with tempfile.TemporaryDirectory(prefix="dupmine-") as work:
+            return self._mine(lambda: corpus_from(data, self.settings.corpus), Path(work))
 
-    def mine_files(self, inputs: Sequence[str | Path], out: Path, *, overwrite: bool = False) -> MiningResult:
+    def mine_files(
+        self, inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = False
+    ) -> MiningResult:
         """Find the duplicate clusters of files and write them to the folder `out`, whole or not at all.
 
         Raises:
             DupmineError: bad input, settings or models, or a folder that cannot be written.
-
         """
-        with open_run(out, overwrite=overwrite) as staging:
-            corpus = read_corpus(inputs, self.settings.corpus)
+        with open_run(Path(out), overwrite=overwrite) as staging:
             with tempfile.TemporaryDirectory(dir=staging) as work:
-                result = mine_corpus(corpus, self.settings, self.models, Path(work), self._progress)
+                result = self._mine(lambda: read_corpus(inputs, self.settings.corpus), Path(work))
             result.write(staging)
         return result
 
-    def _mine(self, corpus: Corpus) -> MiningResult:
-        with tempfile.TemporaryDirectory(prefix="dupmine-") as work:
-            return mine_corpus(corpus, self.settings, self.models, Path(work), self._progress)
+    def _mine(self, read: Callable[[], Corpus], work: Path) -> MiningResult:
+        seconds: dict[str, float] = {}
+        with timed(seconds, "read"):
+            corpus = read()
+        with timed(seconds, "load"):
+            from .pipeline import check_keep, mine_corpus
+
+            check_keep(self.settings.clustering, corpus.documents)
+            models = self.models
+        return mine_corpus(corpus, self.settings, models, work, self._progress, seconds)
 
     def score_pairs(self, pairs: Iterable[tuple[str, str]]) -> Floats:
         """Return the probability that each pair of texts is a duplicate, `(n_pairs,) float32`.
 
         Raises:
             InputError: an item is no pair of strings.
-
         """
         checked = [_pair(i, pair) for i, pair in enumerate(pairs)]
         scorer = self.models.scorer
@@ -111,7 +123,6 @@ def mine(data: object, **settings: Any) -> MiningResult:
 
     Raises:
         DupmineError: bad input, settings or models; see its subclasses.
-
     """
     return Miner(**settings).mine(data)
 
@@ -121,6 +132,5 @@ def score_pairs(pairs: Iterable[tuple[str, str]], **settings: Any) -> Floats:
 
     Raises:
         DupmineError: bad input, settings or models; see its subclasses.
-
     """
     return Miner(**settings).score_pairs(pairs)

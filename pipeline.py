@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from tokenizers import Tokenizer
 
-from .clustering import cluster_pairs
+from .clustering import choose_representatives, cluster_pairs
 from .corpus.tokens import tokenise
 from .corpus.unique import collapse_exact_duplicates
 from .inference.compute import Compute, resolve_compute
-from .inference.locate import fingerprint
+from .inference.locate import fingerprint, quiet_loading
 from .progress import Progress
 from .rerank.scorer import CrossEncoder, score_pairs
 from .result import MiningResult
@@ -21,7 +24,7 @@ from .retrieval.candidates import find_candidates, pair_cosines
 from .retrieval.encoder import BiEncoder, embed
 from .retrieval.index import build_index
 from .schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore
-from .settings import MiningSettings
+from .settings import ClusteringSettings, MiningSettings
 from .store.manifest import RunRecord
 
 
@@ -40,11 +43,11 @@ class Models:
         Raises:
             ModelError: a model cannot be found, loaded or used for its stage.
             SettingsError: the device, the precision or the head do not fit.
-
         """
         compute = resolve_compute(settings.compute)
-        encoder = BiEncoder(settings.retrieval.bi_encoder, compute)
-        return cls(encoder, CrossEncoder(settings.rerank, compute), compute)
+        with quiet_loading():
+            encoder = BiEncoder(settings.retrieval.bi_encoder, compute)
+            return cls(encoder, CrossEncoder(settings.rerank, compute), compute)
 
     def describe(self) -> dict[str, Any]:
         """Return what the manifest says of the models."""
@@ -58,10 +61,18 @@ class Models:
 
 
 def mine_corpus(
-    corpus: Corpus, settings: MiningSettings, models: Models, work: Path, progress: Progress
+    corpus: Corpus,
+    settings: MiningSettings,
+    models: Models,
+    work: Path,
+    progress: Progress,
+    seconds: Mapping[str, float] | None = None,
 ) -> MiningResult:
-    """Find the duplicate clusters of a corpus; `work` is a folder for large intermediate files."""
-    run = RunRecord(settings, corpus)
+    """Find the duplicate clusters of a corpus.
+
+    `work` is a folder for large intermediate files; `seconds` are those of the stages before this.
+    """
+    run = RunRecord(settings, corpus, seconds)
     run.describe(**models.describe())
 
     with run.stage("collapse"):
@@ -104,6 +115,19 @@ def mine_corpus(
             manifest=run.manifest,
             score_rows=score_rows,
         )
+
+
+def check_keep(settings: ClusteringSettings, documents: pa.Table) -> None:
+    """Choose among no clusters, so that a column that cannot be ranked ends the run before it begins.
+
+    Raises:
+        SettingsError: `settings.keep` names a column that `documents` lacks or that has no order.
+    """
+    rows, scores = np.empty(0, np.int64), np.empty(0, np.float32)
+    nowhere = np.full(len(documents), -1)
+    choose_representatives(
+        rows, nowhere, documents, ScoredPairs(rows, rows, scores, scores, scores), settings=settings
+    )
 
 
 def tokenise_texts(

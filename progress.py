@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from tqdm.auto import tqdm
 
-Bar = tqdm[NoReturn]
+# Quoted: tqdm is generic to the type checker only.
+Bar: TypeAlias = "tqdm[NoReturn]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Progress:
 
     def bar(self, stage: str, total: int, unit: str) -> Bar:
         """Return a bar for `total` units of a stage's work, with its rate and the time left."""
-        disable = None if self.enabled is None else not self.enabled
+        disable = True if total == 0 else None if self.enabled is None else not self.enabled
         return tqdm(total=total, desc=f"{stage:>9}", unit=f" {unit}", disable=disable, mininterval=0.2)
 
 

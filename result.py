@@ -31,8 +31,9 @@ POSITION = "dupmine_position"
 class Explanation:
     """How two documents stand to each other.
 
-    `cosine` and `probability` are None where the pair was never scored; `path` leads from one to the other
-    through their cluster along the most probable pairs, each with its probability.
+    `cosine` and `probability` are None where the pair was never scored, and `cosine` alone where it was no
+    candidate and scored only to tell a member's probability to its representative. `path` leads from one to
+    the other through their cluster along the most probable pairs, each with its probability.
     """
 
     left_id: str
@@ -50,10 +51,10 @@ class Explanation:
         verdict = "in one cluster" if self.same_cluster else "in different clusters"
         lines = [f"{self.left_id}: {self.left_text}", f"{self.right_id}: {self.right_text}", verdict]
         if self.probability is None:
-            lines.append("never scored: the bi-encoder did not propose the pair")
+            lines.append(f"never scored: {self.decided_by}")
         else:
-            scores = f"cosine {self.cosine:.3f}, probability {self.probability:.3f}"
-            lines.append(f"decided by {self.decided_by}: {scores}")
+            cosine = "" if self.cosine is None else f"cosine {self.cosine:.3f}, "
+            lines.append(f"decided by {self.decided_by}: {cosine}probability {self.probability:.3f}")
         lines += [f"  {a} - {b}: probability {p:.3f}" for a, b, p in self.path]
         return "\n".join(lines)
 
@@ -154,13 +155,13 @@ class MiningResult:
 
         Raises:
             InputError: there is no such document.
-
         """
-        self._position(doc_id)
+        row = int(self.row_of[self._position(doc_id)])
         frame = self.clusters
         cluster = frame.loc[frame[DOC_ID] == str(doc_id), "cluster_id"]
         others = frame[frame["cluster_id"].isin(cluster) & (frame[DOC_ID] != str(doc_id))]
-        found = [self.explain(doc_id, other).probability for other in others[DOC_ID]]
+        rows = [int(self.row_of[self._position(other)]) for other in others[DOC_ID]]
+        found = [self._scores([row, other])[1] for other in rows]
         return others.assign(probability=np.array(found, np.float64)).sort_values(
             "probability", ascending=False, kind="stable"
         )
@@ -170,7 +171,6 @@ class MiningResult:
 
         Raises:
             InputError: there is no such document.
-
         """
         ends = (self._position(left), self._position(right))
         texts = [self.corpus.documents[TEXT][end].as_py() for end in ends]
@@ -190,12 +190,17 @@ class MiningResult:
         )
 
     def _scores(self, rows: list[int]) -> tuple[float | None, float | None, str]:
+        if min(rows) < 0:
+            return None, None, "an empty text is compared with nothing"
         if rows[0] == rows[1]:
-            return (1.0, 1.0, "exact") if rows[0] >= 0 else (None, None, "nothing: an empty text")
+            return 1.0, 1.0, "exact"
         pairs = self.scored_pairs
         at = np.flatnonzero((pairs.left == min(rows)) & (pairs.right == max(rows)))
         if len(at) == 0:
-            return None, None, "nothing"
+            probability = self._to_representatives.get((min(rows), max(rows)))
+            if probability is None:
+                return None, None, "the bi-encoder did not propose the pair"
+            return None, probability, "cross-encoder"
         return float(pairs.cosine[at[0]]), float(pairs.probability[at[0]]), "cross-encoder"
 
     def _path(self, rows: list[int]) -> tuple[tuple[str, str, float], ...] | None:
@@ -211,6 +216,19 @@ class MiningResult:
         return tuple(zip(names[:-1], names[1:], steps.probability, strict=True))
 
     @cached_property
+    def _to_representatives(self) -> dict[tuple[int, int], float]:
+        """The probabilities in the clusters table by the two rows, the lower one first."""
+        table = self.clusters_table
+        rows = self.row_of[self._positions(table[DOC_ID])].tolist()
+        columns = [table[name].to_pylist() for name in ("cluster_id", "is_representative", "probability")]
+        heads = {cluster: row for row, cluster, is_head, _ in zip(rows, *columns, strict=True) if is_head}
+        return {
+            (min(row, heads[cluster]), max(row, heads[cluster])): probability
+            for row, cluster, _, probability in zip(rows, *columns, strict=True)
+            if probability is not None
+        }
+
+    @cached_property
     def _anchors(self) -> Rows:
         return row_anchors(self.row_of, id_ranks(self.corpus.documents))
 
@@ -219,10 +237,13 @@ class MiningResult:
         """The cluster of each row; rows without one have a number of their own."""
         clusters = self.clusters_table
         labels = clusters["cluster_id"].to_numpy()
-        found = pc.index_in(clusters[DOC_ID], self.corpus.documents[DOC_ID].combine_chunks()).to_numpy()
         by_document = labels.max(initial=-1) + 1 + np.arange(len(self.row_of))
-        by_document[found] = labels
+        by_document[self._positions(clusters[DOC_ID])] = labels
         return np.asarray(by_document[self._anchors], np.int64)
+
+    def _positions(self, doc_ids: pa.ChunkedArray) -> Rows:
+        known = self.corpus.documents[DOC_ID].combine_chunks()
+        return np.asarray(pc.index_in(doc_ids, known).to_numpy(), np.int64)
 
     def _position(self, doc_id: object) -> int:
         position = pc.index(self.corpus.documents[DOC_ID], str(doc_id)).as_py()
@@ -235,11 +256,8 @@ class MiningResult:
 
         Raises:
             SettingsError: the threshold is not between 0 and 1.
-
         """
-        changed = self.settings.model_dump()
-        changed["rerank"]["threshold"] = threshold
-        settings = load_settings(overrides=changed)
+        settings = self.settings.changed({"rerank.threshold": threshold})
         partition = cluster_pairs(
             int(self.row_of.max(initial=-1)) + 1,
             self.scored_pairs,
@@ -261,7 +279,6 @@ class MiningResult:
 
         Raises:
             OutputError: the folder exists, or cannot be written.
-
         """
         with open_run(Path(folder), overwrite=overwrite) as staging:
             self.write(staging)
@@ -282,12 +299,12 @@ class MiningResult:
 
         Raises:
             InputError: the folder is no run, or a file of it is missing or broken.
-
         """
         tables, manifest = read_run(Path(folder))
         kept, gone = tables["deduplicated"], tables["removed"]
-        positions = gone[POSITION].to_numpy()
-        documents = pa.concat_tables([kept, gone.drop_columns([POSITION])])
+        last = gone.num_columns - 1
+        positions = gone.column(last).to_numpy()
+        documents = pa.concat_tables([kept, gone.remove_column(last)])
         stays = np.setdiff1d(np.arange(len(documents)), positions)
         documents = documents.take(np.argsort(np.concatenate([stays, positions])))
         unique = collapse_exact_duplicates(documents[TEXT])

@@ -17,7 +17,7 @@ BUILTIN_CROSS_ENCODER = "quora-minilm-l6"
 
 
 class _Stage(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CorpusSettings(_Stage):
@@ -89,7 +89,7 @@ class RerankSettings(_Stage):
         description="sequence classifier: built-in, folder or hub name",
     )
     threshold: float = Field(
-        default=0.5, ge=0.0, le=1.0, description="probability from which a pair is a duplicate"
+        default=0.35, ge=0.0, le=1.0, description="probability from which a pair is a duplicate"
     )
     symmetric: bool = Field(default=False, description="score both orders of a pair and average their logits")
     head: Literal["auto", "sigmoid", "softmax", "nli", "score"] = Field(
@@ -111,16 +111,16 @@ class ClusteringSettings(_Stage):
         default="guarded", description="guarded divides components that chain; components does not"
     )
     agreement: float = Field(
-        default=0.5,
-        ge=0.5,
-        le=1.0,
-        description="two groups join while the mean over all pairs between them is at least this; "
-        "probabilities count on a scale where the threshold lies at 0.5",
+        default=0.42,
+        ge=0.25,
+        le=0.9,
+        description="groups join while the mean over all pairs between them is at least this, on a scale "
+        "where the threshold lies at 0.5; higher makes clusters smaller and more uniform",
     )
     unknown: float = Field(
-        default=0.2,
+        default=0.1,
         ge=0.0,
-        lt=0.5,
+        le=0.2,
         description="what a pair that was never scored counts for, on the same scale",
     )
     unseen_share: float = Field(
@@ -172,6 +172,14 @@ class MiningSettings(_Stage):
         """Return all settings as YAML that `load_settings` reads back."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False)
 
+    def changed(self, overrides: Mapping[str, Any]) -> MiningSettings:
+        """Return these settings with overrides, as `load_settings` takes them.
+
+        Raises:
+            SettingsError: an unknown setting or a value out of range.
+        """
+        return _overridden(self.model_dump(), overrides, source=None)
+
 
 STAGES: dict[str, type[BaseModel]] = {
     name: type(default) for name, default in ((n, f.default) for n, f in MiningSettings.model_fields.items())
@@ -186,18 +194,23 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
 
     Raises:
         SettingsError: a file that cannot be read, an unknown setting or a value out of range.
-
     """
     values = _read_yaml(config) if config is not None else {}
-    for name, value in (overrides or {}).items():
+    return _overridden(values, overrides or {}, source=str(config) if config is not None else None)
+
+
+def _overridden(values: dict[str, Any], overrides: Mapping[str, Any], source: str | None) -> MiningSettings:
+    for name, value in overrides.items():
         stage, key = _locate(name)
         if key is None:
             if not isinstance(value, Mapping):
-                raise SettingsError(f"setting {stage!r} is a stage; give it a mapping of settings")
+                raise SettingsError(
+                    f"setting {stage} is a stage: give it a mapping of settings, not {value!r}"
+                )
             values.setdefault(stage, {}).update(value)
         else:
             values.setdefault(stage, {})[key] = value
-    return _validated(values, source=str(config) if config is not None else None)
+    return _validated(values, source)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -219,7 +232,6 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         SettingsError: a string has no equals sign, or its value is no YAML.
-
     """
     items: dict[str, Any] = {}
     for text in texts:
@@ -242,7 +254,7 @@ def _locate(name: str) -> tuple[str, str | None]:
         return name, None
     owners = [stage for stage, model in STAGES.items() if name in model.model_fields]
     if not owners:
-        raise SettingsError(_unknown(name, [*STAGES, *(k for m in STAGES.values() for k in m.model_fields)]))
+        raise SettingsError(_unknown(name, _stage_names() | _setting_names()))
     assert len(owners) == 1, f"setting {name} stands in several stages"
     return owners[0], name
 
@@ -259,13 +271,23 @@ def _problem(problem: dict[str, Any]) -> str:
     *stage, key = [str(part) for part in problem["loc"]]
     name = ".".join([*stage, key])
     if problem["type"] == "extra_forbidden":
-        known = list(STAGES[stage[0]].model_fields) if stage else list(STAGES)
-        return _unknown(name, [".".join([*stage, k]) for k in known])
+        return _unknown(name, _setting_names() if stage else _stage_names())
     message = problem["msg"].replace("Input should", "should")
+    if problem["type"] == "string_pattern_mismatch":
+        message = f"should be {STAGES[stage[0]].model_fields[key].description}"
     return f"setting {name}: {message}, not {problem['input']!r}"
 
 
-def _unknown(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+def _stage_names() -> dict[str, str]:
+    return {stage: stage for stage in STAGES}
+
+
+def _setting_names() -> dict[str, str]:
+    return {key: f"{stage}.{key}" for stage, model in STAGES.items() for key in model.model_fields}
+
+
+def _unknown(name: str, known: Mapping[str, str]) -> str:
+    """Name the setting of `known`, keys and their full names, that was probably meant."""
+    near = difflib.get_close_matches(name.rpartition(".")[2], known, n=1, cutoff=0.5)
+    hint = f"did you mean {known[near[0]]}?" if near else f"known are {', '.join(known.values())}"
     return f"unknown setting {name}: {hint}"

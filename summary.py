@@ -14,29 +14,40 @@ _LINES = (
 )
 _EXAMPLES = 3
 _MEMBERS = 4
+_TYPICAL = 6
+_WIDTH = 100
 
 
 def summarise(result: MiningResult) -> str:
     """Return counts, seconds by stage and three example clusters."""
     counts, seconds = result.manifest["counts"], result.manifest["seconds"]
     lines = [f"{counts[key]:>12,} {label}" for key, label in _LINES]
-    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
-    lines.append(f"{sum(seconds.values()):>12.1f} seconds: {stages}")
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items() if value >= 0.05)
+    lines.append(f"{sum(seconds.values()):>12,.1f} seconds: {stages or 'none'}")
     return "\n".join([*lines, *_examples(result)])
 
 
 def _examples(result: MiningResult) -> list[str]:
-    """Show the clusters from the middle of the size range: neither pairs only nor the largest."""
+    """Show clusters of up to six documents, large before small, then the smallest of the larger ones."""
     frame = result.clusters
-    frame = frame[frame["cluster_size"].between(2, 6)]
-    heads = frame[frame["is_representative"]].sort_values(
-        ["cluster_size", "weakest_link", "cluster_id"], ascending=[False, False, True]
+    heads = frame[frame["is_representative"] & (frame["cluster_size"] > 1)]
+    distance = heads["cluster_size"].sub(_TYPICAL).abs().where(heads["cluster_size"] > _TYPICAL)
+    heads = heads.assign(distance=distance.fillna(0)).sort_values(
+        ["distance", "cluster_size", "weakest_link", "cluster_id"], ascending=[True, False, False, True]
     )
     lines = []
     for cluster_id in heads["cluster_id"].head(_EXAMPLES):
         members = frame[frame["cluster_id"] == cluster_id]
         lines.append(f"\ncluster {cluster_id}, {len(members)} documents")
-        lines += [f"  {row.probability:.2f}  {row.text:.100}" for row in members.head(_MEMBERS).itertuples()]
+        shown = members.head(_MEMBERS)
+        lines += [
+            f"  {p:.2f}  {_line(text)}" for p, text in zip(shown["probability"], shown["text"], strict=True)
+        ]
         if len(members) > _MEMBERS:
             lines.append(f"        and {len(members) - _MEMBERS} more")
     return lines
+
+
+def _line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"

@@ -42,10 +42,11 @@ def cluster_pairs(
     """Cluster the rows by the pairs with a probability of at least `threshold`.
 
     Every cluster is connected by such pairs. `pairs` are all pairs with a known probability, accepted or
-    not, each once, `left < right`. Method `components` takes the connected components; `guarded` divides
-    those that are no cliques into groups whose members agree (`link_groups`), scores the unknown pairs
-    inside the groups with `score_unseen`, as far as `settings.unseen_share` allows, and groups anew.
-    Clustering `pairs` and `scored` together without `score_unseen` gives the same labels.
+    not, each once, `left < right`. Method `components` takes the connected components. `guarded` divides
+    those that are no cliques into groups whose members agree (`link_groups`, then `move_rows`), has the
+    unknown pairs inside these groups scored, up to `settings.unseen_share` for each of `pairs`, and
+    divides anew. Without `score_unseen` nothing is scored: `pairs` and a partition's `scored` together
+    give its labels again.
     """
     known = ScoredPairs.concatenate(pairs)
     components = _components(n_rows, known, threshold)
@@ -55,11 +56,12 @@ def cluster_pairs(
         labels, unsettled = _divide(components, known, threshold, settings)
         if score_unseen is not None:
             left, right, skipped = _unseen(labels, known, int(settings.unseen_share * len(known)))
-            scored, asked = score_unseen(left, right), len(left)
-            assert len(scored) == asked, "score_unseen must answer every pair"
-            labels, unsettled = _divide(
-                components, ScoredPairs.concatenate(known, scored), threshold, settings
-            )
+            asked = len(left)
+            if asked:
+                scored = score_unseen(left, right)
+                assert len(scored) == asked, "score_unseen must answer every pair"
+                together = ScoredPairs.concatenate(known, scored)
+                labels, unsettled = _divide(components, together, threshold, settings)
     counts = {"rows_unsettled": unsettled, "pairs_scored": asked, "pairs_left_unseen": skipped}
     return Partition(labels, scored, _counts(components, labels) | counts)
 

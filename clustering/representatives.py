@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from ..errors import SettingsError
-from ..schema import DOC_ID, TEXT, Floats, Rows, ScoredPairs
+from ..schema import TEXT, Floats, Rows, ScoredPairs, id_ranks
 from ..settings import ClusteringSettings
 from .linkage import exact
 
@@ -29,11 +29,10 @@ def choose_representatives(
 
     Raises:
         SettingsError: a column that `documents` lacks or that has no order.
-
     """
     badness = _badness(labels, row_of, documents, pairs, settings)
     clusters = _document_clusters(labels, row_of)
-    order = np.lexsort((_id_ranks(documents), badness, clusters))
+    order = np.lexsort((id_ranks(documents), badness, clusters))
     _, start, cluster = np.unique(clusters[order], return_index=True, return_inverse=True)
     chosen = np.empty(len(row_of), dtype=np.int64)
     chosen[order] = order[start[cluster]]
@@ -66,16 +65,6 @@ def _document_clusters(labels: Rows, row_of: Rows) -> Rows:
     if len(labels) == 0:
         return alone
     return np.where(row_of >= 0, labels[row_of], alone)
-
-
-def _id_ranks(documents: pa.Table) -> Rows:
-    """Rank the documents by the length of their id, then the id."""
-    ids = documents[DOC_ID]
-    table = pa.table({"length": pc.utf8_length(ids), "id": ids})
-    order = pc.sort_indices(table, sort_keys=[("length", "ascending"), ("id", "ascending")]).to_numpy()
-    ranks = np.empty(len(order), dtype=np.int64)
-    ranks[order] = np.arange(len(order))
-    return ranks
 
 
 def _badness(

@@ -15,6 +15,7 @@ from .metrics import cluster_metrics, pair_metrics
 
 _GOLD = ("id", "cluster")
 _PAIRS = ("qid1", "qid2", "is_duplicate")
+_FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
 
 def evaluate(run: Path, labels: Path) -> dict[str, float | int]:
@@ -25,7 +26,6 @@ def evaluate(run: Path, labels: Path) -> dict[str, float | int]:
 
     Raises:
         InputError: the run or the labels cannot be read, or no labelled document is in the run.
-
     """
     tables, _ = read_run(run)
     clusters = tables["clusters"].select(["cluster_id", DOC_ID]).to_pandas()
@@ -53,7 +53,7 @@ def _against_pairs(cluster_of: pd.Series[float], pairs: pd.DataFrame, labels: Pa
     known = pairs[pairs["qid1"].isin(cluster_of.index) & pairs["qid2"].isin(cluster_of.index)]
     _require(len(known), labels)
     predicted = cluster_of[known["qid1"]].to_numpy() == cluster_of[known["qid2"]].to_numpy()
-    actual = known["is_duplicate"].astype(int).to_numpy() == 1
+    actual = known["is_duplicate"].to_numpy(bool)
     counts = {"labelled pairs": len(known), "not in the run": len(pairs) - len(known)}
     return counts | pair_metrics(predicted, actual)
 
@@ -61,7 +61,11 @@ def _against_pairs(cluster_of: pd.Series[float], pairs: pd.DataFrame, labels: Pa
 def _read_labels(path: Path) -> pd.DataFrame:
     """Read the labels with ids as strings."""
     try:
-        table = pq.read_table(path).to_pandas() if path.suffix == ".parquet" else pd.read_csv(path, dtype=str)
+        if path.suffix == ".parquet":
+            table = pq.read_table(path).to_pandas()
+        else:
+            # Only nothing is missing: an id may well be called NA or null.
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
@@ -74,8 +78,24 @@ def _read_labels(path: Path) -> pd.DataFrame:
         )
     if table[list(names)].isna().any(axis=None):
         raise InputError(f"{path}: a label or an id is missing; remove or complete that row")
-    ids = names[:1] if names == _GOLD else names[:2]
-    return table.astype(dict.fromkeys(ids, str))
+    if names == _GOLD:
+        return _with_gold(table.astype({"id": str}), path)
+    return _with_flags(table.astype({"qid1": str, "qid2": str}), path)
+
+
+def _with_gold(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    twice = table.loc[table["id"].duplicated(), "id"]
+    if len(twice):
+        raise InputError(f"{path}: the id {twice.iloc[0]!r} is there twice; give each document one cluster")
+    return table
+
+
+def _with_flags(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    flags = table["is_duplicate"].astype(str).str.lower().map(_FLAGS)
+    if flags.isna().any():
+        strange = table.loc[flags.isna(), "is_duplicate"].iloc[0]
+        raise InputError(f"{path}: is_duplicate holds {strange!r}; expected 0 or 1, or true or false")
+    return table.assign(is_duplicate=flags.astype(bool))
 
 
 def _require(n: int, labels: Path) -> None:

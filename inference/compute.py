@@ -26,7 +26,6 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
 
     Raises:
         SettingsError: the asked-for device is not there, or fp16 is asked for on a CPU.
-
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)

@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
+from ..errors import ModelError
 from ..schema import Rows, TokenStore
+
+LONGEST_INPUT = 100_000  # where a model states no limit
 
 _Ids = npt.NDArray[np.int64]
 
@@ -33,15 +36,16 @@ class Layout:
     def lengths(self, tokens: TokenStore, rows: tuple[Rows, ...], limit: int) -> npt.NDArray[np.int64]:
         """Return the input's length for each tuple of rows, special tokens included.
 
-        `limit` is the model's longest input; where the texts together exceed it, each is cut to its share.
+        `limit` is the model's longest input; where the texts together exceed it, those longer than their
+        share are cut to what the others leave.
         """
-        texts = np.stack([self._text_lengths(tokens, r, limit) for r in rows])
-        return np.asarray(self.n_special + texts.sum(axis=0), np.int64)
+        return np.asarray(self.n_special + self._text_lengths(tokens, rows, limit).sum(axis=0), np.int64)
 
     def assemble(self, tokens: TokenStore, rows: tuple[Rows, ...], limit: int) -> tuple[_Ids, _Ids]:
         """Return input ids and token types, each `(len(rows[0]), length)`, for inputs of one length."""
         n = len(rows[0])
-        width = int(self.lengths(tokens, tuple(r[:1] for r in rows), limit)[0])
+        lengths = self._text_lengths(tokens, rows, limit)
+        width = self.n_special + int(lengths[:, 0].sum())
         ids, types = np.empty(n * width, np.int64), np.empty(n * width, np.int64)
         cursor = np.arange(n) * width
         for i, frame in enumerate(self.frames):
@@ -49,17 +53,27 @@ class Layout:
             ids[at], types[at] = frame, self.types[2 * i]
             cursor = cursor + len(frame)
             if i < len(rows):
-                lengths = self._text_lengths(tokens, rows[i], limit)
-                at = _ranges(cursor, lengths)
-                ids[at] = tokens.ids[_ranges(tokens.offsets[rows[i]], lengths)]
+                at = _ranges(cursor, lengths[i])
+                ids[at] = tokens.ids[_ranges(tokens.offsets[rows[i]], lengths[i])]
                 types[at] = self.types[2 * i + 1]
-                cursor = cursor + lengths
+                cursor = cursor + lengths[i]
         return ids.reshape(n, width), types.reshape(n, width)
 
-    def _text_lengths(self, tokens: TokenStore, rows: Rows, limit: int) -> npt.NDArray[np.int64]:
-        share = (limit - self.n_special) // (len(self.frames) - 1)
-        lengths = tokens.offsets[rows + 1] - tokens.offsets[rows]
-        return np.asarray(np.minimum(lengths, share), np.int64)
+    def _text_lengths(self, tokens: TokenStore, rows: tuple[Rows, ...], limit: int) -> npt.NDArray[np.int64]:
+        room = limit - self.n_special
+        lengths = np.stack([tokens.offsets[r + 1] - tokens.offsets[r] for r in rows])
+        others = lengths.sum(axis=0) - lengths
+        return np.asarray(np.minimum(lengths, np.maximum(room // len(rows), room - others)), np.int64)
+
+
+def require_vocabulary(name: str, tokenizer: Tokenizer) -> None:
+    """Refuse the tokenizer that transformers makes up where a model comes without one.
+
+    Raises:
+        ModelError: it knows no tokens but the special ones.
+    """
+    if tokenizer.get_vocab_size() <= len(tokenizer.get_added_tokens_decoder()):
+        raise ModelError(f"model {name} has no tokenizer: its folder lacks tokenizer.json")
 
 
 def find_layout(tokenizer: Tokenizer, n_texts: int) -> Layout:

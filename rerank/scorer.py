@@ -9,13 +9,18 @@ from typing import Protocol
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from ..errors import ModelError
 from ..inference.batches import length_batches
 from ..inference.compute import Compute
-from ..inference.layout import find_layout
-from ..inference.locate import locate_model, read_config
+from ..inference.layout import LONGEST_INPUT, find_layout, require_vocabulary
+from ..inference.locate import first_line, locate_model, read_config
 from ..progress import Bar, Progress
 from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, TokenStore
 from ..settings import RerankSettings
@@ -43,7 +48,6 @@ class CrossEncoder:
         Raises:
             ModelError: it cannot be found or loaded, or has no trained classification head.
             SettingsError: its labels do not fit `rerank.head`.
-
         """
         name = settings.cross_encoder
         self.folder = locate_model(name)
@@ -51,11 +55,12 @@ class CrossEncoder:
         self._model = _load(name, self.folder, compute)
         config = self._model.config.to_dict()
         self.head = find_head(name, config, int(self._model.config.num_labels or 0), settings)
-        wrapper = AutoTokenizer.from_pretrained(str(self.folder), local_files_only=True)
+        wrapper = _load_tokenizer(name, self.folder)
         self.tokenizer = wrapper.backend_tokenizer
+        require_vocabulary(name, self.tokenizer)
         self._takes_types = "token_type_ids" in wrapper.model_input_names
         self._layout = find_layout(self.tokenizer, 2)
-        self._limit = min(wrapper.model_max_length, config.get("max_position_embeddings") or 512, 100_000)
+        self._limit = min(wrapper.model_max_length, _positions(self._model), LONGEST_INPUT)
         self.max_tokens = (self._limit - self._layout.n_special) // 2
 
     def score(self, tokens: TokenStore, left: Rows, right: Rows, progress: Progress) -> Floats:
@@ -105,8 +110,7 @@ def _load(name: str, folder: Path, compute: Compute) -> PreTrainedModel:
             use_safetensors=True,
         )
     except Exception as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"model {name} cannot be loaded as a cross-encoder: {line}") from error
+        raise ModelError(f"model {name} cannot be loaded as a cross-encoder: {first_line(error)}") from error
     if info["missing_keys"]:
         raise ModelError(
             f"model {name} is no cross-encoder: it is a {' '.join(architectures) or 'model'} without a "
@@ -114,3 +118,23 @@ def _load(name: str, folder: Path, compute: Compute) -> PreTrainedModel:
         )
     loaded: PreTrainedModel = model.to(compute.device).eval()
     return loaded
+
+
+def _load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerFast:
+    try:
+        wrapper = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:
+        raise ModelError(
+            f"model {name}: its tokenizer cannot be loaded (is tokenizer.json whole?): {first_line(error)}"
+        ) from error
+    if not isinstance(wrapper, PreTrainedTokenizerFast):
+        raise ModelError(f"model {name} has no fast tokenizer; save it with its tokenizer.json")
+    return wrapper
+
+
+def _positions(model: PreTrainedModel) -> int:
+    """Return the longest input of a model; RoBERTa's kin count positions from behind the padding id."""
+    embeddings = getattr(model.base_model, "embeddings", None)
+    padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+    unused = 0 if padding is None else padding + 1
+    return int(getattr(model.config, "max_position_embeddings", None) or 512) - unused

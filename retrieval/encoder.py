@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Protocol
 
@@ -16,8 +17,8 @@ from tokenizers import Tokenizer
 from ..errors import ModelError
 from ..inference.batches import length_batches
 from ..inference.compute import Compute
-from ..inference.layout import find_layout
-from ..inference.locate import locate_model, read_config
+from ..inference.layout import LONGEST_INPUT, find_layout, require_vocabulary
+from ..inference.locate import first_line, locate_model, read_config
 from ..progress import Progress
 from ..schema import TokenStore
 
@@ -51,18 +52,18 @@ class BiEncoder:
 
         Raises:
             ModelError: it cannot be found or loaded, or is no bi-encoder.
-
         """
         self.folder = locate_model(name)
         self._compute = compute
         self._model = _load(name, self.folder, compute)
         self.dim = int(self._model.get_embedding_dimension() or 0)
         self.tokenizer = _fast_tokenizer(self._model)
-        longest = self._model.max_seq_length or 512
+        longest = int(min(self._model.max_seq_length or 512, LONGEST_INPUT))
         if self.tokenizer is None:
             log.info("bi-encoder %s takes texts, not token ids: slower", name)
             self.max_tokens = longest
         else:
+            require_vocabulary(name, self.tokenizer)
             self._layout = find_layout(self.tokenizer, 1)
             self._limit = longest
             self.max_tokens = longest - self._layout.n_special
@@ -114,7 +115,7 @@ def embed(
         return np.empty((0, encoder.dim), np.float16)
     with path.open("wb") as file:
         # Claims the space: a write to a mapped page that has none would kill the process.
-        file.write(bytes(len(texts) * encoder.dim * 2))
+        file.writelines(repeat(bytes(encoder.dim * 2), len(texts)))
     out = np.memmap(path, np.float16, "r+", shape=(len(texts), encoder.dim))
     encoder.encode(texts, tokens, out, progress)
     return out
@@ -130,12 +131,8 @@ def _load(name: str, folder: Path, compute: Compute) -> SentenceTransformer:
     try:
         model = SentenceTransformer(str(folder), device=str(compute.device), local_files_only=True)
     except Exception as error:
-        raise ModelError(f"model {name} cannot be loaded as a bi-encoder: {_first_line(error)}") from error
+        raise ModelError(f"model {name} cannot be loaded as a bi-encoder: {first_line(error)}") from error
     return model.to(compute.dtype).eval()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _fast_tokenizer(model: SentenceTransformer) -> Tokenizer | None:

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from ..schema import Floats, Rows
 from ..settings import RetrievalSettings
@@ -55,11 +54,11 @@ def build_index(embeddings: Embeddings, settings: RetrievalSettings, *, gpu: boo
         index = _on_gpu(faiss.IndexFlatIP(dim), gpu)
         _add(index, embeddings)
         return FaissIndex(index, {"kind": "exact"})
-    lists = settings.lists or max(min(round(8 * n**0.5), n // 39), 1)
+    lists = min(settings.lists or max(min(round(8 * n**0.5), n // 39), 1), n)
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed = 0
     index = _on_gpu(index, gpu)
-    index.train(_sample(embeddings, min(n, 64 * lists)))
+    index.train(np.asarray(embeddings[_sample(n, 64 * lists)], np.float32))
     _add(index, embeddings)
     probes, recall = _choose_probes(index, embeddings, lists, settings)
     if recall < _LOW_RECALL:
@@ -80,18 +79,19 @@ def _add(index: Any, embeddings: Embeddings) -> None:
         index.add(np.asarray(embeddings[start : start + _BLOCK], np.float32))
 
 
-def _sample(embeddings: Embeddings, size: int) -> Floats:
-    rows = np.sort(np.random.default_rng(0).choice(len(embeddings), size, replace=False))
-    return np.asarray(embeddings[rows], np.float32)
+def _sample(n: int, size: int) -> Rows:
+    return np.sort(np.random.default_rng(0).choice(n, min(size, n), replace=False))
 
 
 def _choose_probes(
     index: Any, embeddings: Embeddings, lists: int, settings: RetrievalSettings
 ) -> tuple[int, float]:
     """Set the number of probes, doubling it up to the target, and return it with the recall measured."""
-    queries = _sample(embeddings, min(_SAMPLE, len(embeddings)))
+    rows = _sample(len(embeddings), _SAMPLE)
+    queries = np.asarray(embeddings[rows], np.float32)
     k = min(settings.top_k + 1, len(embeddings))
     exact = _exact_neighbours(queries, embeddings, k, settings.floor)
+    exact[exact == rows[:, None]] = -1  # that a text finds itself says nothing
     probes = settings.probes or min(8, lists)
     while True:
         index.nprobe = min(probes, lists)
@@ -113,6 +113,7 @@ def _exact_neighbours(queries: Floats, embeddings: Embeddings, k: int, floor: fl
     return neighbours
 
 
-def _recall(found: Rows, exact: npt.NDArray[np.int64]) -> float:
-    hits = sum(np.isin(e[e >= 0], f).sum() for e, f in zip(exact, found, strict=True))
-    return float(hits / max((exact >= 0).sum(), 1))
+def _recall(found: Rows, exact: Rows) -> float:
+    sought = int((exact >= 0).sum())
+    hits = sum(int(np.isin(e[e >= 0], f).sum()) for e, f in zip(exact, found, strict=True))
+    return hits / sought if sought else 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,8 +23,10 @@ _LIBRARIES = ("dupmine", "torch", "transformers", "sentence-transformers", "fais
 class RunRecord:
     """The manifest of a run in the making."""
 
-    def __init__(self, settings: MiningSettings, corpus: Corpus) -> None:
-        """Start the record of a run over `corpus`."""
+    def __init__(
+        self, settings: MiningSettings, corpus: Corpus, seconds: Mapping[str, float] | None = None
+    ) -> None:
+        """Start the record of a run over `corpus`; `seconds` are those of stages before it."""
         self.manifest: dict[str, Any] = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {"python": platform.python_version(), **_versions()},
@@ -33,17 +35,14 @@ class RunRecord:
             "columns": {"text": corpus.text_column, "id": corpus.id_column},
             "models": {},
             "counts": {"documents": corpus.documents.num_rows, **corpus.counts},
-            "seconds": {},
+            "seconds": dict(seconds or {}),
         }
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage."""
-        started = time.perf_counter()
-        yield
-        seconds = time.perf_counter() - started
-        self.manifest["seconds"][name] = round(seconds, 3)
-        log.info("%s: %.1f s", name, seconds)
+        with timed(self.manifest["seconds"], name):
+            yield
 
     def count(self, **counts: int) -> None:
         """Add counts."""
@@ -53,6 +52,15 @@ class RunRecord:
     def describe(self, **facts: Any) -> None:
         """Add facts, as the index's kind."""
         self.manifest.update(facts)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Write the seconds a stage takes into `seconds`."""
+    started = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - started, 3)
+    log.info("%s: %.1f s", name, seconds[name])
 
 
 def _versions() -> dict[str, str]:

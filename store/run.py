@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +16,43 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import InputError, OutputError
+from ..schema import CLUSTERS, PAIRS
 
 MANIFEST = "manifest.json"
 TABLES = ("clusters", "pairs", "deduplicated", "removed")
+_SCHEMAS = {"clusters": CLUSTERS, "pairs": PAIRS}
+_KEYS = ("settings", "columns", "counts", "seconds")
 
 
 @contextmanager
 def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder to write a run into; on leaving, it takes the place of `folder`.
 
-    It lies beside `folder`, so that the rename is atomic. After an error or an interrupt it is removed and
-    `folder` is as it was.
+    It lies beside `folder`, so that the rename is atomic. After an error or an interrupt it and the parent
+    folders made for it are removed, and `folder` is as it was.
 
     Raises:
         OutputError: `folder` exists and is not to be overwritten, or is no run of dupmine; no write access;
             no space left.
-
     """
-    folder = folder.expanduser().absolute()
-    _check_target(folder, overwrite=overwrite)
-    staging = folder.parent / f".{folder.name}.partial-{os.getpid()}"
+    with _output_errors(folder):
+        folder = folder.expanduser().resolve()
+        _check_target(folder, overwrite=overwrite)
+        missing = [parent for parent in folder.parents if not parent.exists()]
+    tag = secrets.token_hex(4)
+    staging, old = (folder.with_name(f".{folder.name}.{role}-{tag}") for role in ("partial", "old"))
     try:
         with _output_errors(folder):
             staging.mkdir(parents=True)
-        with _output_errors(folder):
             yield staging
             _sync(staging)
-            _replace(staging, folder)
+            _check_target(folder, overwrite=overwrite)
+            _replace(staging, folder, old)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        for parent in missing:
+            with suppress(OSError):
+                parent.rmdir()
 
 
 def _check_target(folder: Path, *, overwrite: bool) -> None:
@@ -51,6 +60,8 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
         return
     if not folder.is_dir():
         raise OutputError(f"{folder} exists and is no folder; give another --out")
+    if os.path.ismount(folder):
+        raise OutputError(f"{folder} is a mount point, which no rename replaces; give a folder inside it")
     if not any(folder.iterdir()):
         return
     if not overwrite:
@@ -69,12 +80,14 @@ def _output_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            reason = "the disk is full"
+            reason = "the disk is full; free some space"
         elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            reason = "no write access"
+            reason = "no write access; change it"
         else:
-            reason = error.strerror or str(error)
-        raise OutputError(f"{folder} cannot be written: {reason}; nothing was changed there") from error
+            reason = f"{error.strerror or error}; mend that"
+        raise OutputError(
+            f"{folder} cannot be written: {reason} or give another --out (nothing was changed)"
+        ) from error
 
 
 def _sync(folder: Path) -> None:
@@ -86,24 +99,25 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _replace(staging: Path, folder: Path) -> None:
-    """Rename `staging` to `folder`; an old run steps aside first and is removed last."""
-    old = folder.parent / f".{folder.name}.old-{os.getpid()}"
-    if folder.exists():
-        folder.rename(old)
+def _replace(staging: Path, folder: Path, old: Path) -> None:
+    """Rename `staging` to `folder`; an old run steps aside to `old` first and is removed last."""
     try:
+        if folder.exists():
+            folder.rename(old)
         staging.rename(folder)
-    except OSError:
-        if old.exists():
+    finally:
+        if old.exists() and not folder.exists():
             old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_run(staging: Path, tables: Mapping[str, pa.Table], manifest: Mapping[str, Any]) -> None:
     """Write the tables as zstd Parquet and the manifest into a folder from `open_run`."""
     for name, table in tables.items():
-        pq.write_table(table, staging / f"{name}.parquet", compression="zstd")
+        try:
+            pq.write_table(table, staging / f"{name}.parquet", compression="zstd")
+        except pa.ArrowNotImplementedError as error:
+            raise OutputError(f"{name}.parquet: {error}; convert or drop that column") from error
     text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
     (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
@@ -113,13 +127,20 @@ def read_run(folder: Path) -> tuple[dict[str, pa.Table], dict[str, Any]]:
 
     Raises:
         InputError: the folder is no run, or a file of it is missing or broken.
-
     """
+    files = (MANIFEST, *(f"{name}.parquet" for name in TABLES))
+    missing = [name for name in files if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"{folder} is no run of dupmine: {missing[0]} is missing")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        tables = {name: pq.read_table(folder / f"{name}.parquet") for name in TABLES}
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} is no run of dupmine: {Path(error.filename).name} is missing") from None
+        # Not read_table: it takes no column name twice, and a user's column may be called like ours.
+        tables = {name: pq.ParquetFile(folder / f"{name}.parquet").read() for name in TABLES}
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: a file of the run is broken: {str(error).splitlines()[0]}") from None
+    foreign = [f"{name}.parquet" for name, schema in _SCHEMAS.items() if tables[name].schema != schema]
+    if not isinstance(manifest, dict) or not set(_KEYS) <= set(manifest):
+        foreign.append(MANIFEST)
+    if foreign:
+        raise InputError(f"{folder}: {foreign[0]} is not as dupmine writes it; mine again")
     return tables, manifest

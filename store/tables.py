@@ -83,7 +83,6 @@ def read_pairs(pairs: pa.Table, documents: pa.Table, row_of: Rows) -> ScoredPair
 
     Raises:
         InputError: the table names a document that `documents` lacks.
-
     """
     scored = pairs.filter(pc.not_equal(pairs["decided_by"], EXACT))
     ends = []

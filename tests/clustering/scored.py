@@ -1,6 +1,7 @@
 """Scored pairs from (left, right, probability), for the clustering tests."""
 
 import numpy as np
+
 from dupmine.schema import ScoredPairs
 
 Triple = tuple[int, int, float]

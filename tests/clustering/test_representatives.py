@@ -3,11 +3,12 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dupmine.clustering.representatives import choose_representatives, weakest_links
 from dupmine.errors import SettingsError
 from dupmine.settings import ClusteringSettings
-from hypothesis import given
-from hypothesis import strategies as st
 
 from .scored import scored
 
@@ -22,7 +23,8 @@ def _keep(keep: str, values: pa.Array | list[object]) -> list[int]:
     documents = _documents([str(i) for i in range(n)], score=values)
     labels = np.array([0] * (n - 1) + [1])
     settings = ClusteringSettings(keep=keep)
-    return choose_representatives(labels, np.arange(n), documents, scored([]), settings=settings).tolist()
+    chosen = choose_representatives(labels, np.arange(n), documents, scored([]), settings=settings)
+    return [int(place) for place in chosen]
 
 
 def test_the_medoid_has_the_highest_mean_probability() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from dupmine.corpus import read_corpus
 from dupmine.schema import Corpus, InputFile
 from dupmine.settings import CorpusSettings
@@ -43,7 +44,8 @@ def zstd(data: bytes) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.CompressedOutputStream(sink, "zstd") as stream:
         stream.write(data)
-    return sink.getvalue().to_pybytes()
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
 
 
 def test_csv_is_read_as_written(tmp_path: Path) -> None:

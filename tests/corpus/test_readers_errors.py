@@ -8,11 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from dupmine.corpus import read_corpus
 from dupmine.errors import DupmineError, InputError, SettingsError
 from dupmine.settings import CorpusSettings
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from .test_readers import write, zstd
 

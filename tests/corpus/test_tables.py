@@ -14,11 +14,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from dupmine.corpus import corpus_from, read_corpus
 from dupmine.errors import DupmineError, InputError
 from dupmine.settings import CorpusSettings
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from .test_readers import rows, write
 

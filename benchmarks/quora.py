@@ -1,0 +1,175 @@
+"""Mine labelled Quora questions and judge the run: seconds, memory, precision, recall, F1, cohesion.
+
+    python benchmarks/quora.py DATA [--config configs/quora.yaml] [--json benchmarks/results/quora.json]
+
+DATA is a folder with `questions-eval.csv` (qid, question) and `pairs.parquet` (qid1, qid2, is_duplicate,
+split). Thresholds of the bi-encoder alone are chosen on split `valid`; figures are on split `test`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dupmine import Miner, MiningResult
+from dupmine.clustering import cluster_pairs
+from dupmine.corpus.unique import collapse_exact_duplicates
+from dupmine.evaluation.metrics import pair_metrics
+from dupmine.schema import TEXT
+
+SAMPLE = 2000
+Flags = npt.NDArray[np.bool_]
+
+
+def main() -> None:
+    """Run the benchmark and write its figures."""
+    arguments = parse_arguments()
+    miner = Miner(config=arguments.config)
+    result = miner.mine(arguments.data / "questions-eval.csv")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    labelled = pd.read_parquet(arguments.data / "pairs.parquet")
+    figures = {
+        "machine": machine(),
+        "versions": result.manifest["versions"],
+        "settings": result.manifest["settings"],
+        "seconds": result.manifest["seconds"],
+        "seconds_total": round(sum(result.manifest["seconds"].values()), 1),
+        "peak_memory_gib": round(memory, 2),
+        "counts": result.manifest["counts"],
+        **judge(result, labelled, miner),
+    }
+    print(json.dumps(figures, indent=2))
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    root = Path(__file__).parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with questions-eval.csv and pairs.parquet")
+    parser.add_argument("--config", type=Path, default=root.parent / "configs" / "quora.yaml")
+    parser.add_argument("--json", type=Path, default=root / "results" / "quora.json")
+    return parser.parse_args()
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine the figures hold for."""
+    info = Path("/proc/cpuinfo")
+    names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    return {
+        "processor": names[0].split(":")[1].strip() if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+    }
+
+
+def judge(result: MiningResult, labelled: pd.DataFrame, miner: Miner) -> dict[str, Any]:
+    """Return quality on labelled pairs by split, and cohesion of guarded clusters and plain components."""
+    pairs = result.scored_pairs
+    settings = result.settings
+    n_rows = int(result.row_of.max()) + 1
+    plain = settings.clustering.model_copy(update={"method": "components"})
+    threshold = settings.rerank.threshold
+    labels = {
+        "guarded": row_labels(result),
+        "components": cluster_pairs(n_rows, pairs, threshold=threshold, settings=plain).labels,
+    }
+    splits = {name: LabelledPairs(labelled[labelled["split"] == name], result) for name in ("valid", "test")}
+    cut = splits["valid"].best_cosine()
+    return {
+        "candidate_recall": {name: split.candidate_recall() for name, split in splits.items()},
+        "bi_encoder_alone": {
+            "threshold": cut,
+            **{n: pair_metrics(s.cosine >= cut, s.actual) for n, s in splits.items()},
+        },
+        "accepted_pairs": {n: pair_metrics(s.probability >= threshold, s.actual) for n, s in splits.items()},
+        "same_cluster": {
+            kind: {n: pair_metrics(of[s.left] == of[s.right], s.actual) for n, s in splits.items()}
+            for kind, of in labels.items()
+        },
+        "cohesion": {kind: cohesion(of, result, miner) for kind, of in labels.items()},
+        "largest_cluster": {kind: largest(of, result) for kind, of in labels.items()},
+    }
+
+
+class LabelledPairs:
+    """Labelled pairs of documents as pairs of rows, with what the run says of each."""
+
+    def __init__(self, labelled: pd.DataFrame, result: MiningResult) -> None:
+        """Look the pairs up; a pair that was not scored has cosine and probability 0, equal texts have 1."""
+        position = pd.Series(
+            np.arange(len(result.row_of)), index=result.corpus.documents["doc_id"].to_pylist()
+        )
+        ends = [result.row_of[position[labelled[q].astype(str)].to_numpy()] for q in ("qid1", "qid2")]
+        self.left, self.right = np.minimum(*ends), np.maximum(*ends)
+        self.actual: Flags = labelled["is_duplicate"].to_numpy() == 1
+        pairs, n = result.scored_pairs, len(result.row_of)
+        keys, wanted = pairs.left * n + pairs.right, self.left * n + self.right
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        self.exact: Flags = self.left == self.right
+        self.known: Flags = (keys[at] == wanted) | self.exact
+        self.floor = result.settings.retrieval.floor
+        self.cosine = np.where(self.exact, 1.0, np.where(keys[at] == wanted, pairs.cosine[at], 0.0))
+        self.probability = np.where(self.exact, 1.0, np.where(keys[at] == wanted, pairs.probability[at], 0.0))
+
+    def candidate_recall(self) -> float:
+        """Return the share of duplicates that stage 1 proposed, exact duplicates among them."""
+        proposed = self.known & (self.cosine >= self.floor)
+        return float(proposed[self.actual].mean())
+
+    def best_cosine(self) -> float:
+        """Return the cosine with the best F1, in steps of 0.01 above the floor."""
+        grid = np.arange(np.ceil(self.floor * 100) + 1, 100) / 100
+        scores = [pair_metrics(self.cosine >= cut, self.actual)["f1"] for cut in grid]
+        best = int(np.argmax(scores))
+        assert best > 0, "the best cosine lies at or below the floor, where pairs are not known"
+        return float(grid[best])
+
+
+def row_labels(result: MiningResult) -> npt.NDArray[np.int64]:
+    """Return the final cluster of each row, `(n_rows,)`."""
+    clusters = result.clusters
+    cluster_of = pd.Series(clusters["cluster_id"].to_numpy(), index=clusters["doc_id"])
+    by_document = cluster_of.reindex(result.corpus.documents["doc_id"].to_pylist()).to_numpy()
+    n_rows = int(result.row_of.max()) + 1
+    labels = len(clusters) + np.arange(n_rows)
+    known = ~np.isnan(by_document) & (result.row_of >= 0)
+    labels[result.row_of[known]] = by_document[known].astype(np.int64)
+    return labels
+
+
+def cohesion(labels: npt.NDArray[np.int64], result: MiningResult, miner: Miner) -> dict[str, float]:
+    """Score random pairs of documents that share a cluster; return the accepted share."""
+    rng = np.random.default_rng(0)
+    documents = np.flatnonzero(result.row_of >= 0)
+    cluster = labels[result.row_of[documents]]
+    order = documents[np.argsort(cluster, kind="stable")]
+    _, start, size = np.unique(np.sort(cluster), return_index=True, return_counts=True)
+    weight = size * (size - 1.0)
+    chosen = rng.choice(len(size), SAMPLE, p=weight / weight.sum())
+    first = rng.integers(size[chosen])
+    second = (first + 1 + rng.integers(size[chosen] - 1)) % size[chosen]
+    rows = [result.row_of[order[start[chosen] + place]] for place in (first, second)]
+    texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
+    ends = zip(np.minimum(*rows), np.maximum(*rows), strict=True)
+    probability = miner.score_pairs([(texts[a], texts[b]) for a, b in ends])
+    return {"pairs": SAMPLE, "accepted": float((probability >= result.settings.rerank.threshold).mean())}
+
+
+def largest(labels: npt.NDArray[np.int64], result: MiningResult) -> int:
+    """Return the documents of the largest cluster."""
+    return int(np.bincount(labels[result.row_of[result.row_of >= 0]]).max())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What counts as the same text, and the rows it gets."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dupmine.corpus.unique import collapse_exact_duplicates, normalised_key
+from dupmine.schema import UniqueTexts
+
+# Few letters, so that equal keys come up: case, width, composed or not, white space of several kinds.
+LOOKALIKES = st.text(
+    st.sampled_from("aA\uff41bB\u00e9\u00c9e\u0301\u00df sS\u1e9e\t\u00a0\u3000\n+#"), max_size=5
+)
+
+
+def collapse(texts: list[str]) -> UniqueTexts:
+    return collapse_exact_duplicates(pa.chunked_array([texts[:2], texts[2:]], pa.string()))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("How do I  learn\tPython?\n", "how do i learn python?"),
+        ("C", "c"),
+        ("C++", "c++"),
+        ("C#", "c#"),
+        ("\uff23\uff0b\uff0b", "c++"),
+        ("Stra\u00dfe", "strasse"),
+        ("STRASSE", "strasse"),
+        ("STRA\u1e9eE", "strasse"),
+        ("\u0130stanbul", "i\u0307stanbul"),
+        ("\u0131stanbul", "\u0131stanbul"),
+        ("\ufb01ne", "fine"),
+        ("caf\u0065\u0301", "caf\u00e9"),
+        ("CAF\u00c9", "caf\u00e9"),
+        ("x\u00b2", "x2"),
+        ("\u03a3\u03c2", "\u03c3\u03c3"),
+        ("\u00a0 a\u2003\u3000b\u2028", "a b"),
+        ("\u00a0\u3000\t", ""),
+        ("", ""),
+    ],
+)
+def test_normalised_key(text: str, key: str) -> None:
+    assert normalised_key(text) == key
+
+
+def test_the_key_of_every_character_is_its_own_key() -> None:
+    characters = [chr(c) for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c)) != "Cs"]
+    keys = [normalised_key(character) for character in characters]
+    assert [key for key in set(keys) if normalised_key(key) != key] == []
+
+
+@given(st.text(max_size=20))
+def test_the_key_does_not_change_a_second_time(text: str) -> None:
+    key = normalised_key(text)
+    assert normalised_key(key) == key
+    assert normalised_key(f" {text}\n") == key
+
+
+def test_one_row_per_key_in_the_order_of_keys() -> None:
+    unique = collapse(["b", "C#", " A", "c++", "a", "", "B", "C", "\u3000", "a"])
+    assert unique.texts == [" A", "B", "C", "C#", "c++"]
+    assert unique.row_of.tolist() == [1, 3, 0, 4, 0, -1, 1, 2, -1, 0]
+    assert unique.row_of.dtype == np.int64
+    assert len(unique) == 5
+
+
+@pytest.mark.parametrize("texts", [[], [""], [" ", "\t\n"], ["", "\u00a0", ""]])
+def test_nothing_to_read(texts: list[str]) -> None:
+    unique = collapse(texts)
+    assert (unique.texts, unique.row_of.tolist()) == ([], [-1] * len(texts))
+
+
+def test_no_chunks() -> None:
+    unique = collapse_exact_duplicates(pa.chunked_array([], pa.string()))
+    assert (unique.texts, unique.row_of.tolist()) == ([], [])
+
+
+@given(st.lists(LOOKALIKES, max_size=12))
+def test_equal_rows_are_equal_keys(texts: list[str]) -> None:
+    unique = collapse(texts)
+    keys = sorted({normalised_key(text) for text in texts} - {""})
+    assert [normalised_key(text) for text in unique.texts] == keys
+    for text, row in zip(texts, unique.row_of, strict=True):
+        key = normalised_key(text)
+        assert row == (keys.index(key) if key else -1)
+    for row, text in enumerate(unique.texts):
+        assert text == min(t for t, r in zip(texts, unique.row_of, strict=True) if r == row)
+
+
+@given(st.data())
+def test_rows_do_not_depend_on_the_order_of_the_input(data: st.DataObject) -> None:
+    texts = data.draw(st.lists(LOOKALIKES, max_size=12))
+    order = data.draw(st.permutations(range(len(texts))))
+    usual, other = collapse(texts), collapse([texts[i] for i in order])
+    assert other.texts == usual.texts
+    assert other.row_of.tolist() == [usual.row_of[i] for i in order]

@@ -1,0 +1,36 @@
+"""What must hold for the batches of any lengths."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dupmine.inference.batches import length_batches
+
+
+@given(st.lists(st.integers(0, 60), max_size=300), st.integers(1, 5000))
+def test_batches_are_a_partition_within_the_budget(lengths: list[int], budget: int) -> None:
+    batches = [batch.tolist() for batch in length_batches(np.array(lengths, np.int64), budget)]
+    assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len({lengths[position] for position in batch}) == 1
+        assert len(batch) == 1 or len(batch) * lengths[batch[0]] <= budget
+    firsts = [lengths[batch[0]] for batch in batches]
+    assert firsts == sorted(firsts, reverse=True)
+
+
+@given(st.integers(1, 60), st.integers(1, 300), st.integers(16 * 60, 5000))
+def test_batches_are_full(length: int, n: int, budget: int) -> None:
+    sizes = [len(batch) for batch in length_batches(np.full(n, length), budget)]
+    assert sum(sizes) == n
+    assert all(size == budget // length for size in sizes[:-1])
+
+
+def test_a_batch_of_one_text_may_exceed_the_budget() -> None:
+    batches = [batch.tolist() for batch in length_batches(np.array([4, 19, 4, 4, 4, 2]), 12)]
+    assert batches == [[1], [0, 2, 3], [4], [5]]
+
+
+def test_no_lengths_no_batches() -> None:
+    assert list(length_batches(np.empty(0, np.int64), 100)) == []

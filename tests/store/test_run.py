@@ -1,0 +1,261 @@
+"""A run's folder: whole or not at all, and readable by anybody."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dupmine import InputError, Miner, MiningResult, OutputError
+from dupmine.schema import CLUSTERS, PAIRS
+from dupmine.store.run import TABLES, open_run, read_run, write_run
+
+QUESTIONS = "id,text,tag\n1,How do I learn Python?,x\n2,how do i learn python?,y\n3,Where is Paris?,\n4,,z\n"
+
+
+@pytest.fixture(scope="session")
+def run(miner: Miner, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store")
+    path = folder / "questions.csv"
+    path.write_text(QUESTIONS)
+    miner.mine_files([path], folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(run, tmp_path / "run")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_the_old_run(error: type[BaseException], copy: Path) -> None:
+    before = content(copy)
+
+    def write_half() -> None:
+        with open_run(copy, overwrite=True) as staging:
+            (staging / "clusters.parquet").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert content(copy) == before
+    assert names_in(copy.parent) == ["run"]
+
+
+def test_an_error_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), open_run(tmp_path / "a" / "b" / "run"):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_rename_brings_the_old_run_back(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = content(copy)
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if ".partial-" in self.name:
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OutputError), open_run(copy, overwrite=True) as staging:
+        (staging / "manifest.json").write_text("{}")
+    assert content(copy) == before
+    assert names_in(copy.parent) == ["run"]
+
+
+def test_overwrite_replaces(copy: Path) -> None:
+    with open_run(copy, overwrite=True) as staging:
+        assert list(staging.iterdir()) == []
+        (staging / "manifest.json").write_text("{}")
+        assert len(list(copy.iterdir())) == 5
+    assert content(copy) == {"manifest.json": b"{}"}
+    assert names_in(copy.parent) == ["run"]
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with open_run(folder) as staging:
+        (staging / "manifest.json").write_text("{}")
+    assert content(folder) == {"manifest.json": b"{}"}
+
+
+def test_a_link_to_a_run_stays_a_link(copy: Path) -> None:
+    link = copy.parent / "latest"
+    link.symlink_to(copy)
+    with open_run(link, overwrite=True) as staging:
+        (staging / "manifest.json").write_text("{}")
+    assert link.is_symlink()
+    assert content(copy) == {"manifest.json": b"{}"}
+    assert names_in(copy.parent) == ["latest", "run"]
+
+
+def test_a_run_made_meanwhile_is_not_lost(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    staged = open_run(folder)
+    (staged.__enter__() / "manifest.json").write_text("{}")
+    shutil.copytree(run, folder)
+    with pytest.raises(OutputError, match="exists and is not empty"):
+        staged.__exit__(None, None, None)
+    assert content(folder) == content(run)
+    assert names_in(tmp_path) == ["run"]
+
+
+def test_a_mount_point_is_refused() -> None:
+    with (
+        pytest.raises(OutputError, match=r"^/ is a mount point, .*; give a folder inside it$"),
+        open_run(Path("/")),
+    ):
+        pass
+
+
+@contextmanager
+def _largest_file(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_no_space_for_a_table(copy: Path) -> None:
+    before = content(copy)
+    noise = pa.table({"noise": pa.array([os.urandom(1 << 20)])})
+    with (
+        pytest.raises(OutputError, match="cannot be written: the disk is full; free some space"),
+        _largest_file(1 << 18),
+        open_run(copy, overwrite=True) as staging,
+    ):
+        write_run(staging, {"pairs": noise}, {})
+    assert content(copy) == before
+    assert names_in(copy.parent) == ["run"]
+
+
+def test_a_type_that_parquet_lacks(copy: Path) -> None:
+    before = content(copy)
+    table = pa.table({"span": pa.array([pa.MonthDayNano([1, 2, 3])])})
+    with (
+        pytest.raises(OutputError, match=r"^pairs\.parquet: .*month_day.*; convert or drop that column$"),
+        open_run(copy, overwrite=True) as staging,
+    ):
+        write_run(staging, {"pairs": table}, {})
+    assert content(copy) == before
+
+
+def test_tables_carry_schema_and_descriptions(run: Path) -> None:
+    for name, schema in (("clusters", CLUSTERS), ("pairs", PAIRS)):
+        found = pq.read_schema(run / f"{name}.parquet")
+        assert found.equals(schema, check_metadata=True)
+        assert all(field.metadata[b"description"] for field in found)
+    for name in TABLES:
+        metadata = pq.read_metadata(run / f"{name}.parquet")
+        columns = [metadata.row_group(0).column(i) for i in range(metadata.num_columns)]
+        assert {column.compression for column in columns} == {"ZSTD"}, name
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_pandas_polars_and_duckdb_read_the_same(run: Path, name: str) -> None:
+    path = str(run / f"{name}.parquet")
+    rows = pq.read_table(path).to_pylist()
+    assert len(rows) == {"clusters": 2, "pairs": 1, "deduplicated": 3, "removed": 1}[name]
+    assert pd.read_parquet(path).to_dict("records") == rows
+    assert pl.read_parquet(path).to_dicts() == rows
+    with duckdb.connect() as connection:
+        found = connection.execute("select * from read_parquet(?)", [path]).df()
+    assert found.to_dict("records") == rows
+
+
+def test_manifest(run: Path, miner: Miner) -> None:
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    path = run.parent / "questions.csv"
+    assert manifest["inputs"] == [
+        {
+            "path": str(path),
+            "format": "csv",
+            "documents": 4,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+    ]
+    assert manifest["settings"] == miner.settings.model_dump()
+    assert manifest["columns"] == {"text": "text", "id": "id"}
+    assert {"python", "dupmine", "torch", "transformers", "numpy"} <= set(manifest["versions"])
+    assert {len(model["sha256"]) for model in manifest["models"].values()} == {64}
+    assert list(manifest["models"]) == ["bi_encoder", "cross_encoder"]
+    expected = {
+        "documents": 4,
+        "unique_texts": 2,
+        "empty_texts": 1,
+        "exact_duplicates": 1,
+        "candidates": 0,
+        "accepted_pairs": 0,
+        "clusters": 1,
+        "clustered_documents": 2,
+        "removed_documents": 1,
+        "largest_cluster": 2,
+        "texts_truncated": 0,
+        "invalid_utf8_replaced": 0,
+    }
+    assert manifest["counts"] | expected == manifest["counts"]
+    stages = [
+        "read",
+        "load",
+        "collapse",
+        "tokenise",
+        "embed",
+        "index",
+        "retrieve",
+        "rerank",
+        "cluster",
+        "tables",
+    ]
+    assert list(manifest["seconds"]) == stages
+    assert all(seconds >= 0 for seconds in manifest["seconds"].values())
+    assert datetime.fromisoformat(manifest["created"]).tzinfo is not None
+    assert manifest["index"] == {"kind": "exact"}
+
+
+@pytest.mark.parametrize("name", ["manifest.json", *(f"{table}.parquet" for table in TABLES)])
+def test_a_missing_or_broken_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).write_text("{")
+    with pytest.raises(InputError, match=rf"^{copy}: a file of the run is broken: .+$"):
+        MiningResult.load(copy)
+    (copy / name).unlink()
+    with pytest.raises(InputError) as caught:
+        read_run(copy)
+    assert str(caught.value) == f"{copy} is no run of dupmine: {name} is missing"
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"settings": {}}'])
+def test_a_foreign_manifest_is_refused(copy: Path, text: str) -> None:
+    (copy / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"manifest\.json is not as dupmine writes it; mine again$"):
+        MiningResult.load(copy)
+
+
+def test_a_foreign_table_is_refused(copy: Path) -> None:
+    pq.write_table(pa.table({"a": [1]}), copy / "clusters.parquet")
+    with pytest.raises(InputError, match=r"clusters\.parquet is not as dupmine writes it; mine again$"):
+        read_run(copy)

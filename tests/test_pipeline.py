@@ -1,0 +1,71 @@
+"""The whole run with the models that come with the package, on planted clusters."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dupmine import Miner, MiningResult
+
+from .planted import plant
+
+SMALL = 1200
+
+
+def partition(result: MiningResult) -> set[frozenset[str]]:
+    """Return the clusters as sets of ids."""
+    members = result.clusters.groupby("cluster_id")["doc_id"]
+    return {frozenset(ids) for _, ids in members}
+
+
+def planted_partition(gold: list[int]) -> set[frozenset[str]]:
+    members = pd.Series(map(str, range(len(gold)))).groupby(gold)
+    return {frozenset(ids) for _, ids in members if len(ids) > 1}
+
+
+@pytest.fixture(scope="module")
+def small(miner: Miner) -> MiningResult:
+    return miner.mine(plant(SMALL)[0])
+
+
+def test_planted_clusters_are_found_exactly(miner: Miner) -> None:
+    texts, gold = plant(5000)
+    result = miner.mine(texts)
+    assert partition(result) == planted_partition(gold)
+    counts = result.manifest["counts"]
+    assert counts["documents"] == 5000
+    assert counts["unique_texts"] + counts["exact_duplicates"] == 5000
+    assert counts["removed_documents"] == 5000 - len(set(gold))
+    assert len(result.deduplicated()) == len(set(gold))
+
+
+def test_the_order_of_the_input_changes_only_the_order_of_rows(miner: Miner, small: MiningResult) -> None:
+    frame = pd.DataFrame({"id": [str(i) for i in range(SMALL)], "text": plant(SMALL)[0]})
+    shuffled = frame.iloc[random.Random(1).sample(range(SMALL), SMALL)]
+    result = miner.mine(shuffled)
+    pd.testing.assert_frame_equal(result.clusters, small.clusters)
+    pd.testing.assert_frame_equal(result.pairs, small.pairs)
+    assert set(result.deduplicated()["doc_id"]) == set(small.deduplicated()["doc_id"])
+
+
+@pytest.mark.parametrize("batch_tokens", [64, 1000])
+def test_the_batch_size_changes_nothing(small: MiningResult, batch_tokens: int) -> None:
+    result = Miner(small.settings, batch_tokens=batch_tokens, progress=False).mine(plant(SMALL)[0])
+    for name in ("clusters", "pairs"):
+        left, right = getattr(result, name), getattr(small, name)
+        scores = left.select_dtypes(np.float32).columns
+        # The last bits of a matrix product depend on its shape; no id and no decision does.
+        pd.testing.assert_frame_equal(left.drop(columns=scores), right.drop(columns=scores))
+        np.testing.assert_allclose(left[scores], right[scores], atol=2e-4)
+
+
+def test_ivf_finds_what_exact_search_finds(small: MiningResult) -> None:
+    result = Miner(small.settings, exact_limit=0, lists=16, target_recall=1.0, progress=False).mine(
+        plant(SMALL)[0]
+    )
+    assert result.manifest["index"]["kind"] == "ivf"
+    assert result.manifest["index"]["recall"] == 1.0
+    assert partition(result) == partition(small)

@@ -1,0 +1,130 @@
+"""Settings: every one is described; files and overrides are checked, and the last word wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dupmine.errors import SettingsError
+from dupmine.settings import STAGES, MiningSettings, load_settings, parse_overrides
+
+
+def problem(overrides: dict[str, object] | None = None, config: Path | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config, overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_setting_is_described() -> None:
+    for stage, model in STAGES.items():
+        for name, field in model.model_fields.items():
+            assert field.description, f"{stage}.{name}"
+
+
+def test_setting_names_stand_in_one_stage() -> None:
+    names = [name for model in STAGES.values() for name in model.model_fields]
+    assert sorted(names) == sorted(set(names))
+    assert not set(names) & set(STAGES)
+
+
+def test_yaml_goes_there_and_back(tmp_path: Path) -> None:
+    settings = load_settings(overrides={"keep": "a b: c:asc", "lists": 4, "floor": 1e-3, "text_column": "né"})
+    path = tmp_path / "my.yaml"
+    path.write_text(settings.to_yaml(), encoding="utf-8")
+    assert load_settings(path) == settings
+
+
+def test_file_may_be_partial_or_empty(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("")
+    assert load_settings(path) == MiningSettings()
+    path.write_text("rerank:\nretrieval:\n  top_k: 3\n")
+    assert load_settings(path) == load_settings(overrides={"retrieval.top_k": 3})
+
+
+def test_overrides_win_and_take_stages_and_bare_keys(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("retrieval: {top_k: 1, max_k: 11, floor: 0.1}\n")
+    settings = load_settings(path, {"retrieval": {"top_k": 2, "floor": 0.2}, "floor": 0.3})
+    assert (settings.retrieval.top_k, settings.retrieval.max_k, settings.retrieval.floor) == (2, 11, 0.3)
+
+
+def test_changed_keeps_the_rest() -> None:
+    first = load_settings(overrides={"retrieval": {"top_k": 2, "floor": 0.2}})
+    second = first.changed({"retrieval": {"top_k": 3}, "rerank.threshold": 0.9})
+    assert second == load_settings(overrides={"top_k": 3, "floor": 0.2, "threshold": 0.9})
+    assert first.retrieval.top_k == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"tresholds": 1}, "unknown setting tresholds: did you mean rerank.threshold?"),
+        ({"retreival.top_k": 1}, "unknown setting retreival: did you mean retrieval?"),
+        ({"rerank.top_k": 1}, "unknown setting rerank.top_k: did you mean retrieval.top_k?"),
+        ({"zzz": 1}, "unknown setting zzz: known are corpus, retrieval, rerank, "),
+        ({"threshold": 2}, "setting rerank.threshold: should be less than or equal to 1, not 2"),
+        ({"threshold": float("nan")}, "setting rerank.threshold: should be a finite number, not nan"),
+        ({"score_max": float("inf")}, "setting rerank.score_max: should be a finite number, not inf"),
+        ({"top_k": 0}, "setting retrieval.top_k: should be greater than or equal to 1, not 0"),
+        ({"top_k": "many"}, "setting retrieval.top_k: should be a valid integer, "),
+        ({"head": "relu"}, "setting rerank.head: should be 'auto', 'sigmoid', 'softmax', 'nli' or 'score', "),
+        ({"device": "gpu"}, "setting compute.device: should be auto, cpu, mps, cuda or cuda:N, not 'gpu'"),
+        ({"retrieval": 5}, "setting retrieval is a stage: give it a mapping of settings, not 5"),
+        (
+            {"top_k": 0, "floor": 3},
+            "setting retrieval.top_k: should be greater than or equal to 1, not 0; setting retrieval.floor: ",
+        ),
+    ],
+)
+def test_mistakes_are_named(overrides: dict[str, object], expected: str) -> None:
+    assert problem(overrides).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"retrieval:\n  topk: 3\n", "unknown setting retrieval.topk: did you mean retrieval.top_k?"),
+        (b"rerank: {threshold: high}\n", "setting rerank.threshold: should be a valid number, "),
+        (b"rerank: [1, 2]\n", "expected stages (corpus, retrieval, rerank, clustering, compute, output) "),
+        (b"threshold: 0.5\n", "expected stages (corpus, retrieval, rerank, "),
+        (b"- 1\n", "expected stages (corpus, retrieval, rerank, "),
+        (b"rerank: {threshold: 0.5\n", "no valid YAML: while parsing a flow mapping "),
+        (b"\xff\xfe", "no valid YAML: "),
+    ],
+)
+def test_mistakes_in_a_file_name_it(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_bytes(content)
+    assert problem(config=path).startswith(f"{path}: {expected}")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    assert problem(config=path) == f"{path}: cannot read the config file: No such file or directory"
+
+
+def test_parse_overrides_reads_yaml_values() -> None:
+    texts = ["rerank.threshold=0.7", "lists=null", "corpus.text_column=a=b", "symmetric = true", "keep=x:asc"]
+    assert parse_overrides(texts) == {
+        "rerank.threshold": 0.7,
+        "lists": None,
+        "corpus.text_column": "a=b",
+        "symmetric": True,
+        "keep": "x:asc",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rerank.threshold", "--set 'rerank.threshold': expected stage.key=value, as rerank.threshold=0.7"),
+        ("keep={", "--set 'keep={': the value is no valid YAML"),
+    ],
+)
+def test_parse_overrides_names_mistakes(text: str, expected: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_overrides([text])
+    assert str(caught.value) == expected
