@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .errors import DupmineError, InputError, ModelError, OutputError, SettingsError
+    from .explanation import Explanation
     from .miner import Miner, mine, score_pairs
-    from .result import Explanation, MiningResult
+    from .result import MiningResult
     from .settings import MiningSettings, load_settings
 
 __version__ = "0.1.0"
@@ -30,8 +31,9 @@ __all__ = [
 
 _HOMES = {
     "errors": ("DupmineError", "InputError", "ModelError", "OutputError", "SettingsError"),
+    "explanation": ("Explanation",),
     "miner": ("Miner", "mine", "score_pairs"),
-    "result": ("Explanation", "MiningResult"),
+    "result": ("MiningResult",),
     "settings": ("MiningSettings", "load_settings"),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from .clustering import choose_representatives, cluster_pairs, weakest_links
 from .clustering.paths import strongest_path
 from .corpus.unique import collapse_exact_duplicates
 from .errors import InputError
+from .explanation import Explanation
 from .schema import DOC_ID, TEXT, Corpus, Floats, Rows, ScoredPairs, id_ranks
 from .settings import MiningSettings, load_settings
 from .store.run import open_run, read_run, write_run
@@ -25,38 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POSITION = "dupmine_position"
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """How two documents stand to each other.
-
-    `cosine` and `probability` are None where the pair was never scored, and `cosine` alone where it was no
-    candidate and scored only to tell a member's probability to its representative. `path` leads from one to
-    the other through their cluster along the most probable pairs, each with its probability.
-    """
-
-    left_id: str
-    right_id: str
-    left_text: str
-    right_text: str
-    same_cluster: bool
-    decided_by: str
-    cosine: float | None
-    probability: float | None
-    path: tuple[tuple[str, str, float], ...]
-
-    def __str__(self) -> str:
-        """Return the explanation in words."""
-        verdict = "in one cluster" if self.same_cluster else "in different clusters"
-        lines = [f"{self.left_id}: {self.left_text}", f"{self.right_id}: {self.right_text}", verdict]
-        if self.probability is None:
-            lines.append(f"never scored: {self.decided_by}")
-        else:
-            cosine = "" if self.cosine is None else f"cosine {self.cosine:.3f}, "
-            lines.append(f"decided by {self.decided_by}: {cosine}probability {self.probability:.3f}")
-        lines += [f"  {a} - {b}: probability {p:.3f}" for a, b, p in self.path]
-        return "\n".join(lines)
 
 
 class MiningResult:
@@ -205,7 +173,7 @@ class MiningResult:
 
     def _path(self, rows: list[int]) -> tuple[tuple[str, str, float], ...] | None:
         """Return the strongest path between two rows inside one cluster, None across clusters."""
-        labels = self._row_labels
+        labels = self.row_labels
         if labels[rows[0]] != labels[rows[1]]:
             return None
         pairs = self.scored_pairs
@@ -233,7 +201,7 @@ class MiningResult:
         return row_anchors(self.row_of, id_ranks(self.corpus.documents))
 
     @cached_property
-    def _row_labels(self) -> Rows:
+    def row_labels(self) -> Rows:
         """The cluster of each row; rows without one have a number of their own."""
         clusters = self.clusters_table
         labels = clusters["cluster_id"].to_numpy()

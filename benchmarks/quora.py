@@ -81,7 +81,7 @@ def judge(result: MiningResult, labelled: pd.DataFrame, miner: Miner) -> dict[st
     plain = settings.clustering.model_copy(update={"method": "components"})
     threshold = settings.rerank.threshold
     labels = {
-        "guarded": row_labels(result),
+        "guarded": result.row_labels,
         "components": cluster_pairs(n_rows, pairs, threshold=threshold, settings=plain).labels,
     }
     splits = {name: LabelledPairs(labelled[labelled["split"] == name], result) for name in ("valid", "test")}
@@ -134,18 +134,6 @@ class LabelledPairs:
         best = int(np.argmax(scores))
         assert best > 0, "the best cosine lies at or below the floor, where pairs are not known"
         return float(grid[best])
-
-
-def row_labels(result: MiningResult) -> npt.NDArray[np.int64]:
-    """Return the final cluster of each row, `(n_rows,)`."""
-    clusters = result.clusters
-    cluster_of = pd.Series(clusters["cluster_id"].to_numpy(), index=clusters["doc_id"])
-    by_document = cluster_of.reindex(result.corpus.documents["doc_id"].to_pylist()).to_numpy()
-    n_rows = int(result.row_of.max()) + 1
-    labels = len(clusters) + np.arange(n_rows)
-    known = ~np.isnan(by_document) & (result.row_of >= 0)
-    labels[result.row_of[known]] = by_document[known].astype(np.int64)
-    return labels
 
 
 def cohesion(labels: npt.NDArray[np.int64], result: MiningResult, miner: Miner) -> dict[str, float]:

@@ -1,0 +1,78 @@
+"""The README's three ways, run as they stand there (on a shorter file), and the config files."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dupmine import Miner, MiningResult, load_settings
+from dupmine.settings import MiningSettings
+
+from .shell import dupmine
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def example(name: str) -> str:
+    """Return the indented block behind a `<!-- tested: name -->` line of the README."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(rf"<!-- tested: {name} -->\n\n?((?:    .*\n|\n)+)", readme)
+    assert found is not None
+    return re.sub(r"^    ", "", found[1], flags=re.MULTILINE).strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the configs and the first questions of the sample, as the working directory."""
+    lines = (ROOT / "examples" / "questions.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "questions.csv").write_text("".join(lines[:101]), encoding="utf-8")
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "threshold"), [("cli", 0.35), ("config", 0.6)])
+def test_the_command_lines(name: str, threshold: float, checkout: Path) -> None:
+    program, *arguments = shlex.split(example(name))
+    assert program == "dupmine"
+    assert dupmine(*arguments).code == 0
+    result = MiningResult.load(checkout / "duplicates")
+    assert result.settings.rerank.threshold == threshold
+    assert result.manifest["counts"]["documents"] == 100
+
+
+def test_the_python_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(example("python"), "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "How do I learn Python?" in printed
+    assert "Is Python fast?" not in printed
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_configs_are_complete_and_commented(config: Path) -> None:
+    text = config.read_text(encoding="utf-8")
+    assert {stage: set(keys) for stage, keys in yaml.safe_load(text).items()} == {
+        stage: set(keys) for stage, keys in MiningSettings().model_dump().items()
+    }
+    lines = text.splitlines()
+    for before, line in itertools.pairwise(lines):
+        if re.match(r"  \w+:", line):
+            assert before.strip().startswith("#"), f"{line!r} has no comment"
+
+
+def test_quickstart_is_the_default() -> None:
+    assert load_settings(ROOT / "configs" / "quickstart.yaml") == MiningSettings()
+
+
+def test_the_quora_config_mines_a_question_file(tmp_path: Path) -> None:
+    rows = ["qid,question", "7,How do I learn Python?", "9,What is the best way to learn Python?", "11,C++"]
+    (tmp_path / "questions.csv").write_text("\n".join(rows), encoding="utf-8")
+    quora = Miner(config=ROOT / "configs" / "quora.yaml", progress=False)
+    assert set(quora.mine(tmp_path / "questions.csv").clusters["doc_id"]) == {"7", "9"}
