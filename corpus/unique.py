@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import numpy as np
@@ -10,15 +11,22 @@ import pyarrow.compute as pc
 
 from ..schema import UniqueTexts
 
+# Unicode's Default_Ignorable_Code_Point: soft hyphens, zero-width and direction marks, variation selectors.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
+
 
 def normalised_key(text: str) -> str:
     """Return the key under which texts count as equal: NFKC, case-folded, white space collapsed.
 
-    Symbols stay, so "C", "C++" and "C#" differ. Folding can leave text that is no longer NFKC, hence the
-    second normalisation (Unicode 15, section 3.13, toNFKC_Casefold).
+    Invisible characters go, symbols stay, so "C", "C++" and "C#" differ. Folding can leave text that is no
+    longer NFKC, hence the second normalisation (Unicode 15, section 3.13, toNFKC_Casefold).
     """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(folded.split())
+    folded = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def collapse_exact_duplicates(texts: pa.ChunkedArray) -> UniqueTexts:

@@ -14,6 +14,7 @@ from ..schema import Floats
 from ..settings import RerankSettings
 
 _EDGE = 1e-6
+_DUPLICATE_NAMES = {"duplicate", "entailment", "equivalent", "is_duplicate", "paraphrase"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,18 @@ def find_head(name: str, config: Mapping[str, Any], n_labels: int, settings: Rer
             f"model {name} has {n_labels} labels; setting rerank.head: {settings.head} needs "
             f"{expected or '1 (a logit or a score), 2 (different, duplicate) or 3 (NLI)'}"
         )
-    positive = _entailment(name, config) if kind == "nli" else n_labels - 1
+    labels = {int(i): str(label).lower() for i, label in dict(config.get("id2label") or {}).items()}
+    positive = _entailment(name, labels) if kind == "nli" else _duplicate(labels, n_labels)
     return Head(kind, positive, settings.score_max, settings.symmetric)
 
 
-def _entailment(name: str, config: Mapping[str, Any]) -> int:
-    labels = {int(i): str(label).lower() for i, label in dict(config.get("id2label") or {}).items()}
+def _duplicate(labels: Mapping[int, str], n_labels: int) -> int:
+    """Return the label that its name says is the duplicate one, else the last."""
+    named = [i for i, label in labels.items() if label in _DUPLICATE_NAMES]
+    return named[0] if len(named) == 1 else n_labels - 1
+
+
+def _entailment(name: str, labels: Mapping[int, str]) -> int:
     found = [i for i, label in labels.items() if label.startswith("entail")]
     if len(found) != 1:
         raise SettingsError(

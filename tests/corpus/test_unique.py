@@ -41,8 +41,13 @@ def collapse(texts: list[str]) -> UniqueTexts:
         ("caf\u0065\u0301", "caf\u00e9"),
         ("CAF\u00c9", "caf\u00e9"),
         ("x\u00b2", "x2"),
+        ("\u01f0", "\u01f0"),
+        ("J\u030c", "\u01f0"),  # folds to two code points that NFKC composes
         ("\u03a3\u03c2", "\u03c3\u03c3"),
         ("\u00a0 a\u2003\u3000b\u2028", "a b"),
+        ("\ufeffso\u00adft\u200b?", "soft?"),
+        ("e\u200d\u0301", "\u00e9"),
+        ("\u200b\u00a0", ""),
         ("\u00a0\u3000\t", ""),
         ("", ""),
     ],

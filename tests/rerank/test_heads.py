@@ -53,6 +53,19 @@ def test_both_orders() -> None:
     assert [head.both_orders for head in heads] == [False, True, False, True]
 
 
+@pytest.mark.parametrize(
+    ("labels", "positive"),
+    [
+        ({0: "LABEL_0", 1: "LABEL_1"}, 1),
+        ({0: "not_duplicate", 1: "duplicate"}, 1),
+        ({0: "entailment", 1: "not_entailment"}, 0),
+        ({}, 1),
+    ],
+)
+def test_the_label_whose_name_says_duplicate_counts(labels: dict[int, str], positive: int) -> None:
+    assert find_head("m", {"id2label": labels}, 2, RerankSettings()).positive == positive
+
+
 @given(st.lists(st.integers(-(2**40), 2**40), max_size=20))
 def test_probabilities_are_the_logistic_function(logits: list[int]) -> None:
     thousandths = np.array(logits, np.float32) / 1000

@@ -50,7 +50,7 @@ def test_equals_brute_force(seed: int, floor: float, all_lists: bool) -> None:
     assert counts.capped == 0
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.lists(st.integers(1, 30), min_size=1, max_size=6),
@@ -137,7 +137,7 @@ def test_few_rows(options: RetrievalSettings) -> None:
         assert counts == CandidateCounts(grown=0, capped=0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.permutations(range(60)))
 def test_the_order_of_the_rows_only_relabels_the_pairs(order: list[int]) -> None:
     embeddings = grouped_vectors([20, 10, 5, 5, 20], noise=0.2)
