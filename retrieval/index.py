@@ -52,14 +52,13 @@ def build_index(embeddings: Embeddings, settings: RetrievalSettings, *, gpu: boo
     """
     n, dim = embeddings.shape
     if n <= settings.exact_limit:
-        index = faiss.IndexFlatIP(dim)
-        index = _on_gpu(index, max(settings.top_k, settings.max_k)) if gpu else index
+        index = _placed(faiss.IndexFlatIP(dim), settings, gpu=gpu)
         _add(index, embeddings)
         return FaissIndex(index, {"kind": "exact"})
     lists = min(settings.lists or max(min(round(8 * n**0.5), n // 39), 1), n)
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed = 0
-    index = _on_gpu(index, max(settings.top_k, settings.max_k)) if gpu else index
+    index = _placed(index, settings, gpu=gpu)
     index.train(np.asarray(embeddings[_sample(n, 64 * lists)], np.float32))
     _add(index, embeddings)
     probes, recall = _choose_probes(index, embeddings, lists, settings)
@@ -70,12 +69,14 @@ def build_index(embeddings: Embeddings, settings: RetrievalSettings, *, gpu: boo
     return FaissIndex(index, {"kind": "ivf", "lists": lists, "probes": probes, "recall": round(recall, 4)})
 
 
-def _on_gpu(index: Any, max_k: int) -> Any:
-    """Move an index to the GPU where FAISS can serve it there."""
+def _placed(index: Any, settings: RetrievalSettings, *, gpu: bool) -> Any:
+    """Move an index to the GPU if asked to and where FAISS can serve it there."""
+    if not gpu:
+        return index
     if getattr(faiss, "get_num_gpus", int)() == 0:
         log.warning("this build of FAISS has no GPU support: the search runs on the CPU (install faiss-gpu)")
         return index
-    if max_k > _GPU_MOST:
+    if max(settings.top_k, settings.max_k) > _GPU_MOST:
         log.warning(
             "retrieval.max_k is above %d, FAISS's limit on a GPU: the search runs on the CPU", _GPU_MOST
         )
