@@ -25,7 +25,7 @@ from .retrieval.encoder import BiEncoder, embed
 from .retrieval.index import build_index
 from .schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore
 from .settings import ClusteringSettings, MiningSettings
-from .store.manifest import RunRecord
+from .store.manifest import RunRecord, peak_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,7 @@ def mine_corpus(
             score_unseen=score_rows,
         )
         run.count(**partition.counts)
+        run.describe(peak_memory_gib=peak_memory())
     with run.stage("tables"):
         return MiningResult.build(
             corpus=corpus,

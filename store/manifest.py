@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,16 @@ from ..settings import MiningSettings
 
 log = logging.getLogger(__name__)
 
-_LIBRARIES = ("dupmine", "torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy", "pyarrow")
+_LIBRARIES = (
+    "dupmine",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "faiss-cpu",
+    "faiss-gpu",
+    "numpy",
+    "pyarrow",
+)
 
 
 class RunRecord:
@@ -61,6 +71,16 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     yield
     seconds[name] = round(time.perf_counter() - started, 3)
     log.info("%s: %.1f s", name, seconds[name])
+
+
+def peak_memory() -> float | None:
+    """Return the most memory this process has held, in GiB; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 2)
 
 
 def _versions() -> dict[str, str]:
