@@ -3,7 +3,8 @@
     python benchmarks/quora.py DATA [--run out/quora] [--config configs/quora.yaml] [--json FILE]
 
 DATA is a folder with `questions-eval.csv` (qid, question) and `pairs.parquet` (qid1, qid2, is_duplicate,
-split). The run is mined if it is not there yet, else only judged again. Thresholds of the bi-encoder alone are chosen on split `valid`; figures are on split `test`.
+split). The run is mined if it is not there yet, else only judged again. The threshold of the bi-encoder
+alone is chosen on split `valid`; figures are on split `test`.
 """
 
 from __future__ import annotations
