@@ -46,7 +46,7 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Files, folders or globs: CSV, TSV, JSONL, Parquet, Stack Exchange Posts.xml, "
             "each also .gz or .zst; - is standard input.",
         ),
@@ -166,8 +166,10 @@ def _terminate(signum: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the command line; exit code 2 for what the user can mend, 130 and 143 after a signal."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Run the command line; exit code 2 for what the user can mend, 128 and its number after a signal."""
+    for signum in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup sets it
+            signal.signal(signum, _terminate)
     try:
         app()
     except DupmineError as error:

@@ -44,7 +44,7 @@ class Miner:
             SettingsError: an unknown setting or a value out of range.
         """
         if settings is None:
-            settings = load_settings(Path(config) if config is not None else None, overrides)
+            settings = load_settings(config, overrides)
         elif config is not None:
             raise SettingsError(f"config {config}: there are settings already; give one of the two")
         else:

@@ -16,15 +16,13 @@ from .clustering.paths import strongest_path
 from .corpus.unique import collapse_exact_duplicates
 from .errors import InputError
 from .explanation import Explanation
-from .schema import DOC_ID, TEXT, Corpus, Floats, Rows, ScoredPairs, id_ranks
+from .schema import DOC_ID, POSITION, TEXT, Corpus, Floats, Rows, ScoredPairs, id_ranks
 from .settings import MiningSettings, load_settings
 from .store.run import open_run, read_run, write_run
 from .store.tables import clusters_table, pairs_table, read_pairs, row_anchors
 
 if TYPE_CHECKING:
     import pandas as pd
-
-POSITION = "dupmine_position"
 
 
 class MiningResult:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 DOC_ID = "doc_id"
 TEXT = "text"
+POSITION = "dupmine_position"
 
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -148,7 +149,7 @@ CLUSTERS = pa.schema(
             "probability",
             pa.float32(),
             "probability that the document and the representative are duplicates, 0 to 1; "
-            "null where the pair was never scored (only after a new threshold)",
+            "null where it is not known (only after a new threshold)",
             nullable=True,
         ),
         _described(

@@ -136,7 +136,7 @@ class ClusteringSettings(_Stage):
 
 
 class ComputeSettings(_Stage):
-    """Where and how the models run; none of it changes what is found."""
+    """Where and how the models run: device and precision move probabilities a little, the rest nothing."""
 
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N"
@@ -186,7 +186,9 @@ STAGES: dict[str, type[BaseModel]] = {
 }
 
 
-def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> MiningSettings:
+def load_settings(
+    config: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> MiningSettings:
     """Build the settings from a YAML file and overrides, which win.
 
     Overrides map `"stage.key"`, a key as `threshold`, or the name of a stage to a value or, for a stage, to
@@ -195,7 +197,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     Raises:
         SettingsError: a file that cannot be read, an unknown setting or a value out of range.
     """
-    values = _read_yaml(config) if config is not None else {}
+    values = _read_yaml(Path(config)) if config is not None else {}
     return _overridden(values, overrides or {}, source=str(config) if config is not None else None)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ import pyarrow.parquet as pq
 from ..errors import InputError
 from .delimited import read_delimited
 from .parts import Part, check_names, check_utf8, make_column, one_line
-from .sources import Source
-from .streams import TextStream, open_text, unreadable
+from .sources import Source, unreadable
+from .streams import TextStream, open_text, standard_input
 
 QUESTION = "1"  # PostTypeId of a question in a Stack Exchange dump
 OTHER_POSTS = "posts_not_questions"
@@ -67,7 +66,7 @@ def _mapped(path: str) -> pa.Buffer:
 
 
 def _all_bytes(source: Source) -> bytes:
-    return sys.stdin.buffer.read() if source.is_stdin else Path(source.path).read_bytes()
+    return standard_input().read() if source.is_stdin else Path(source.path).read_bytes()
 
 
 def _read_jsonl(stream: TextStream) -> tuple[pa.Table, dict[str, int]]:

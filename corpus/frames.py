@@ -12,7 +12,7 @@ import pyarrow as pa
 from ..errors import InputError
 from ..schema import TEXT, Corpus
 from ..settings import CorpusSettings
-from .parts import Part, check_names, check_utf8, make_column, one_line, shown
+from .parts import Part, check_names, check_utf8, encodes, make_column, one_line, shown
 from .reader import assemble, read_corpus
 
 
@@ -69,19 +69,11 @@ def _text_column(texts: Sequence[Any]) -> pa.ChunkedArray:
     try:
         made = pa.array(texts, pa.string())
     except UnicodeEncodeError:
-        row = next(i for i, text in enumerate(texts) if not _encodes(text))
+        row = next(i for i, text in enumerate(texts) if not encodes(text))
         raise InputError(
             f"row {row} (counted from 0): half of a surrogate pair (\\ud800 to \\udfff) is no text: remove it"
         ) from None
     return made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made])
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _as_table(data: Any) -> tuple[pa.Table, dict[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -100,6 +100,15 @@ def _halved(chunk: pa.Array) -> list[pa.Array]:
     return [*_halved(chunk.slice(0, half)), *_halved(chunk.slice(half))]
 
 
+def encodes(text: str) -> bool:
+    """Return whether a string has a form in UTF-8: half of a surrogate pair has none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def make_column(values: Sequence[Any]) -> tuple[pa.ChunkedArray, int | None]:
     """Make a column of Python values, and say where it first held no string if their types are mixed.
 
@@ -160,7 +169,7 @@ def check_utf8(part: Part, errors: str) -> Part:
             replaced += count
             table = table.set_column(position, name, repaired)
     counts = {"invalid_utf8_replaced": replaced + part.counts.get("invalid_utf8_replaced", 0)}
-    return Part(table, part.path, part.label, part.format, part.sha256, part.mixed, {**part.counts, **counts})
+    return replace(part, table=table, counts={**part.counts, **counts})
 
 
 def _repair(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ..errors import InputError
-from ..schema import DOC_ID, TEXT, Corpus, InputFile
+from ..schema import DOC_ID, POSITION, TEXT, Corpus, InputFile
 from ..settings import CorpusSettings
 from .columns import check_unique, choose_id, choose_texts, make_ids, make_texts
 from .formats import read_part
@@ -29,7 +29,7 @@ def read_corpus(inputs: Sequence[str | Path], settings: CorpusSettings) -> Corpu
     become strings, as do columns whose types differ between files. A pair file (qid1, qid2, question1,
     question2) becomes its questions by qid, unless a text column is set. Documents without id column get
     `file:row`, rows counted from 1. A user's column that is called `doc_id` or `text` but is not the id
-    or text moves to `doc_id_original` or `text_original`.
+    or text moves to `doc_id_original` or `text_original`, and `dupmine_position` likewise.
 
     Raises `InputError` with file and line or row for what cannot be read, and `SettingsError` for a
     column that is not there or standard input without a format.
@@ -71,9 +71,9 @@ def _stacked(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:
 
 
 def _free(name: str, taken: dict[str, pa.ChunkedArray]) -> str:
-    """Return the name, or one with a suffix where `doc_id` or `text` have taken it."""
+    """Return the name, or one with a suffix where it is taken or dupmine's own."""
     free = name
-    while free in taken:
+    while free in taken or free == POSITION:
         free += "_original"
     if free != name:
         logger.info("the column %s is kept as %s", name, free)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from ..errors import InputError, SettingsError
+from ..store.run import is_run
+from .parts import encodes, one_line, shown
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +48,13 @@ def find_sources(inputs: Sequence[str | Path], format: str) -> list[Source]:
     """Find the files that paths, folders, globs and "-" stand for, each once, in the order given.
 
     A folder stands for every file below it with a known ending (of `format`, where that is not "auto"),
-    sorted, hidden ones left out; a glob for what it matches, sorted. Raises `InputError` for a missing
-    file, an empty glob or folder and an unknown ending, `SettingsError` for "-" without a format.
+    sorted, hidden ones and what dupmine wrote left out; a glob for what it matches, sorted. Raises
+    `InputError` for a missing file, an empty glob or folder, one that the system does not give, a name
+    that is no UTF-8 and an unknown ending, `SettingsError` for "-" without a format.
     """
     sources: dict[str, Source] = {}
     for given in [inputs] if isinstance(inputs, str | Path) else inputs:
-        for path in _expand(os.fspath(given), format):
+        for path in _found(os.fspath(given), format):
             # Folders and globs may overlap; a document must not be read twice because of it.
             key = path if path == STDIN else os.path.realpath(path)
             if key in sources:
@@ -61,6 +64,24 @@ def find_sources(inputs: Sequence[str | Path], format: str) -> list[Source]:
     if not sources:
         raise InputError("no input: name a file, a folder, a glob or - for standard input")
     return _labelled(list(sources.values()))
+
+
+def _found(given: str, format: str) -> list[str]:
+    try:
+        paths = list(_expand(os.path.expanduser(given), format))  # noqa: PTH111  (Path() drops "./")
+    except OSError as error:
+        raise InputError(unreadable(shown(error.filename or given), error)) from None
+    for path in paths:
+        if not encodes(path):
+            raise InputError(f"{shown(path)}: the name is no UTF-8: rename the file or its folder")
+    return paths
+
+
+def unreadable(path: str, error: OSError) -> str:
+    """Return the message for a file the system does not give."""
+    return (
+        f"{path}: cannot be opened ({error.strerror or one_line(error)}): check the file and its permissions"
+    )
 
 
 def _expand(given: str, format: str) -> Iterator[str]:
@@ -79,15 +100,24 @@ def _expand(given: str, format: str) -> Iterator[str]:
 
 def _below(folder: Path, format: str) -> list[str]:
     wanted = {format} if format != "auto" else set(FORMATS.values())
-    found = []
-    for path in sorted(folder.rglob("*")):
-        hidden = any(piece.startswith(".") for piece in path.relative_to(folder).parts)
-        if not hidden and path.is_file() and _split_ending(path.name)[0] in wanted:
-            found.append(str(path))
+    found = [str(path) for path in sorted(_files(folder)) if _split_ending(path.name)[0] in wanted]
     if not found:
         endings = ", ".join(ending for ending, known in FORMATS.items() if known in wanted)
         raise InputError(f"{folder}: the folder has no file to read: expected names ending in {endings}")
     return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder. Raises `OSError` for a folder that cannot be listed."""
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    if is_run(folder):
+        logger.warning("%s is a result of dupmine and is left out", folder)
+        return
+    for path in paths:
+        if path.is_file():
+            yield path
+        elif path.is_dir() and not path.is_symlink():
+            yield from _files(path)
 
 
 def _matching(pattern: str, format: str) -> list[str]:

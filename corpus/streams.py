@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ..errors import InputError
 from .parts import one_line
-from .sources import Source
+from .sources import Source, unreadable
 
 BOM = b"\xef\xbb\xbf"
 PIECE = 1 << 20  # bytes read at a time
@@ -150,7 +150,7 @@ def _decompressed(file: io.BufferedReader, compression: str | None) -> IO[bytes]
 def open_text(source: Source, errors: str) -> Iterator[TextStream]:
     """Open a source for reading text. Raises `InputError` where it cannot be opened."""
     if source.is_stdin:
-        yield TextStream(sys.stdin.buffer, source, errors)
+        yield TextStream(standard_input(), source, errors)
         return
     try:
         file = Path(source.path).open("rb")  # noqa: SIM115  (only opening may fail here)
@@ -160,8 +160,8 @@ def open_text(source: Source, errors: str) -> Iterator[TextStream]:
         yield TextStream(file, source, errors)
 
 
-def unreadable(path: str, error: OSError) -> str:
-    """Return the message for a file the system does not give."""
-    return (
-        f"{path}: cannot be opened ({error.strerror or one_line(error)}): check the file and its permissions"
-    )
+def standard_input() -> IO[bytes]:
+    """Return standard input as bytes. Raises `InputError` where it is closed."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed: pipe the documents in, or name a file")
+    return sys.stdin.buffer

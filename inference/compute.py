@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import faiss
 import torch
 
 from ..errors import SettingsError
@@ -29,6 +30,7 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+        faiss.omp_set_num_threads(settings.threads)  # it comes with a thread pool of its own
     device = _resolve_device(settings.device)
     if settings.precision == "fp16" and device.type == "cpu":
         raise SettingsError("setting compute.precision: fp16 needs a GPU; on a CPU take auto, fp32 or bf16")

@@ -20,6 +20,7 @@ from ..schema import CLUSTERS, PAIRS
 
 MANIFEST = "manifest.json"
 TABLES = ("clusters", "pairs", "deduplicated", "removed")
+_FILES = (MANIFEST, *(f"{name}.parquet" for name in TABLES))
 _SCHEMAS = {"clusters": CLUSTERS, "pairs": PAIRS}
 _KEYS = ("settings", "columns", "counts", "seconds")
 
@@ -36,7 +37,7 @@ def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
             no space left.
     """
     with _output_errors(folder):
-        folder = folder.expanduser().resolve()
+        folder = _resolved(folder)
         _check_target(folder, overwrite=overwrite)
         missing = [parent for parent in folder.parents if not parent.exists()]
     tag = secrets.token_hex(4)
@@ -55,6 +56,15 @@ def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
                 parent.rmdir()
 
 
+def _resolved(folder: Path) -> Path:
+    try:
+        resolved = folder.expanduser().resolve()
+        str(resolved).encode()
+    except (RuntimeError, UnicodeEncodeError) as error:  # no such home folder, a loop of links; no UTF-8
+        raise OutputError(f"{str(folder)!r} cannot be written: {error}; give another --out") from None
+    return resolved
+
+
 def _check_target(folder: Path, *, overwrite: bool) -> None:
     if not folder.exists():
         return
@@ -62,11 +72,15 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{folder} exists and is no folder; give another --out")
     if os.path.ismount(folder):
         raise OutputError(f"{folder} is a mount point, which no rename replaces; give a folder inside it")
+    if folder == Path.cwd():
+        raise OutputError(
+            f"{folder} is the current folder, which no rename replaces; give a folder inside it"
+        )
     if not any(folder.iterdir()):
         return
     if not overwrite:
         raise OutputError(f"{folder} exists and is not empty; give --overwrite or another --out")
-    strange = {path.name for path in folder.iterdir()} - {MANIFEST, *(f"{name}.parquet" for name in TABLES)}
+    strange = {path.name for path in folder.iterdir()} - set(_FILES)
     if strange or not (folder / MANIFEST).is_file():
         raise OutputError(
             f"{folder} is not only a run of dupmine (it holds {min(strange, default='no manifest.json')}), "
@@ -122,20 +136,24 @@ def write_run(staging: Path, tables: Mapping[str, pa.Table], manifest: Mapping[s
     (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
+def is_run(folder: Path) -> bool:
+    """Return whether a folder holds all files of a run."""
+    return all((folder / name).is_file() for name in _FILES)
+
+
 def read_run(folder: Path) -> tuple[dict[str, pa.Table], dict[str, Any]]:
     """Return the tables and the manifest of a run.
 
     Raises:
         InputError: the folder is no run, or a file of it is missing or broken.
     """
-    files = (MANIFEST, *(f"{name}.parquet" for name in TABLES))
-    missing = [name for name in files if not (folder / name).is_file()]
+    folder = folder.expanduser()
+    missing = [name for name in _FILES if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder} is no run of dupmine: {missing[0]} is missing")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        # Not read_table: it takes no column name twice, and a user's column may be called like ours.
-        tables = {name: pq.ParquetFile(folder / f"{name}.parquet").read() for name in TABLES}
+        tables = {name: pq.read_table(folder / f"{name}.parquet") for name in TABLES}
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: a file of the run is broken: {str(error).splitlines()[0]}") from None
     foreign = [f"{name}.parquet" for name, schema in _SCHEMAS.items() if tables[name].schema != schema]

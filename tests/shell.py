@@ -48,7 +48,8 @@ class Outcome:
 def dupmine(*args: str | Path) -> Outcome:
     """Call `main` as the installed command does."""
     out, err = io.StringIO(), io.StringIO()
-    handler, level = signal.getsignal(signal.SIGTERM), logging.getLogger("dupmine").level
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGHUP)}
+    level = logging.getLogger("dupmine").level
     try:
         with (
             redirect_stdout(out),
@@ -60,7 +61,8 @@ def dupmine(*args: str | Path) -> Outcome:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
         logging.getLogger("dupmine").setLevel(level)
     return Outcome(code, out.getvalue(), err.getvalue())
 

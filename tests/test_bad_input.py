@@ -60,6 +60,12 @@ def test_missing_file(tmp_path: Path, questions: Path) -> None:
     assert refusal(tmp_path, path) == f"{path}: no such file: did you mean {questions}?"
 
 
+def test_a_file_name_that_is_too_long(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "q" * 300) == (
+        f"{'q' * 80}…: cannot be opened (File name too long): check the file and its permissions"
+    )
+
+
 def test_missing_file_in_a_process_of_its_own(tmp_path: Path) -> None:
     outcome = shell.run_process("mine", "nowhere/q.csv", "--out", tmp_path / "out")
     assert message_of(outcome) == "nowhere/q.csv: no such file: the folder nowhere does not exist"
@@ -295,6 +301,24 @@ def test_out_that_exists(tmp_path: Path, questions: Path) -> None:
 def test_out_that_is_a_file(tmp_path: Path, questions: Path) -> None:
     message = refusal(tmp_path, questions, "--overwrite", out=questions)
     assert message == f"{questions} exists and is no folder; give another --out"
+
+
+def test_out_that_is_the_current_folder(
+    tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert refusal(tmp_path, questions, out=Path()) == (
+        f"{here} is the current folder, which no rename replaces; give a folder inside it"
+    )
+
+
+@pytest.mark.parametrize("out", ["~no.such.user/out", "out\udcff"])
+def test_out_that_names_no_folder(out: str, tmp_path: Path, questions: Path) -> None:
+    message = refusal(tmp_path, questions, out=Path(out))
+    assert message.startswith(f"{out!r} cannot be written: ")
+    assert message.endswith("; give another --out")
 
 
 def test_overwrite_spares_strange_files(tmp_path: Path, questions: Path) -> None:

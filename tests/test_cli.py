@@ -241,7 +241,9 @@ def test_wrong_usage_ends_with_2(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_signal_leaves_what_was_there(
     signum: signal.Signals, code: int, tmp_path: Path, made: tuple[Path, shell.Outcome]
 ) -> None:

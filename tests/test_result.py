@@ -281,6 +281,16 @@ def test_a_run_can_be_mined_again(miner: Miner, result: MiningResult, tmp_path: 
     assert members(again) == [{"a2", "a3"}]
     again.save(tmp_path / "second")
     assert MiningResult.load(tmp_path / "second").deduplicated_table.equals(again.deduplicated_table)
+    removed = pd.read_parquet(tmp_path / "second" / "removed.parquet")
+    assert removed[["dupmine_position_original", "dupmine_position"]].to_numpy().tolist() == [[2, 1]]
+
+
+def test_a_folder_below_home(result: MiningResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result.save("~/run")
+    assert MiningResult.load("~/run").clusters_table.equals(result.clusters_table)
+    with pytest.raises(InputError, match=f"^{tmp_path / 'none'} is no run of dupmine"):
+        MiningResult.load("~/none")
 
 
 def test_repr(result: MiningResult) -> None:

@@ -41,7 +41,7 @@ def test_file_may_be_partial_or_empty(tmp_path: Path) -> None:
     path.write_text("")
     assert load_settings(path) == MiningSettings()
     path.write_text("rerank:\nretrieval:\n  top_k: 3\n")
-    assert load_settings(path) == load_settings(overrides={"retrieval.top_k": 3})
+    assert load_settings(str(path)) == load_settings(overrides={"retrieval.top_k": 3})
 
 
 def test_overrides_win_and_take_stages_and_bare_keys(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dupmine.corpus import read_corpus
+from dupmine.errors import InputError
 from dupmine.schema import Corpus, InputFile
 from dupmine.settings import CorpusSettings
+from dupmine.store.run import TABLES
 
 AUTO = CorpusSettings()
 
@@ -178,6 +180,17 @@ def test_folders_are_sorted_and_globs_match(tmp_path: Path) -> None:
     assert rows(read_corpus([tmp_path], CorpusSettings(format="csv"))) == expected[1:]
     assert rows(read_corpus([str(tmp_path / "**" / "*.jsonl"), tmp_path], AUTO)) == expected
     assert rows(read_corpus([tmp_path / "b.csv", tmp_path], AUTO)) == expected[::-1]
+
+
+def test_what_dupmine_wrote_is_left_out_of_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "q.csv", "text\na\n")
+    for name in ("manifest.json", *(f"{table}.parquet" for table in TABLES)):
+        write(tmp_path / "duplicates" / name, "")
+    assert rows(read_corpus([tmp_path], AUTO)) == [("q.csv:1", "a")]
+    assert f"{tmp_path / 'duplicates'} is a result of dupmine and is left out" in caplog.messages
+    (tmp_path / "duplicates" / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"clusters\.parquet: broken Parquet file"):
+        read_corpus([tmp_path], AUTO)
 
 
 def test_a_name_with_glob_signs_is_a_file_first(tmp_path: Path) -> None:

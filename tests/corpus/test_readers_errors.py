@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -172,6 +174,36 @@ def test_missing_files(tmp_path: Path) -> None:
     assert problem(missing) == f"q.csv: no such file: the folder {missing.parent} does not exist"
     assert problem(tmp_path / "*.json") == "*.json: no file matches: check the pattern and the current folder"
     assert problem("q\0.csv") == "q\0.csv: no such file: check the path"
+    assert problem("~/nowhere/q.csv") == (
+        f"{Path.home()}/nowhere/q.csv: no such file: the folder {Path.home()}/nowhere does not exist"
+    )
+
+
+def test_names_the_system_does_not_take(tmp_path: Path) -> None:
+    long = problem("How do I learn Python " * 20)
+    assert long.endswith("…: cannot be opened (File name too long): check the file and its permissions")
+    try:
+        folder = write(tmp_path / "q\udcff.csv", "text\na\n").parent
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    for path in (folder, folder / "q\udcff.csv"):
+        with pytest.raises(InputError, match=r"q\\udcff.csv': the name is no UTF-8: rename the file or"):
+            read_corpus([path], AUTO)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_listed(tmp_path: Path) -> None:
+    write(tmp_path / "q.csv", "text\na\n")
+    (tmp_path / "closed").mkdir(mode=0)
+    assert problem(tmp_path) == (
+        "closed: cannot be opened (Permission denied): check the file and its permissions"
+    )
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_closed_standard_input(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # what Python makes of <&-
+    assert problem("-", format=format) == ("standard input is closed: pipe the documents in, or name a file")
 
 
 def test_empty_folder(tmp_path: Path) -> None:

@@ -78,6 +78,11 @@ def test_own_columns_called_doc_id_and_text() -> None:
     }
 
 
+def test_an_own_column_called_as_the_position() -> None:
+    corpus = corpus_from(pa.table({"text": ["t"], "dupmine_position": [3]}), AUTO)
+    assert corpus.documents.column_names == ["doc_id", "text", "dupmine_position_original"]
+
+
 def test_files_are_united_by_column(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", "text,score,only_a\nx,007,1\n")
     write(tmp_path / "b.jsonl", '{"id": "b1", "text": "y", "score": 3, "none": null}\n')

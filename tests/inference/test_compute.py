@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import faiss
 import pytest
 import torch
 
@@ -14,9 +15,10 @@ from dupmine.settings import ComputeSettings
 
 @pytest.fixture
 def _threads_restored() -> Iterator[None]:
-    before = torch.get_num_threads()
+    before = torch.get_num_threads(), faiss.omp_get_max_threads()
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(before[0])
+    faiss.omp_set_num_threads(before[1])
 
 
 @pytest.mark.parametrize("device", ["cuda:99"] + ["cuda"] * (not torch.cuda.is_available()))
@@ -44,11 +46,11 @@ def test_fp16_needs_a_gpu() -> None:
 
 @pytest.mark.usefixtures("_threads_restored")
 def test_what_is_asked_for() -> None:
-    compute = resolve_compute(ComputeSettings(device="cpu", precision="bf16", batch_tokens=128, threads=1))
+    compute = resolve_compute(ComputeSettings(device="cpu", precision="bf16", batch_tokens=128, threads=3))
     assert compute.device == torch.device("cpu")
     assert compute.dtype == torch.bfloat16
     assert compute.batch_tokens == 128
-    assert torch.get_num_threads() == 1
+    assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == (3, 3)
 
 
 def test_auto_takes_bf16_where_the_cpu_multiplies_in_it() -> None:
