@@ -12,6 +12,7 @@ import numpy as np
 
 from .corpus import corpus_from, read_corpus
 from .corpus.tokens import tokenise
+from .corpus.unique import normalised_key
 from .errors import InputError, SettingsError
 from .progress import Progress
 from .rerank.heads import probabilities
@@ -96,6 +97,8 @@ class Miner:
     def score_pairs(self, pairs: Iterable[tuple[str, str]]) -> Floats:
         """Return the probability that each pair of texts is a duplicate, `(n_pairs,) float32`.
 
+        As in `mine`, equal normalised texts are certain (1), and an empty text is no duplicate (0).
+
         Raises:
             InputError: an item is no pair of strings.
         """
@@ -106,7 +109,11 @@ class Miner:
             texts, scorer.tokenizer, max_tokens=self.settings.corpus.max_tokens, progress=self._progress
         )
         rows = np.arange(len(texts))
-        return probabilities(scorer.score(tokens, rows[::2], rows[1::2], self._progress))
+        probability = probabilities(scorer.score(tokens, rows[::2], rows[1::2], self._progress))
+        keys = np.array([normalised_key(text) for text in texts], object).reshape(-1, 2)
+        probability[keys[:, 0] == keys[:, 1]] = 1.0
+        probability[(keys == "").any(axis=1)] = 0.0
+        return probability
 
 
 def _pair(place: int, pair: object) -> tuple[str, str]:

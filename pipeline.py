@@ -161,5 +161,6 @@ def count_truncations(tokens: TokenStore | None, pair_tokens: TokenStore, models
         "texts_truncated_by_cross_encoder": int((pair_tokens.lengths > models.scorer.max_tokens).sum()),
     }
     if tokens is not None:
+        counts["texts_truncated"] = max(tokens.truncated, pair_tokens.truncated)
         counts["texts_truncated_by_bi_encoder"] = int((tokens.lengths > models.encoder.max_tokens).sum())
     return counts

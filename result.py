@@ -24,6 +24,9 @@ from .store.tables import clusters_table, pairs_table, read_pairs, row_anchors
 if TYPE_CHECKING:
     import pandas as pd
 
+# What running the models counted; a new threshold runs none.
+_MODEL_COUNTS = ("pairs_scored", "pairs_left_unseen")
+
 
 class MiningResult:
     """The clusters of a corpus and every pair that was scored.
@@ -230,7 +233,8 @@ class MiningResult:
             threshold=settings.rerank.threshold,
             settings=settings.clustering,
         )
-        counts = self.manifest["counts"] | partition.counts
+        counts = partition.counts | {name: self.manifest["counts"][name] for name in _MODEL_COUNTS}
+        counts = self.manifest["counts"] | counts
         return MiningResult.build(
             corpus=self.corpus,
             row_of=self.row_of,

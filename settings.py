@@ -56,7 +56,7 @@ class RetrievalSettings(_Stage):
         default=1000,
         ge=1,
         le=100_000,
-        description="where the last neighbour is still above the floor, top_k grows up to this",
+        description="where the last neighbour is still above the floor, top_k grows up to this, if larger",
     )
     floor: float = Field(
         default=0.60, ge=-1.0, le=1.0, description="pairs below this cosine are no candidates"

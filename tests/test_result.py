@@ -305,6 +305,8 @@ def test_score_pairs(miner: Miner) -> None:
     assert found[0] > 0.5 > found[1]
     np.testing.assert_allclose(miner.score_pairs(pairs[::-1]), found[::-1], atol=1e-6)
     assert miner.score_pairs([]).shape == (0,)
+    equal = [("How old are you?", " how OLD are you?"), ("", ""), ("", "How old are you?")]
+    assert miner.score_pairs(equal).tolist() == [1.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize(
