@@ -76,8 +76,9 @@ def start_process(
     """Start `python -m dupmine`; `before` runs in the new process first."""
 
     def prepare() -> None:
-        # A test run in the background may have inherited an ignored SIGINT.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # A test run in the background or under nohup may have inherited signals that are ignored.
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_DFL)
         if before is not None:
             before()
 
