@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-${PYTHON:-python3} -m pip wheel --quiet --no-deps --wheel-dir "$work" .
+${PYTHON:-python3} -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work" .
 rm -rf build
 ${PYTHON:-python3} - "$work"/dupmine-*.whl <<'P'
 import sys
@@ -17,7 +17,7 @@ if strange or not needed <= set(names):
     sys.exit(f"the wheel holds {strange} and lacks {sorted(needed - set(names))}")
 P
 ${PYTHON:-python3} -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --constraint constraints.txt "$work"/dupmine-*.whl
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt "$work"/dupmine-*.whl
 head -11 examples/questions.csv > "$work/ten.csv"
 cd "$work"
 venv/bin/dupmine mine ten.csv --out run --quiet
