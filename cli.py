@@ -13,7 +13,7 @@ import typer
 
 from . import __version__
 from .errors import DupmineError
-from .settings import MiningSettings, load_settings
+from .settings import MiningSettings, load_settings, parse_overrides
 
 app = typer.Typer(
     name="dupmine",
@@ -145,8 +145,6 @@ def evaluate_run(
 
 def _settings(config: Path | None, overrides: list[str], flags: dict[str, Any]) -> MiningSettings:
     """Build the settings: the file, then `--set`, then flags that were given."""
-    from .settings import parse_overrides
-
     given = {name: value for name, value in flags.items() if value is not None}
     return load_settings(config, parse_overrides(overrides) | given)
 

@@ -16,7 +16,7 @@ from .clustering import choose_representatives, cluster_pairs
 from .corpus.tokens import tokenise
 from .corpus.unique import collapse_exact_duplicates
 from .inference.compute import Compute, resolve_compute
-from .inference.locate import fingerprint, quiet_loading
+from .inference.locate import quiet_loading
 from .progress import Progress
 from .rerank.scorer import CrossEncoder, score_pairs
 from .result import MiningResult
@@ -53,8 +53,8 @@ class Models:
         """Return what the manifest says of the models."""
         return {
             "models": {
-                "bi_encoder": {"sha256": fingerprint(self.encoder.folder), "dim": self.encoder.dim},
-                "cross_encoder": {"sha256": fingerprint(self.scorer.folder), "head": self.scorer.head.kind},
+                "bi_encoder": {"sha256": self.encoder.sha256, "dim": self.encoder.dim},
+                "cross_encoder": {"sha256": self.scorer.sha256, "head": self.scorer.head.kind},
             },
             "compute": {"device": str(self.compute.device), "precision": str(self.compute.dtype)[6:]},
         }

@@ -101,7 +101,8 @@ def _download(name: str) -> Path:
             )
         )
     except Exception as error:
-        raise ModelError(f"model {name}: {_reason(problem or error)}") from None
+        reason = _reason(problem) if problem else f"it cannot be downloaded: {first_line(error)}"
+        raise ModelError(f"model {name}: {reason}") from None
 
 
 def _reason(error: Exception) -> str:

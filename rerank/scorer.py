@@ -20,7 +20,7 @@ from ..errors import ModelError
 from ..inference.batches import length_batches
 from ..inference.compute import Compute
 from ..inference.layout import LONGEST_INPUT, find_layout, require_vocabulary
-from ..inference.locate import first_line, locate_model, read_config
+from ..inference.locate import fingerprint, first_line, locate_model, read_config
 from ..progress import Bar, Progress
 from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, TokenStore
 from ..settings import RerankSettings
@@ -53,6 +53,7 @@ class CrossEncoder:
         self.folder = locate_model(name)
         self._compute = compute
         self._model = _load(name, self.folder, compute)
+        self.sha256 = fingerprint(self.folder)
         config = self._model.config.to_dict()
         self.head = find_head(name, config, int(self._model.config.num_labels or 0), settings)
         wrapper = _load_tokenizer(name, self.folder)

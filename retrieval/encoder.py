@@ -18,7 +18,7 @@ from ..errors import ModelError
 from ..inference.batches import length_batches
 from ..inference.compute import Compute
 from ..inference.layout import LONGEST_INPUT, find_layout, require_vocabulary
-from ..inference.locate import first_line, locate_model, read_config
+from ..inference.locate import fingerprint, first_line, locate_model, read_config
 from ..progress import Progress
 from ..schema import TokenStore
 
@@ -56,6 +56,7 @@ class BiEncoder:
         self.folder = locate_model(name)
         self._compute = compute
         self._model = _load(name, self.folder, compute)
+        self.sha256 = fingerprint(self.folder)
         self.dim = int(self._model.get_embedding_dimension() or 0)
         self.tokenizer = _fast_tokenizer(self._model)
         longest = int(min(self._model.max_seq_length or 512, LONGEST_INPUT))
