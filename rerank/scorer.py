@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from ..errors import ModelError
-from ..inference.batches import length_batches
+from ..inference.batches import filled, length_batches
 from ..inference.compute import Compute
 from ..inference.layout import LONGEST_INPUT, find_layout, require_vocabulary
 from ..inference.locate import fingerprint, first_line, locate_model, read_config
@@ -64,22 +64,29 @@ class CrossEncoder:
         self._limit = min(wrapper.model_max_length, _positions(self._model), LONGEST_INPUT)
         self.max_tokens = (self._limit - self._layout.n_special) // 2
 
-    def score(self, tokens: TokenStore, left: Rows, right: Rows, progress: Progress) -> Floats:
-        """Return the logit of each pair, `(n_pairs,) float32`; with two orders, both combined."""
+    def score(
+        self, tokens: TokenStore, left: Rows, right: Rows, progress: Progress, *, fill: bool = True
+    ) -> Floats:
+        """Return the logit of each pair, `(n_pairs,) float32`; with two orders, both combined.
+
+        Without `fill` few pairs take less time, and their last bits depend on how many they are.
+        """
         orders = 2 if self.head.both_orders else 1
         with progress.bar("score", orders * len(left), "pairs") as bar:
-            forward = self._one_order(tokens, (left, right), bar)
+            forward = self._one_order(tokens, (left, right), bar, fill)
             if orders == 1:
                 return forward
-            return self.head.combine(forward, self._one_order(tokens, (right, left), bar))
+            return self.head.combine(forward, self._one_order(tokens, (right, left), bar, fill))
 
-    def _one_order(self, tokens: TokenStore, pair: tuple[Rows, Rows], bar: Bar) -> Floats:
+    def _one_order(self, tokens: TokenStore, pair: tuple[Rows, Rows], bar: Bar, fill: bool) -> Floats:
         logits = np.empty(len(pair[0]), np.float32)
         lengths = self._layout.lengths(tokens, pair, self._limit)
+        budget = self._compute.batch_tokens
         with torch.inference_mode():
-            for batch in length_batches(lengths, self._compute.batch_tokens):
-                raw = self._forward(tokens, (pair[0][batch], pair[1][batch]))
-                logits[batch] = self.head.logits(raw)
+            for batch in length_batches(lengths, budget):
+                rows = filled(batch, int(lengths[batch[0]]), budget) if fill else batch
+                raw = self._forward(tokens, (pair[0][rows], pair[1][rows]))
+                logits[batch] = self.head.logits(raw[: len(batch)])
                 bar.update(len(batch))
         return logits
 

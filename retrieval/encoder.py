@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
 from ..errors import ModelError
-from ..inference.batches import length_batches
+from ..inference.batches import filled, length_batches
 from ..inference.compute import Compute
 from ..inference.layout import LONGEST_INPUT, find_layout, require_vocabulary
 from ..inference.locate import fingerprint, first_line, locate_model, read_config
@@ -97,7 +97,9 @@ class BiEncoder:
             return self._model.encode(
                 [texts[i] for i in batch], convert_to_tensor=True, show_progress_bar=False
             )
-        ids, types = self._layout.assemble(tokens, (batch,), self._limit)
+        length = int(self._layout.lengths(tokens, (batch[:1],), self._limit)[0])
+        rows = filled(batch, length, self._compute.batch_tokens)
+        ids, types = self._layout.assemble(tokens, (rows,), self._limit)
         features = {
             "input_ids": torch.from_numpy(ids).to(self._compute.device),
             "attention_mask": torch.ones(ids.shape, dtype=torch.int64, device=self._compute.device),
@@ -105,7 +107,7 @@ class BiEncoder:
         if "token_type_ids" in self._model.tokenizer.model_input_names:
             features["token_type_ids"] = torch.from_numpy(types).to(self._compute.device)
         embedding: torch.Tensor = self._model(features)["sentence_embedding"]
-        return embedding
+        return embedding[: len(batch)]
 
 
 def embed(

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupmine.inference.batches import length_batches
+from dupmine.inference.batches import filled, length_batches
 
 
 @given(st.lists(st.integers(0, 60), max_size=300), st.integers(1, 5000))
@@ -24,7 +24,20 @@ def test_batches_are_a_partition_within_the_budget(lengths: list[int], budget: i
 def test_batches_are_full(length: int, n: int, budget: int) -> None:
     sizes = [len(batch) for batch in length_batches(np.full(n, length), budget)]
     assert sum(sizes) == n
-    assert all(size == budget // length for size in sizes[:-1])
+    assert all(size == budget // length // 16 * 16 for size in sizes[:-1])
+
+
+@given(st.integers(0, 60), st.integers(1, 300), st.integers(1, 5000))
+def test_a_small_batch_is_filled_to_sixteens_of_rows_within_the_budget(
+    length: int, n: int, budget: int
+) -> None:
+    for batch in length_batches(np.full(n, length), budget):
+        rows = filled(batch, length, budget)
+        assert rows[: len(batch)].tolist() == batch.tolist()
+        assert set(rows.tolist()) == set(batch.tolist())
+        full = budget // max(length, 1)
+        assert len(rows) == max(full, 1) if full < 16 else len(rows) % 16 == 0
+        assert len(rows) * max(length, 1) >= min(768, full // 16 * 16 * length)
 
 
 def test_a_batch_of_one_text_may_exceed_the_budget() -> None:
