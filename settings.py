@@ -124,9 +124,9 @@ class ClusteringSettings(_Stage):
         description="what a pair that was never scored counts for, on the same scale",
     )
     unseen_share: float = Field(
-        default=0.1,
+        default=2.0,
         ge=0.0,
-        description="unknown pairs inside groups are scored, up to so many for each pair scored before",
+        description="the unknown pairs inside a group are scored, if at most so many for each known one",
     )
     keep: str = Field(
         default="medoid",

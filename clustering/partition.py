@@ -44,8 +44,8 @@ def cluster_pairs(
     Every cluster is connected by such pairs. `pairs` are all pairs with a known probability, accepted or
     not, each once, `left < right`. Method `components` takes the connected components. `guarded` divides
     those that are no cliques into groups whose members agree (`link_groups`, then `move_rows`), has the
-    unknown pairs inside these groups scored, up to `settings.unseen_share` for each of `pairs`, and
-    divides anew. Without `score_unseen` nothing is scored: `pairs` and a partition's `scored` together
+    unknown pairs inside a group scored where they are at most `settings.unseen_share` for each known one,
+    and divides anew. What becomes of a component depends on the pairs inside it alone. Without `score_unseen` nothing is scored: `pairs` and a partition's `scored` together
     give its labels again.
     """
     known = ScoredPairs.concatenate(pairs)
@@ -55,7 +55,7 @@ def cluster_pairs(
     if settings.method == "guarded":
         labels, unsettled = _divide(components, known, threshold, settings)
         if score_unseen is not None:
-            left, right, skipped = _unseen(labels, known, int(settings.unseen_share * len(known)))
+            left, right, skipped = _unseen(labels, known, settings.unseen_share)
             asked = len(left)
             if asked:
                 scored = score_unseen(left, right)
@@ -117,19 +117,17 @@ def _unknown_among(labels: Rows, known: ScoredPairs) -> Rows:
     return sizes * (sizes - 1) // 2 - np.bincount(labels[inside], minlength=len(sizes))
 
 
-def _unseen(labels: Rows, pairs: ScoredPairs, budget: int) -> tuple[Rows, Rows, int]:
-    """List the unknown pairs inside clusters, at most `budget`: left, right, and how many are not listed.
+def _unseen(labels: Rows, pairs: ScoredPairs, share: float) -> tuple[Rows, Rows, int]:
+    """List the unknown pairs inside clusters: left, right, and how many are not listed.
 
-    Clusters with few unknown pairs come first, and each is listed whole or not at all.
+    A cluster is passed over where they are more than `share` times its known pairs.
     """
-    unknown = _unknown_among(labels, pairs)
-    order = np.argsort(unknown, kind="stable")
-    affordable = np.zeros(len(unknown), dtype=bool)
-    affordable[order] = np.cumsum(unknown[order]) <= budget
-    left, right = _all_pairs(labels, affordable & (unknown > 0))
+    unknown, sizes = _unknown_among(labels, pairs), np.bincount(labels)
+    listed = unknown <= share * (sizes * (sizes - 1) // 2 - unknown)
+    left, right = _all_pairs(labels, listed & (unknown > 0))
     n_rows = len(labels)
     fresh = ~np.isin(left * n_rows + right, pairs.left * n_rows + pairs.right)
-    return left[fresh], right[fresh], int(unknown[~affordable].sum())
+    return left[fresh], right[fresh], int(unknown[~listed].sum())
 
 
 def _all_pairs(labels: Rows, wanted: npt.NDArray[np.bool_]) -> tuple[Rows, Rows]:

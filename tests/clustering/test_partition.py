@@ -112,16 +112,18 @@ def test_unknown_pairs_inside_groups_are_scored() -> None:
     assert again.labels.tolist() == divided.labels.tolist()
 
 
-def test_the_budget_for_unseen_pairs_is_kept_and_counted() -> None:
-    path = [(row, row + 1, 0.999) for row in range(0, 9, 3)] + [
-        (row + 1, row + 2, 0.99) for row in range(0, 9, 3)
-    ]
-    judge = _Judge(per_topic=3)
-    few = ClusteringSettings(unseen_share=0.4)
-    partition = cluster_pairs(9, scored(path), threshold=0.5, settings=few, score_unseen=judge)
-    assert judge.asked == [(0, 2), (3, 5)]
-    assert partition.counts["pairs_scored"] == 2
-    assert partition.counts["pairs_left_unseen"] == 1
+def test_a_group_with_too_many_unknown_pairs_is_passed_over_and_counted() -> None:
+    path = [(0, 1, 0.999), (1, 2, 0.99), (3, 4, 0.999), (4, 5, 0.99), (5, 6, 0.999), (3, 5, 0.999)]
+    judge = _Judge(per_topic=9)
+    few = ClusteringSettings(unseen_share=0.4, unknown=0.2)
+    partition = cluster_pairs(7, scored(path), threshold=0.5, settings=few, score_unseen=judge)
+    assert judge.asked == []
+    assert partition.counts["pairs_left_unseen"] == 3
+    half = ClusteringSettings(unseen_share=0.5, unknown=0.2)
+    partition = cluster_pairs(7, scored(path), threshold=0.5, settings=half, score_unseen=judge)
+    assert judge.asked == [(0, 2), (3, 6), (4, 6)]
+    assert partition.counts["pairs_scored"] == 3
+    assert partition.counts["pairs_left_unseen"] == 0
 
 
 @st.composite
@@ -186,6 +188,25 @@ def test_what_was_scored_makes_the_same_clusters_again(graph: Graph, per_topic: 
     together = ScoredPairs.concatenate(scored(triples), once.scored)
     again = cluster_pairs(n_rows, together, threshold=0.5, settings=allowed)
     assert again.labels.tolist() == once.labels.tolist()
+
+
+@settings(max_examples=50)
+@given(graphs(), graphs(), st.integers(1, 4))
+def test_what_becomes_of_a_component_depends_on_it_alone(first: Graph, second: Graph, per_topic: int) -> None:
+    """Clustering two graphs apart and interleaved is the same."""
+    (n, triples), (m, others) = first, second
+    places = [2 * row for row in range(n)], [2 * row + 1 for row in range(m)]
+    both = [(at[a], at[b], p) for at, part in zip(places, (triples, others), strict=True) for a, b, p in part]
+
+    def labels(n_rows: int, pairs: list[tuple[int, int, float]], spread: int) -> Rows:
+        judge = _Judge(per_topic * spread)
+        known = scored(pairs)
+        return cluster_pairs(
+            n_rows, known, threshold=0.5, settings=ClusteringSettings(), score_unseen=judge
+        ).labels
+
+    together = labels(2 * max(n, m), both, 2)
+    assert _same(together[places[0]]) == _same(labels(n, triples, 1))
 
 
 def test_planted_topics_are_found_in_a_chained_corpus() -> None:
