@@ -25,3 +25,21 @@ class ModelError(DupmineError):
 
 class OutputError(DupmineError):
     """The result cannot be written: the message names the folder or file."""
+
+
+class SpaceError(OutputError):
+    """There is no room on the disk: the message says how much is needed and where."""
+
+    exit_code = 5
+
+
+class LockError(DupmineError):
+    """Another process writes to the same folder: the message says who, where and since when."""
+
+    exit_code = 3
+
+
+class CorruptStoreError(DupmineError):
+    """A committed file of a store is missing or damaged: the message names it."""
+
+    exit_code = 4

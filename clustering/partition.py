@@ -45,8 +45,8 @@ def cluster_pairs(
     not, each once, `left < right`. Method `components` takes the connected components. `guarded` divides
     those that are no cliques into groups whose members agree (`link_groups`, then `move_rows`), has the
     unknown pairs inside a group scored where they are at most `settings.unseen_share` for each known one,
-    and divides anew. What becomes of a component depends on the pairs inside it alone. Without `score_unseen` nothing is scored: `pairs` and a partition's `scored` together
-    give its labels again.
+    and divides anew. What becomes of a component depends on the pairs inside it alone. Without
+    `score_unseen` nothing is scored: `pairs` and a partition's `scored` together give its labels again.
     """
     known = ScoredPairs.concatenate(pairs)
     components = _components(n_rows, known, threshold)
