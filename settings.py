@@ -41,6 +41,15 @@ class CorpusSettings(_Stage):
         le=4096,
         description="longer texts are cut to so many tokens before the models see them",
     )
+    max_columns: int = Field(
+        default=1000, ge=1, le=100_000, description="a table with more columns ends the run with an error"
+    )
+    max_expansion: int = Field(
+        default=100,
+        ge=1,
+        description="a compressed or Parquet file that expands to more than 64 MiB and so many times its "
+        "size ends the run too",
+    )
 
 
 class RetrievalSettings(_Stage):
@@ -148,6 +157,9 @@ class ComputeSettings(_Stage):
         default=4096, ge=64, le=1_000_000, description="tokens per batch through a model"
     )
     threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; by default all cores")
+    trust_remote_code: bool = Field(
+        default=False, description="run Python code that comes with a model, which can do anything"
+    )
 
 
 class OutputSettings(_Stage):
@@ -158,8 +170,18 @@ class OutputSettings(_Stage):
     )
 
 
+class StoreSettings(_Stage):
+    """How long a store can go back."""
+
+    keep_generations: int = Field(
+        default=3,
+        ge=1,
+        description="generations kept on disk, the current one among them: rollback goes back to any of them",
+    )
+
+
 class MiningSettings(_Stage):
-    """The settings of one run, a model per stage."""
+    """The settings of one run or store, a model per stage."""
 
     corpus: CorpusSettings = CorpusSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
@@ -167,6 +189,7 @@ class MiningSettings(_Stage):
     clustering: ClusteringSettings = ClusteringSettings()
     compute: ComputeSettings = ComputeSettings()
     output: OutputSettings = OutputSettings()
+    store: StoreSettings = StoreSettings()
 
     def to_yaml(self) -> str:
         """Return all settings as YAML that `load_settings` reads back."""

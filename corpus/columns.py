@@ -132,7 +132,7 @@ def require_texts(part: Part, name: str) -> pa.ChunkedArray:
     if not is_text(column.type) and not pa.types.is_null(column.type):
         row = max(first_true(pc.is_valid(column)), 0)
         raise InputError(
-            f"{part.place(row)}: column {shown(name)} holds {column.type}, not strings: convert it, "
+            f"{part.place(row)}: column {shown(name)} holds {shown(column.type)}, not strings: convert it, "
             "or name another column with --text-column"
         )
     return to_strings(column)
@@ -150,7 +150,7 @@ def make_ids(part: Part, name: str | None) -> pa.ChunkedArray:
         ids = to_strings(column)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise InputError(
-            f"{part.name}: column {shown(name)} holds {column.type}, not ids: "
+            f"{part.name}: column {shown(name)} holds {shown(column.type)}, not ids: "
             "name another one with --id-column"
         ) from None
     for mask, what in ((pc.is_null(ids), "null"), (pc.equal(ids, ""), "empty")):

@@ -10,22 +10,24 @@ import pyarrow as pa
 import pyarrow.csv
 
 from ..errors import InputError
+from .limits import check_width
 from .parts import check_names, one_line
 from .streams import TextStream
 
 BLOCK = 1 << 24  # bytes parsed at a time
 
 
-def read_delimited(stream: TextStream, delimiter: str) -> pa.Table:
+def read_delimited(stream: TextStream, delimiter: str, max_columns: int) -> pa.Table:
     """Read a CSV or TSV file with a header, newlines allowed inside quotes; blank lines hold no row.
 
-    Raises `InputError` for a file without header, a row with too many or too few fields and a quote that
-    is never closed, each with its line.
+    Raises `InputError` for a file without header or with too many columns, a row with too many or too few
+    fields and a quote that is never closed, each with its line.
     """
     path = stream.source.path
     data = stream.read_all()
     names, start = _header(data, delimiter, path)
-    check_names(names, path)
+    check_width(path, len(names), max_columns)
+    check_names(path, names)
     length = len(data)
     # A last row of quoted empty fields is read as such only where no quote is open at the end.
     data += b"\n" + delimiter.join(['""'] * len(names)).encode() + b"\n"

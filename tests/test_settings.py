@@ -88,7 +88,7 @@ def test_mistakes_are_named(overrides: dict[str, object], expected: str) -> None
     [
         (b"retrieval:\n  topk: 3\n", "unknown setting retrieval.topk: did you mean retrieval.top_k?"),
         (b"rerank: {threshold: high}\n", "setting rerank.threshold: should be a valid number, "),
-        (b"rerank: [1, 2]\n", "expected stages (corpus, retrieval, rerank, clustering, compute, output) "),
+        (b"rerank: [1, 2]\n", "expected stages (corpus, retrieval, rerank, clustering, compute, output, "),
         (b"threshold: 0.5\n", "expected stages (corpus, retrieval, rerank, "),
         (b"- 1\n", "expected stages (corpus, retrieval, rerank, "),
         (b"rerank: {threshold: 0.5\n", "no valid YAML: while parsing a flow mapping "),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -76,3 +78,37 @@ def test_any_text(texts: list[str], most: int) -> None:
     store = tokenise(texts, tokenizer, max_tokens=most, progress=SILENT)
     assert rows(store) == [ids[:most] for ids in expected]
     assert store.truncated == sum(len(ids) > most for ids in expected)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+@given(
+    texts=st.lists(st.text(st.sampled_from("ab \n\u00e9e\u0301\u03a3!,_?7\u6f22\u200b\0'"), max_size=60)),
+    most=st.integers(1, 6),
+    per_token=st.integers(1, 4),
+)
+def test_what_lies_behind_the_cut_does_not_matter(
+    tiny: TinyModels, name: str, texts: list[str], most: int, per_token: int
+) -> None:
+    tokenizer = Tokenizer.from_file(f"{tiny[name]}/tokenizer.json")
+    assert module._splits_at_spaces(tokenizer)
+    expected = plain_ids(tokenizer, texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_LENGTH_PER_TOKEN", per_token)
+        store = tokenise(texts, tokenizer, max_tokens=most, progress=SILENT)
+    assert rows(store) == [ids[:most] for ids in expected]
+    assert store.truncated == sum(len(ids) > most for ids in expected)
+
+
+def test_a_token_across_spaces_is_not_cut() -> None:
+    tokenizer = bert_tokenizer().backend_tokenizer
+    tokenizer.add_tokens(["new york"])
+    assert not module._splits_at_spaces(tokenizer)
+
+
+def test_a_word_a_million_times_takes_no_time() -> None:
+    tokenizer = bert_tokenizer().backend_tokenizer
+    started = time.monotonic()
+    store = tokenise(["dog " * 1_000_000] * 20, tokenizer, max_tokens=128, progress=SILENT)
+    assert store.lengths.tolist() == [128] * 20
+    assert store.truncated == 20
+    assert time.monotonic() - started < 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import unicodedata
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dupmine.corpus import unique as module
 from dupmine.corpus.unique import collapse_exact_duplicates, normalised_key
 from dupmine.schema import UniqueTexts
 
@@ -107,3 +109,30 @@ def test_rows_do_not_depend_on_the_order_of_the_input(data: st.DataObject) -> No
     usual, other = collapse(texts), collapse([texts[i] for i in order])
     assert other.texts == usual.texts
     assert other.row_of.tolist() == [usual.row_of[i] for i in order]
+
+
+# Marks of several classes, starters that decompose to marks alone (U+0F73, U+FF9E), and other starters.
+ACCENTED = st.text(
+    st.sampled_from("\u0301\u0323\u0327\u0344\u0f73\uff9e\u3099\u05b0\U0001d165a\u00e9\u1ec7\uac00\u034f "),
+    min_size=40,
+    max_size=90,
+)
+
+
+@given(ACCENTED)
+def test_ordering_long_runs_of_accents_changes_no_key(text: str) -> None:
+    usual = normalised_key(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_LONG", 0)
+        assert normalised_key(text) == usual
+
+
+@pytest.mark.parametrize(
+    "accents", ["\u0301\u0323", "\u0344\u0323", "\u0301\u034f\u0323", "\u0f73", "\u0327\uff9e\u0323"]
+)
+def test_a_million_accents_take_seconds(accents: str) -> None:
+    started = time.monotonic()
+    key = normalised_key("e" + accents * (300_000 // len(accents)))
+    assert time.monotonic() - started < 20
+    assert len(key) > 100_000
+    assert normalised_key(key) == key
