@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import logging
+import io
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from . import __version__
+from . import __version__, options
 from .errors import DupmineError
-from .settings import MiningSettings, load_settings, parse_overrides
+from .logs import json_asked, log_end, log_json, set_level
+from .store_commands import store
 
 app = typer.Typer(
     name="dupmine",
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(store)
 
 
 def _print_version(asked: bool) -> None:
@@ -52,20 +54,12 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the result.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Any setting; repeatable.")
-    ] = None,
-    text_column: Annotated[
-        str | None, typer.Option(help="Column with the text; several joined by commas, as title,body.")
-    ] = None,
-    id_column: Annotated[str | None, typer.Option(help="Column with a unique id.")] = None,
-    format_: Annotated[
-        str | None, typer.Option("--format", help="csv, tsv, jsonl, parquet or stackexchange.")
-    ] = None,
-    encoding_errors: Annotated[
-        str | None, typer.Option(help="Invalid UTF-8: strict ends with an error, replace counts it.")
-    ] = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    text_column: options.TextColumn = None,
+    id_column: options.IdColumn = None,
+    format_: options.Format = None,
+    encoding_errors: options.EncodingErrors = None,
     bi_encoder: Annotated[str | None, typer.Option(help="Model of stage 1: built-in, folder or hub.")] = None,
     cross_encoder: Annotated[
         str | None, typer.Option(help="Model of stage 2: built-in, folder or hub name.")
@@ -78,17 +72,23 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
     keep: Annotated[
         str | None, typer.Option(help="Representative: medoid, first, longest, or COLUMN:asc|desc.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; by default all cores.")] = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
     singletons: Annotated[
         bool | None, typer.Option("--singletons", help="List documents without a duplicate too.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard an interrupted run to --out, do not continue it.")
+    ] = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the effective settings as YAML and stop.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No bars and no summary.")] = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
+    metrics: options.Metrics = None,
+    metrics_label: options.MetricsLabel = None,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
 ) -> None:
     """Find duplicate clusters in question files and write them to a folder of Parquet tables."""
     flags = {
@@ -106,20 +106,23 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "compute.threads": threads,
         "output.singletons": singletons,
     }
-    settings = _settings(config, set_ or [], flags)
     if print_config:
-        typer.echo(settings.to_yaml(), nl=False)
+        typer.echo(options.settings_from(config, set_, flags).to_yaml(), nl=False)
         return
     if not inputs:
         raise typer.BadParameter("name at least one file, folder or glob", param_hint="INPUT")
     if out is None:
         raise typer.BadParameter("name a folder for the result", param_hint="--out")
-    _configure_log(log_level)
+    set_level(log_level)
+    from .metrics import gauges_of_result, metrics_of_run
     from .miner import Miner
     from .summary import summarise
 
-    miner = Miner(settings, progress=False if quiet else None)
-    result = miner.mine_files(inputs, out, overwrite=overwrite)
+    with metrics_of_run(metrics, metrics_label) as report:
+        settings = options.settings_from(config, set_, flags)
+        miner = Miner(settings, progress=options.bars(quiet, log_format))
+        result = miner.mine_files(inputs, out, overwrite=overwrite, restart=restart)
+        report(gauges_of_result(result), result.manifest["seconds"])
     if not quiet:
         typer.echo(summarise(result))
         typer.echo(f"\nwritten to {out}")
@@ -143,33 +146,31 @@ def evaluate_run(
         typer.echo(f"{value:>12,.4f} {name}" if isinstance(value, float) else f"{value:>12,} {name}")
 
 
-def _settings(config: Path | None, overrides: list[str], flags: dict[str, Any]) -> MiningSettings:
-    """Build the settings: the file, then `--set`, then flags that were given."""
-    given = {name: value for name, value in flags.items() if value is not None}
-    return load_settings(config, parse_overrides(overrides) | given)
-
-
-def _configure_log(level: str) -> None:
-    number = logging.getLevelNamesMapping().get(level.upper())
-    if number is None:
-        raise typer.BadParameter(
-            f"{level!r} is none of debug, info, warning, error", param_hint="--log-level"
-        )
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger(__package__).setLevel(number)
-
-
 def _terminate(signum: int, _frame: FrameType | None) -> None:
     sys.exit(128 + signum)
 
 
 def main() -> None:
-    """Run the command line; exit code 2 for what the user can mend, 128 and its number after a signal."""
+    """Run the command line; exit code 2 to 5 for what the user can mend, 128 + its number after a signal."""
     for signum in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup sets it
             signal.signal(signum, _terminate)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a text that the terminal cannot show ends no run
+    if json_asked(sys.argv[1:]):
+        sys.exit(_run_for_machines())
     try:
         app()
     except DupmineError as error:
         typer.echo(f"dupmine: {error}", err=True)
         sys.exit(error.exit_code)
+
+
+def _run_for_machines() -> int:
+    """Run with JSON lines on standard error, the one that tells how the run ended among them."""
+    log_json()
+    try:
+        code = app(standalone_mode=False)
+    except Exception as error:
+        return log_end(error)
+    return code if isinstance(code, int) else 0

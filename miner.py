@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .corpus import corpus_from, read_corpus
+from .corpus.parts import encodes
 from .corpus.tokens import tokenise
 from .corpus.unique import normalised_key
 from .errors import InputError, SettingsError
 from .progress import Progress
-from .rerank.heads import probabilities
 from .result import MiningResult
-from .schema import Corpus, Floats
+from .schema import Corpus, Floats, probabilities
 from .settings import MiningSettings, load_settings
+from .store.files import output_errors
 from .store.manifest import timed
 from .store.run import open_run
+from .store.work import Work
 
 if TYPE_CHECKING:
     from .pipeline import Models
@@ -66,24 +68,32 @@ class Miner:
         Raises:
             DupmineError: bad input, settings or models; see its subclasses.
         """
-        with tempfile.TemporaryDirectory(prefix="dupmine-") as work:
-            return self._mine(lambda: corpus_from(data, self.settings.corpus), Path(work))
+        with tempfile.TemporaryDirectory(prefix="dupmine-") as folder, output_errors(Path(folder)):
+            return self._mine(lambda: corpus_from(data, self.settings.corpus), Work(Path(folder)))
 
     def mine_files(
-        self, inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = False
+        self,
+        inputs: Sequence[str | Path],
+        out: str | Path,
+        *,
+        overwrite: bool = False,
+        restart: bool = False,
     ) -> MiningResult:
         """Find the duplicate clusters of files and write them to the folder `out`, whole or not at all.
+
+        A run to `out` that was interrupted is continued, or with `restart` discarded.
 
         Raises:
             DupmineError: bad input, settings or models, or a folder that cannot be written.
         """
-        with open_run(Path(out), overwrite=overwrite) as staging:
-            with tempfile.TemporaryDirectory(dir=staging) as work:
-                result = self._mine(lambda: read_corpus(inputs, self.settings.corpus), Path(work))
-            result.write(staging)
+        with open_run(Path(out), overwrite=overwrite) as run:
+            if restart:
+                run.work.clear()
+            result = self._mine(lambda: read_corpus(inputs, self.settings.corpus), run.work)
+            result.write(run.staging)
         return result
 
-    def _mine(self, read: Callable[[], Corpus], work: Path) -> MiningResult:
+    def _mine(self, read: Callable[[], Corpus], work: Work) -> MiningResult:
         seconds: dict[str, float] = {}
         with timed(seconds, "read"):
             corpus = read()
@@ -119,6 +129,8 @@ class Miner:
 def _pair(place: int, pair: object) -> tuple[str, str]:
     if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(t, str) for t in pair):
         raise InputError(f"pair {place} (counted from 0): expected two strings, found {pair!r:.80}")
+    if not all(map(encodes, pair)):
+        raise InputError(f"pair {place} (counted from 0): half of a surrogate pair is no text: {pair!r:.80}")
     return pair[0], pair[1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,16 @@ from .progress import Progress
 from .rerank.scorer import CrossEncoder, score_pairs
 from .result import MiningResult
 from .retrieval.candidates import find_candidates, pair_cosines
-from .retrieval.encoder import BiEncoder, embed
+from .retrieval.encoder import BiEncoder, Embeddings, embed
 from .retrieval.index import build_index
 from .schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore
-from .settings import ClusteringSettings, MiningSettings
+from .settings import ClusteringSettings, MiningSettings, RetrievalSettings
+from .store.files import require_space
 from .store.manifest import RunRecord, peak_memory
+from .store.work import Work
+
+_CANDIDATES = 10  # per text; labelled questions have 5
+_PAIR_BYTES = 64  # as shards and in a table
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class Models:
     encoder: BiEncoder
     scorer: CrossEncoder
     compute: Compute
+    same_tokens: bool  # whether both tokenise alike, special tokens aside
 
     @classmethod
     def load(cls, settings: MiningSettings) -> Models:
@@ -47,7 +54,8 @@ class Models:
         compute = resolve_compute(settings.compute)
         with quiet_loading():
             encoder = BiEncoder(settings.retrieval.bi_encoder, compute)
-            return cls(encoder, CrossEncoder(settings.rerank, compute), compute)
+            scorer = CrossEncoder(settings.rerank, compute)
+        return cls(encoder, scorer, compute, _same_tokens(encoder.tokenizer, scorer.tokenizer))
 
     def describe(self) -> dict[str, Any]:
         """Return what the manifest says of the models."""
@@ -64,16 +72,17 @@ def mine_corpus(
     corpus: Corpus,
     settings: MiningSettings,
     models: Models,
-    work: Path,
+    work: Work,
     progress: Progress,
     seconds: Mapping[str, float] | None = None,
 ) -> MiningResult:
     """Find the duplicate clusters of a corpus.
 
-    `work` is a folder for large intermediate files; `seconds` are those of the stages before this.
+    `work` keeps what is finished; `seconds` are those of the stages before this.
     """
     run = RunRecord(settings, corpus, seconds)
     run.describe(**models.describe())
+    work.require(basis_of(corpus, settings, models))
 
     with run.stage("collapse"):
         unique = collapse_exact_duplicates(corpus.documents[TEXT])
@@ -81,20 +90,16 @@ def mine_corpus(
     with run.stage("tokenise"):
         tokens, pair_tokens = tokenise_texts(unique.texts, settings, models, progress)
         run.count(**count_truncations(tokens, pair_tokens, models))
+    require_space(work.folder, space_for(len(unique), models.encoder.dim, corpus) - work.size())
     with run.stage("embed"):
-        embeddings = embed(models.encoder, unique.texts, tokens, work / "embeddings.float16", progress)
-    with run.stage("index"):
-        index = build_index(embeddings, settings.retrieval, gpu=models.compute.device.type == "cuda")
-        run.describe(index=index.description)
-    with run.stage("retrieve"):
-        candidates, search = find_candidates(embeddings, index, settings.retrieval, progress)
-        run.count(candidates=len(candidates), queries_grown=search.grown, queries_capped=search.capped)
+        embeddings = embed(models.encoder, unique.texts, tokens, work, progress)
+    candidates = retrieve(embeddings, settings.retrieval, models.compute, work, progress, run)
     with run.stage("rerank"):
-        pairs = score_pairs(models.scorer, pair_tokens, candidates, progress)
+        pairs = score_pairs(models.scorer, pair_tokens, candidates, progress, work)
 
     def score_rows(left: Rows, right: Rows) -> ScoredPairs:
         unseen = CandidatePairs(left, right, pair_cosines(embeddings, left, right))
-        return score_pairs(models.scorer, pair_tokens, unseen, progress)
+        return score_pairs(models.scorer, pair_tokens, unseen, progress, work)
 
     with run.stage("cluster"):
         partition = cluster_pairs(
@@ -107,7 +112,7 @@ def mine_corpus(
         run.count(**partition.counts)
         run.describe(peak_memory_gib=peak_memory())
     with run.stage("tables"):
-        return MiningResult.build(
+        result = MiningResult.build(
             corpus=corpus,
             row_of=unique.row_of,
             pairs=ScoredPairs.concatenate(pairs, partition.scored),
@@ -116,6 +121,53 @@ def mine_corpus(
             manifest=run.manifest,
             score_rows=score_rows,
         )
+    run.describe(shards={"found": work.found, "made": work.made})
+    return result
+
+
+def basis_of(corpus: Corpus, settings: MiningSettings, models: Models) -> dict[str, str]:
+    """Return what the shards of a run follow from: an interrupted run goes on with the same only."""
+    stages = settings.model_dump(include={"corpus", "retrieval", "rerank", "clustering"})
+    stages |= {**models.describe()["models"], "compute": models.describe()["compute"]}
+    values = {f"{stage}.{key}": str(value) for stage, of in stages.items() for key, value in of.items()}
+    for i, file in enumerate(corpus.files, 1):
+        values[f"input {i}"] = f"{Path(file.path).name} (SHA-256 {file.sha256[:16]})"
+    return values
+
+
+def space_for(n_texts: int, dim: int, corpus: Corpus) -> int:
+    """Estimate the bytes of a run's work and tables, if there are ten candidates per text.
+
+    The vectors are there twice, as shards and in their order. The documents are, too, but compressed.
+    """
+    vectors, pairs = n_texts * dim * 2, n_texts * _CANDIDATES * _PAIR_BYTES
+    return 2 * vectors + pairs + int(corpus.documents.nbytes)
+
+
+def retrieve(
+    embeddings: Embeddings,
+    settings: RetrievalSettings,
+    compute: Compute,
+    work: Work,
+    progress: Progress,
+    run: RunRecord,
+) -> CandidatePairs:
+    """Index the vectors and find the candidates, if `work` does not hold them."""
+
+    @cache
+    def search() -> tuple[CandidatePairs, dict[str, Any], dict[str, int]]:
+        with run.stage("index"):
+            index = build_index(embeddings, settings, gpu=compute.device.type == "cuda")
+        with run.stage("retrieve"):
+            found, counts = find_candidates(embeddings, index, settings, progress)
+        return found, index.description, {"queries_grown": counts.grown, "queries_capped": counts.capped}
+
+    left = work.array("candidates-left", lambda: search()[0].left)
+    right = work.array("candidates-right", lambda: search()[0].right)
+    cosine = work.array("candidates-cosine", lambda: search()[0].cosine)
+    run.describe(index=work.facts("candidates-index", lambda: search()[1]))
+    run.count(candidates=len(left), **work.facts("candidates-counts", lambda: search()[2]))
+    return CandidatePairs(left, right, cosine)
 
 
 def check_keep(settings: ClusteringSettings, documents: pa.Table) -> None:
@@ -142,13 +194,15 @@ def tokenise_texts(
     for_pairs = tokenise(texts, models.scorer.tokenizer, max_tokens=longest, progress=progress)
     if models.encoder.tokenizer is None:
         return None, for_pairs
-    if _same_tokens(models.encoder.tokenizer, models.scorer.tokenizer):
+    if models.same_tokens:
         return for_pairs, for_pairs
     return tokenise(texts, models.encoder.tokenizer, max_tokens=longest, progress=progress), for_pairs
 
 
-def _same_tokens(first: Tokenizer, second: Tokenizer) -> bool:
+def _same_tokens(first: Tokenizer | None, second: Tokenizer) -> bool:
     """Whether two tokenizers give every text the same ids, special tokens aside."""
+    if first is None:
+        return False
     parts = ("normalizer", "pre_tokenizer", "model", "added_tokens")
     a, b = json.loads(first.to_str()), json.loads(second.to_str())
     return all(a[part] == b[part] for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
@@ -16,9 +17,16 @@ class Progress:
     """Whether stages show bars. `None` shows them where standard error is a terminal or a notebook."""
 
     enabled: bool | None = None
+    shared: Bar | None = None
 
-    def bar(self, stage: str, total: int, unit: str) -> Bar:
+    def within(self, bar: Bar) -> Progress:
+        """Return a progress whose stages move `bar` on and show none of their own."""
+        return Progress(self.enabled, bar)
+
+    def bar(self, stage: str, total: int, unit: str) -> AbstractContextManager[Bar]:
         """Return a bar for `total` units of a stage's work, with its rate and the time left."""
+        if self.shared is not None:
+            return nullcontext(self.shared)
         disable = True if total == 0 else None if self.enabled is None else not self.enabled
         return tqdm(total=total, desc=f"{stage:>9}", unit=f" {unit}", disable=disable, mininterval=0.2)
 

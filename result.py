@@ -233,8 +233,8 @@ class MiningResult:
             threshold=settings.rerank.threshold,
             settings=settings.clustering,
         )
-        counts = partition.counts | {name: self.manifest["counts"][name] for name in _MODEL_COUNTS}
-        counts = self.manifest["counts"] | counts
+        known = self.manifest["counts"]
+        counts = known | partition.counts | {name: known[name] for name in _MODEL_COUNTS if name in known}
         return MiningResult.build(
             corpus=self.corpus,
             row_of=self.row_of,
@@ -250,8 +250,8 @@ class MiningResult:
         Raises:
             OutputError: the folder exists, or cannot be written.
         """
-        with open_run(Path(folder), overwrite=overwrite) as staging:
-            self.write(staging)
+        with open_run(Path(folder), overwrite=overwrite) as run:
+            self.write(run.staging)
 
     def write(self, staging: Path) -> None:
         """Write the tables and the manifest into a folder from `open_run`."""

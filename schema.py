@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +82,19 @@ class TokenStore:
         """Tokens per row."""
         return np.diff(self.offsets)
 
+    def take(self, rows: Rows) -> TokenStore:
+        """Return the tokens of some rows, in their order."""
+        lengths = self.lengths[rows]
+        ids = self.ids[ranges(self.offsets[rows], lengths)]
+        return TokenStore(ids, np.concatenate([[0], np.cumsum(lengths)]), 0)
+
+    @classmethod
+    def concatenate(cls, first: TokenStore, second: TokenStore) -> TokenStore:
+        """Put the rows of `second` behind those of `first`."""
+        offsets = np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]])
+        truncated = first.truncated + second.truncated
+        return cls(np.concatenate([first.ids, second.ids]), offsets, truncated)
+
 
 @dataclass(frozen=True, slots=True)
 class CandidatePairs:
@@ -103,6 +117,11 @@ class ScoredPairs(CandidatePairs):
     probability: Floats
 
     @classmethod
+    def from_logits(cls, left: Rows, right: Rows, cosine: Floats, logit: Floats) -> ScoredPairs:
+        """Add the probabilities to scored pairs."""
+        return cls(left, right, cosine, logit, probabilities(logit))
+
+    @classmethod
     def concatenate(cls, *parts: ScoredPairs) -> ScoredPairs:
         """Join disjoint sets of pairs into one, sorted by (left, right)."""
         columns = [
@@ -112,8 +131,8 @@ class ScoredPairs(CandidatePairs):
         order = np.lexsort((columns[1], columns[0]))
         return cls(*(column[order] for column in columns))
 
-    def where(self, mask: npt.NDArray[np.bool_]) -> ScoredPairs:
-        """Return the pairs that `mask` selects."""
+    def where(self, mask: npt.NDArray[np.bool_] | Rows) -> ScoredPairs:
+        """Return the pairs that a mask selects, or those at some positions, in their order."""
         return replace(
             self,
             left=self.left[mask],
@@ -122,6 +141,17 @@ class ScoredPairs(CandidatePairs):
             logit=self.logit[mask],
             probability=self.probability[mask],
         )
+
+
+def ranges(starts: Rows, lengths: Rows) -> Rows:
+    """Concatenate the ranges `starts[i] … starts[i] + lengths[i] - 1`."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+
+def probabilities(logits: npt.NDArray[np.floating[Any]]) -> Floats:
+    """Return the logistic function of `logits`."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64))), np.float32)
 
 
 def id_ranks(documents: pa.Table) -> Rows:

@@ -21,9 +21,12 @@ _WIDTH = 100
 def summarise(result: MiningResult) -> str:
     """Return counts, seconds by stage and three example clusters."""
     counts, seconds = result.manifest["counts"], result.manifest["seconds"]
-    lines = [f"{counts[key]:>12,} {label}" for key, label in _LINES]
+    lines = [f"{counts[key]:>12,} {label}" for key, label in _LINES if key in counts]
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items() if value >= 0.05)
     lines.append(f"{sum(seconds.values()):>12,.1f} seconds: {stages or 'none'}")
+    found, made = (result.manifest.get("shards", {}).get(key, 0) for key in ("found", "made"))
+    if found:
+        lines.append(f"continued: {found:,} of {found + made:,} shards were there from an interrupted run")
     return "\n".join([*lines, *_examples(result)])
 
 

@@ -49,7 +49,7 @@ def cluster_pairs(
     `score_unseen` nothing is scored: `pairs` and a partition's `scored` together give its labels again.
     """
     known = ScoredPairs.concatenate(pairs)
-    components = _components(n_rows, known, threshold)
+    components = find_components(n_rows, known, threshold)
     labels, unsettled, asked, skipped = components, 0, 0, 0
     scored = known.where(np.zeros(len(known), dtype=bool))
     if settings.method == "guarded":
@@ -66,14 +66,15 @@ def cluster_pairs(
     return Partition(labels, scored, _counts(components, labels) | counts)
 
 
-def _components(n_rows: int, pairs: ScoredPairs, threshold: float) -> Rows:
+def find_components(n_rows: int, pairs: ScoredPairs, threshold: float) -> Rows:
+    """Label the components that accepted pairs connect, numbered in order of their first row, (n_rows,)."""
     accepted = pairs.where(pairs.probability >= threshold)
     ends = (accepted.left, accepted.right)
     graph = coo_array((np.ones(len(accepted), dtype=np.int8), ends), shape=(n_rows, n_rows))
-    return _canonical(connected_components(graph, directed=False)[1])
+    return canonical_labels(connected_components(graph, directed=False)[1])
 
 
-def _canonical(labels: npt.NDArray[np.integer]) -> Rows:
+def canonical_labels(labels: npt.NDArray[np.integer]) -> Rows:
     """Give the labels numbers from 0, in order of their first row."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
@@ -98,7 +99,7 @@ def _divide(
     labels[rows] = components.max(initial=0) + 1 + groups
     # A row that moved may have been the only link between two others of its group.
     held = accepted.where(labels[accepted.left] == labels[accepted.right])
-    return _components(len(components), held, threshold), unsettled
+    return find_components(len(components), held, threshold), unsettled
 
 
 def _likeness(pairs: ScoredPairs, threshold: float) -> npt.NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from ..errors import ModelError
-from ..schema import Rows, TokenStore
+from ..schema import Rows, TokenStore, ranges
 
 LONGEST_INPUT = 100_000  # where a model states no limit
 
@@ -53,8 +53,8 @@ class Layout:
             ids[at], types[at] = frame, self.types[2 * i]
             cursor = cursor + len(frame)
             if i < len(rows):
-                at = _ranges(cursor, lengths[i])
-                ids[at] = tokens.ids[_ranges(tokens.offsets[rows[i]], lengths[i])]
+                at = ranges(cursor, lengths[i])
+                ids[at] = tokens.ids[ranges(tokens.offsets[rows[i]], lengths[i])]
                 types[at] = self.types[2 * i + 1]
                 cursor = cursor + lengths[i]
         return ids.reshape(n, width), types.reshape(n, width)
@@ -93,9 +93,3 @@ def find_layout(tokenizer: Tokenizer, n_texts: int) -> Layout:
 def _span(probe: Encoding, text: int) -> tuple[int, int]:
     places = [i for i, owner in enumerate(probe.sequence_ids) if owner == text]
     return places[0], places[-1] + 1
-
-
-def _ranges(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Concatenate the ranges `starts[i] … starts[i] + lengths[i] - 1`."""
-    before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))

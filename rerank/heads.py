@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import SettingsError
 from ..schema import Floats
@@ -91,8 +90,3 @@ def _entailment(name: str, labels: Mapping[int, str]) -> int:
             "name them in id2label of its config.json"
         )
     return found[0]
-
-
-def probabilities(logits: npt.NDArray[np.floating[Any]]) -> Floats:
-    """Return the logistic function of `logits`."""
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64))), np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -24,15 +25,19 @@ from ..inference.locate import fingerprint, first_line, locate_model, read_confi
 from ..progress import Bar, Progress
 from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, TokenStore
 from ..settings import RerankSettings
-from .heads import find_head, probabilities
+from ..store.work import Work, shard_name
+from .heads import find_head
 
 log = logging.getLogger(__name__)
+
+SHARD = 8_192  # pairs
 
 
 class PairScorer(Protocol):
     """What stage 2 needs of a cross-encoder."""
 
     max_tokens: int
+    orders: int  # forward passes per pair
     tokenizer: Tokenizer
 
     def score(self, tokens: TokenStore, left: Rows, right: Rows, progress: Progress) -> Floats:
@@ -56,7 +61,8 @@ class CrossEncoder:
         self.sha256 = fingerprint(self.folder)
         config = self._model.config.to_dict()
         self.head = find_head(name, config, int(self._model.config.num_labels or 0), settings)
-        wrapper = _load_tokenizer(name, self.folder)
+        self.orders = 2 if self.head.both_orders else 1
+        wrapper = _load_tokenizer(name, self.folder, compute)
         self.tokenizer = wrapper.backend_tokenizer
         require_vocabulary(name, self.tokenizer)
         self._takes_types = "token_type_ids" in wrapper.model_input_names
@@ -71,10 +77,9 @@ class CrossEncoder:
 
         Without `fill` few pairs take less time, and their last bits depend on how many they are.
         """
-        orders = 2 if self.head.both_orders else 1
-        with progress.bar("score", orders * len(left), "pairs") as bar:
+        with progress.bar("score", self.orders * len(left), "pairs") as bar:
             forward = self._one_order(tokens, (left, right), bar, fill)
-            if orders == 1:
+            if self.orders == 1:
                 return forward
             return self.head.combine(forward, self._one_order(tokens, (right, left), bar, fill))
 
@@ -100,11 +105,38 @@ class CrossEncoder:
 
 
 def score_pairs(
-    scorer: PairScorer, tokens: TokenStore, candidates: CandidatePairs, progress: Progress
+    scorer: PairScorer,
+    tokens: TokenStore,
+    candidates: CandidatePairs,
+    progress: Progress,
+    work: Work | None = None,
 ) -> ScoredPairs:
-    """Score every candidate once, in the orientation (left, right)."""
-    logit = scorer.score(tokens, candidates.left, candidates.right, progress)
-    return ScoredPairs(candidates.left, candidates.right, candidates.cosine, logit, probabilities(logit))
+    """Score every candidate once, in the orientation (left, right); with `work` shard by shard."""
+    ends = candidates.left, candidates.right
+    logit = (
+        scorer.score(tokens, *ends, progress)
+        if work is None
+        else _score_shards(scorer, tokens, ends, progress, work)
+    )
+    return ScoredPairs.from_logits(*ends, candidates.cosine, logit)
+
+
+def _score_shards(
+    scorer: PairScorer, tokens: TokenStore, ends: tuple[Rows, Rows], progress: Progress, work: Work
+) -> Floats:
+    """Return the logit of each pair, those of similar length in one shard."""
+    lengths = tokens.lengths
+    order = np.argsort(-(lengths[ends[0]] + lengths[ends[1]]), kind="stable")
+    logit = np.empty(len(order), np.float32)
+    with progress.bar("score", scorer.orders * len(order), "pairs") as bar:
+        for start in range(0, len(order), SHARD):
+            at = order[start : start + SHARD]
+            pair = ends[0][at], ends[1][at]
+            seen = tokens.take(np.concatenate(pair))
+            score = partial(scorer.score, tokens, *pair, progress.within(bar))
+            logit[at] = work.array(shard_name("scores", seen.offsets, seen.ids), score)
+            bar.update(scorer.orders * (start + len(at)) - bar.n)
+    return logit
 
 
 def _load(name: str, folder: Path, compute: Compute) -> PreTrainedModel:
@@ -116,6 +148,7 @@ def _load(name: str, folder: Path, compute: Compute) -> PreTrainedModel:
             output_loading_info=True,
             local_files_only=True,
             use_safetensors=True,
+            trust_remote_code=compute.trust_remote_code,
         )
     except Exception as error:
         raise ModelError(f"model {name} cannot be loaded as a cross-encoder: {first_line(error)}") from error
@@ -128,9 +161,11 @@ def _load(name: str, folder: Path, compute: Compute) -> PreTrainedModel:
     return loaded
 
 
-def _load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerFast:
+def _load_tokenizer(name: str, folder: Path, compute: Compute) -> PreTrainedTokenizerFast:
     try:
-        wrapper = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        wrapper = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=compute.trust_remote_code
+        )
     except Exception as error:
         raise ModelError(
             f"model {name}: its tokenizer cannot be loaded (is tokenizer.json whole?): {first_line(error)}"

@@ -31,16 +31,21 @@ class CandidateCounts:
 
 
 def find_candidates(
-    embeddings: Embeddings, index: VectorIndex, settings: RetrievalSettings, progress: Progress
+    embeddings: Embeddings,
+    index: VectorIndex,
+    settings: RetrievalSettings,
+    progress: Progress,
+    rows: Rows | None = None,
 ) -> tuple[CandidatePairs, CandidateCounts]:
     """Return each unordered pair with a cosine of at least `floor` that the index finds.
 
+    With `rows` only the pairs of which at least one is among them are looked for.
     A query whose last neighbour is still above the floor is asked again with a larger k, up to `max_k`, so
     that a group larger than `top_k` keeps its edges. Self is dropped by row, not by rank.
     """
     n = len(embeddings)
     k, most = (min(top + 1, n) for top in (settings.top_k, max(settings.top_k, settings.max_k)))
-    pending: Rows = np.arange(n)
+    pending: Rows = np.arange(n) if rows is None else rows
     found: list[Rows] = []
     grown = 0
     while len(pending) and k > 1:

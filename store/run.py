@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import json
+import logging
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +19,89 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError, OutputError
 from ..schema import CLUSTERS, PAIRS
+from .files import output_errors, sync_folder, write_atomically
+from .lock import lock
+from .work import Work
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+WORK = ".work"
 TABLES = ("clusters", "pairs", "deduplicated", "removed")
 _FILES = (MANIFEST, *(f"{name}.parquet" for name in TABLES))
 _SCHEMAS = {"clusters": CLUSTERS, "pairs": PAIRS}
 _KEYS = ("settings", "columns", "counts", "seconds")
 
 
-@contextmanager
-def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield an empty folder to write a run into; on leaving, it takes the place of `folder`.
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where a run works: `staging` takes the place of its folder at the end; `work` outlives an interrupt."""
 
-    It lies beside `folder`, so that the rename is atomic. After an error or an interrupt it and the parent
-    folders made for it are removed, and `folder` is as it was.
+    staging: Path
+    work: Work
+
+
+@contextmanager
+def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[RunFolder]:
+    """Yield where to write a run, as its only writer; on leaving, it takes the place of `folder` by a rename.
+
+    After an error or an interrupt `folder` is as it was, but for the finished shards in `.work`; without
+    any, the folders that were made are removed. What killed processes left is put back or removed.
 
     Raises:
-        OutputError: `folder` exists and is not to be overwritten, or is no run of dupmine; no write access;
-            no space left.
+        LockError: another process writes there.
+        OutputError: `folder` exists and is not to be overwritten, or is no run of dupmine; no write access.
+        SpaceError: no space left.
     """
-    with _output_errors(folder):
+    with output_errors(folder):
         folder = _resolved(folder)
+        _put_back(folder)
         _check_target(folder, overwrite=overwrite)
-        missing = [parent for parent in folder.parents if not parent.exists()]
-    tag = secrets.token_hex(4)
-    staging, old = (folder.with_name(f".{folder.name}.{role}-{tag}") for role in ("partial", "old"))
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        with _output_errors(folder):
-            staging.mkdir(parents=True)
-            yield staging
-            _sync(staging)
-            _check_target(folder, overwrite=overwrite)
-            _replace(staging, folder, old)
+        with output_errors(folder):
+            (folder / WORK).mkdir(parents=True, exist_ok=True)
+            with lock(folder / WORK), _staged(folder) as run:
+                yield run
+                _check_target(folder, overwrite=overwrite)
+                _publish(run.staging, folder)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for parent in missing:
+        for path in missing:
             with suppress(OSError):
-                parent.rmdir()
+                path.rmdir()
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[RunFolder]:
+    for stale in (*_beside(folder, "partial"), *_beside(folder, "old")):
+        shutil.rmtree(stale, ignore_errors=True)
+    run = RunFolder(folder.with_name(f".{folder.name}.partial-{secrets.token_hex(4)}"), Work(folder / WORK))
+    try:
+        run.staging.mkdir()
+        yield run
+    except BaseException:
+        if not run.work.size():
+            shutil.rmtree(run.work.folder, ignore_errors=True)
+        elif run.work.found or run.work.made:
+            log.warning(
+                "%s: what is finished is kept in %s; run the same command again to continue", folder, WORK
+            )
+        raise
+    finally:
+        shutil.rmtree(run.staging, ignore_errors=True)
+
+
+def _beside(folder: Path, role: str) -> list[Path]:
+    return sorted(folder.parent.glob(f".{escape(folder.name)}.{role}-*"))
+
+
+def _put_back(folder: Path) -> None:
+    """Undo the first rename of `_publish` where the second never came."""
+    olds = [] if folder.exists() else _beside(folder, "old")
+    if olds:
+        with lock(olds[0] / WORK):  # refused by a writer that is alive, and between the two
+            pass
+        olds[0].rename(folder)
 
 
 def _resolved(folder: Path) -> Path:
@@ -76,11 +124,12 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(
             f"{folder} is the current folder, which no rename replaces; give a folder inside it"
         )
-    if not any(folder.iterdir()):
+    present = {path.name for path in folder.iterdir()} - {WORK}
+    if not present:
         return
     if not overwrite:
         raise OutputError(f"{folder} exists and is not empty; give --overwrite or another --out")
-    strange = {path.name for path in folder.iterdir()} - set(_FILES)
+    strange = present - set(_FILES)
     if strange or not (folder / MANIFEST).is_file():
         raise OutputError(
             f"{folder} is not only a run of dupmine (it holds {min(strange, default='no manifest.json')}), "
@@ -88,52 +137,31 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
         )
 
 
-@contextmanager
-def _output_errors(folder: Path) -> Iterator[None]:
+def _publish(staging: Path, folder: Path) -> None:
+    """Rename `staging` to `folder`; what was there steps aside first, and last takes the name `staging`."""
+    old = folder.with_name(staging.name.replace(".partial-", ".old-"))
     try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            reason = "the disk is full; free some space"
-        elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            reason = "no write access; change it"
-        else:
-            reason = f"{error.strerror or error}; mend that"
-        raise OutputError(
-            f"{folder} cannot be written: {reason} or give another --out (nothing was changed)"
-        ) from error
-
-
-def _sync(folder: Path) -> None:
-    for path in [*folder.iterdir(), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _replace(staging: Path, folder: Path, old: Path) -> None:
-    """Rename `staging` to `folder`; an old run steps aside to `old` first and is removed last."""
-    try:
-        if folder.exists():
-            folder.rename(old)
+        folder.rename(old)
         staging.rename(folder)
+        sync_folder(folder.parent)
     finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        if old.exists():
+            old.rename(staging if folder.exists() else folder)
 
 
 def write_run(staging: Path, tables: Mapping[str, pa.Table], manifest: Mapping[str, Any]) -> None:
     """Write the tables as zstd Parquet and the manifest into a folder from `open_run`."""
     for name, table in tables.items():
-        try:
-            pq.write_table(table, staging / f"{name}.parquet", compression="zstd")
-        except pa.ArrowNotImplementedError as error:
-            raise OutputError(f"{name}.parquet: {error}; convert or drop that column") from error
-    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
-    (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        _write_table(staging / f"{name}.parquet", table)
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(staging / MANIFEST, lambda file: file.write(text.encode()))
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    try:
+        write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+    except pa.ArrowNotImplementedError as error:
+        raise OutputError(f"{path.name}: {error}; convert or drop that column") from error
 
 
 def is_run(folder: Path) -> bool:

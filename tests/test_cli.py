@@ -42,9 +42,13 @@ FLAGS = [
     "--threads",
     "--singletons",
     "--overwrite",
+    "--restart",
     "--print-config",
+    "--metrics",
+    "--metrics-label",
     "--quiet",
     "--log-level",
+    "--log-format",
     "--help",
 ]
 
@@ -257,7 +261,7 @@ def test_signal_leaves_what_was_there(
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     process = shell.start_process("mine", path, "--out", out, "--overwrite")
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("deep/.out.partial-*/*/embeddings*")):
+    while not list(tmp_path.glob("deep/out/.work/embeddings.float16")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -38,8 +38,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "deduplicated": documents,
         "removed": gone,
     }
-    with open_run(folder) as staging:
-        write_run(staging, tables, {"settings": {}, "columns": {}, "counts": {}, "seconds": {}})
+    with open_run(folder) as run:
+        write_run(run.staging, tables, {"settings": {}, "columns": {}, "counts": {}, "seconds": {}})
     return folder
 
 

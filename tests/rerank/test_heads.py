@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupmine.rerank.heads import Head, find_head, probabilities
+from dupmine.rerank.heads import Head, find_head
+from dupmine.schema import probabilities
 from dupmine.settings import RerankSettings
 
 THIRDS = np.log(np.array([[1.0, 1.0, 1.0], [8.0, 1.0, 1.0]], np.float32))

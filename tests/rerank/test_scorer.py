@@ -14,9 +14,8 @@ from dupmine.corpus.tokens import tokenise
 from dupmine.errors import ModelError, SettingsError
 from dupmine.inference.compute import Compute
 from dupmine.progress import SILENT
-from dupmine.rerank.heads import probabilities
 from dupmine.rerank.scorer import CrossEncoder, score_pairs
-from dupmine.schema import CandidatePairs, Floats, Rows, TokenStore
+from dupmine.schema import CandidatePairs, Floats, Rows, TokenStore, probabilities
 from dupmine.settings import RerankSettings
 
 from ..sentences import QUESTIONS

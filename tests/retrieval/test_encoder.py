@@ -15,6 +15,7 @@ from dupmine.errors import ModelError
 from dupmine.inference.compute import Compute
 from dupmine.progress import SILENT
 from dupmine.retrieval.encoder import BiEncoder, Embeddings, embed
+from dupmine.store.work import Work
 
 from ..sentences import QUESTIONS
 from ..tiny_models import MAX_LENGTH, TinyModels
@@ -24,7 +25,7 @@ FP32 = Compute(torch.device("cpu"), torch.float32, 4096)
 
 def embed_with(encoder: BiEncoder, texts: list[str], folder: Path) -> Embeddings:
     tokens = encoder.tokenizer and tokenise(texts, encoder.tokenizer, max_tokens=512, progress=SILENT)
-    return np.array(embed(encoder, texts, tokens or None, folder / "embeddings", SILENT))
+    return np.array(embed(encoder, texts, tokens or None, Work(folder), SILENT))
 
 
 def own_encode(name: str, texts: list[str]) -> np.ndarray:
@@ -77,7 +78,7 @@ def test_no_texts(tiny: TinyModels, tmp_path: Path) -> None:
 
 def test_embeddings_lie_in_the_file(tiny: TinyModels, tmp_path: Path) -> None:
     ours = embed_with(BiEncoder(tiny["bi-encoder"], FP32), QUESTIONS, tmp_path)
-    assert (tmp_path / "embeddings").read_bytes() == ours.tobytes()
+    assert (tmp_path / "embeddings.float16").read_bytes() == ours.tobytes()
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "bert"])

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -20,8 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from dupmine import InputError, Miner, MiningResult, OutputError
+from dupmine.errors import LockError, SpaceError
 from dupmine.schema import CLUSTERS, PAIRS
 from dupmine.store.run import TABLES, open_run, read_run, write_run
+
+from .disk import largest_file
 
 QUESTIONS = "id,text,tag\n1,How do I learn Python?,x\n2,how do i learn python?,y\n3,Where is Paris?,\n4,,z\n"
 
@@ -41,7 +42,7 @@ def copy(run: Path, tmp_path: Path) -> Path:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def names_in(folder: Path) -> list[str]:
@@ -53,8 +54,8 @@ def test_an_error_leaves_the_old_run(error: type[BaseException], copy: Path) -> 
     before = content(copy)
 
     def write_half() -> None:
-        with open_run(copy, overwrite=True) as staging:
-            (staging / "clusters.parquet").write_text("half")
+        with open_run(copy, overwrite=True) as opened:
+            (opened.staging / "clusters.parquet").write_text("half")
             raise error
 
     with pytest.raises(error):
@@ -79,17 +80,18 @@ def test_a_failed_rename_brings_the_old_run_back(copy: Path, monkeypatch: pytest
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(OutputError), open_run(copy, overwrite=True) as staging:
-        (staging / "manifest.json").write_text("{}")
+    with pytest.raises(OutputError), open_run(copy, overwrite=True) as opened:
+        (opened.staging / "manifest.json").write_text("{}")
     assert content(copy) == before
     assert names_in(copy.parent) == ["run"]
 
 
 def test_overwrite_replaces(copy: Path) -> None:
-    with open_run(copy, overwrite=True) as staging:
-        assert list(staging.iterdir()) == []
-        (staging / "manifest.json").write_text("{}")
-        assert len(list(copy.iterdir())) == 5
+    before = content(copy)
+    with open_run(copy, overwrite=True) as opened:
+        assert list(opened.staging.iterdir()) == []
+        (opened.staging / "manifest.json").write_text("{}")
+        assert names_in(copy) == sorted([".work", *before])
     assert content(copy) == {"manifest.json": b"{}"}
     assert names_in(copy.parent) == ["run"]
 
@@ -97,16 +99,16 @@ def test_overwrite_replaces(copy: Path) -> None:
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    with open_run(folder) as staging:
-        (staging / "manifest.json").write_text("{}")
+    with open_run(folder) as opened:
+        (opened.staging / "manifest.json").write_text("{}")
     assert content(folder) == {"manifest.json": b"{}"}
 
 
 def test_a_link_to_a_run_stays_a_link(copy: Path) -> None:
     link = copy.parent / "latest"
     link.symlink_to(copy)
-    with open_run(link, overwrite=True) as staging:
-        (staging / "manifest.json").write_text("{}")
+    with open_run(link, overwrite=True) as opened:
+        (opened.staging / "manifest.json").write_text("{}")
     assert link.is_symlink()
     assert content(copy) == {"manifest.json": b"{}"}
     assert names_in(copy.parent) == ["latest", "run"]
@@ -115,12 +117,78 @@ def test_a_link_to_a_run_stays_a_link(copy: Path) -> None:
 def test_a_run_made_meanwhile_is_not_lost(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     staged = open_run(folder)
-    (staged.__enter__() / "manifest.json").write_text("{}")
-    shutil.copytree(run, folder)
+    (staged.__enter__().staging / "manifest.json").write_text("{}")
+    shutil.copytree(run, folder, dirs_exist_ok=True)
     with pytest.raises(OutputError, match="exists and is not empty"):
         staged.__exit__(None, None, None)
     assert content(folder) == content(run)
     assert names_in(tmp_path) == ["run"]
+
+
+def test_a_second_writer_is_told(copy: Path) -> None:
+    before = content(copy)
+    with open_run(copy, overwrite=True) as opened:
+        with (
+            pytest.raises(LockError, match=rf"^{copy}/\.work is being written by "),
+            open_run(copy, overwrite=True),
+        ):
+            pass
+        write_run(opened.staging, {}, {})
+    assert before != content(copy) == {"manifest.json": b"{}\n"}
+    assert names_in(copy.parent) == ["run"]
+
+
+def test_finished_work_outlives_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "run"
+
+    def fail() -> None:
+        with open_run(folder) as opened:
+            opened.work.array("a", lambda: np.arange(3))
+            raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        fail()
+    assert names_in(folder) == [".work"]
+    assert caplog.messages == [
+        f"{folder}: what is finished is kept in .work; run the same command again to continue"
+    ]
+    with open_run(folder) as opened:
+        assert opened.work.array("a", lambda: np.empty(0)).tolist() == [0, 1, 2]
+        (opened.staging / "manifest.json").write_text("{}")
+    assert names_in(tmp_path) == ["run"]
+    assert names_in(folder) == ["manifest.json"]
+
+
+def test_what_a_kill_left_beside_is_removed(copy: Path) -> None:
+    shutil.copytree(copy, copy.with_name(".run.partial-12345678"))
+    shutil.copytree(copy, copy.with_name(".run.old-12345678"))
+    copy.with_name(".run2.partial-12345678").mkdir()
+    with open_run(copy, overwrite=True) as opened:
+        (opened.staging / "manifest.json").write_text("{}")
+    assert names_in(copy.parent) == [".run2.partial-12345678", "run"]
+
+
+def test_a_kill_between_the_two_renames_is_undone(copy: Path) -> None:
+    (copy / ".work").mkdir()
+    before = content(copy.rename(copy.with_name(".run.old-12345678")))
+    copy.with_name(".run.partial-12345678").mkdir()
+    with pytest.raises(OutputError, match="exists and is not empty; give --overwrite"), open_run(copy):
+        pass
+    assert content(copy) == before
+    with open_run(copy, overwrite=True):
+        assert content(copy) == before
+    assert names_in(copy.parent) == ["run"]
+
+
+def test_a_writer_between_the_two_renames_is_left_alone(copy: Path) -> None:
+    old = copy.with_name(".run.old-12345678")
+    with open_run(copy, overwrite=True) as opened:
+        copy.rename(old)
+        with pytest.raises(LockError, match="is being written by"), open_run(copy):
+            pass
+        old.rename(copy)
+        (opened.staging / "manifest.json").write_text("{}")
+    assert content(copy) == {"manifest.json": b"{}"}
 
 
 def test_a_mount_point_is_refused() -> None:
@@ -131,25 +199,15 @@ def test_a_mount_point_is_refused() -> None:
         pass
 
 
-@contextmanager
-def _largest_file(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_no_space_for_a_table(copy: Path) -> None:
     before = content(copy)
     noise = pa.table({"noise": pa.array([os.urandom(1 << 20)])})
     with (
-        pytest.raises(OutputError, match="cannot be written: the disk is full; free some space"),
-        _largest_file(1 << 18),
-        open_run(copy, overwrite=True) as staging,
+        pytest.raises(SpaceError, match="cannot be written: the disk is full; free some space"),
+        largest_file(1 << 18),
+        open_run(copy, overwrite=True) as opened,
     ):
-        write_run(staging, {"pairs": noise}, {})
+        write_run(opened.staging, {"pairs": noise}, {})
     assert content(copy) == before
     assert names_in(copy.parent) == ["run"]
 
@@ -159,9 +217,9 @@ def test_a_type_that_parquet_lacks(copy: Path) -> None:
     table = pa.table({"span": pa.array([pa.MonthDayNano([1, 2, 3])])})
     with (
         pytest.raises(OutputError, match=r"^pairs\.parquet: .*month_day.*; convert or drop that column$"),
-        open_run(copy, overwrite=True) as staging,
+        open_run(copy, overwrite=True) as opened,
     ):
-        write_run(staging, {"pairs": table}, {})
+        write_run(opened.staging, {"pairs": table}, {})
     assert content(copy) == before
 
 

@@ -1,0 +1,62 @@
+"""Log lines on standard error: for people, or one JSON object a line for machines."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from .errors import DupmineError, SettingsError
+
+LogFormat = Literal["text", "json"]
+LEVELS = ("debug", "info", "warning", "error")
+
+log = logging.getLogger(__package__)
+
+
+def json_asked(arguments: Sequence[str]) -> bool:
+    """Whether the arguments ask for JSON, known before they are parsed: mistakes in them are JSON too."""
+    pairs = itertools.pairwise(arguments)
+    return "--log-format=json" in arguments or ("--log-format", "json") in pairs
+
+
+def log_json() -> None:
+    """Write log records and Python's warnings as JSON lines: time (UTC), level, logger, message."""
+    from pythonjsonlogger.json import JsonFormatter
+
+    formatter = JsonFormatter(
+        "%(asctime)s %(levelname)s %(name)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%SZ",
+        rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+    )
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.captureWarnings(True)
+
+
+def set_level(level: str) -> None:
+    """Let records of dupmine from `level` on through, and warnings of everything else.
+
+    Raises:
+        SettingsError: there is no such level.
+    """
+    if level.lower() not in LEVELS:
+        raise SettingsError(f"--log-level: {level!r} is none of {', '.join(LEVELS)}")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log.setLevel(level.upper())
+
+
+def log_end(error: Exception) -> int:
+    """Log what ended the run and return its exit code; a mistake of ours comes with its traceback."""
+    code = int(getattr(error, "exit_code", 1))
+    if isinstance(error, DupmineError):
+        log.error("%s", error, extra={"exit_code": code})
+    elif hasattr(error, "format_message"):  # wrong usage, as an option that does not exist
+        log.error("%s", error.format_message(), extra={"exit_code": code})
+    else:
+        log.critical("%s: %s", type(error).__name__, error, exc_info=error, extra={"exit_code": code})
+    return code

@@ -1,0 +1,174 @@
+"""What a run leaves for Prometheus: a text file for node_exporter's textfile collector."""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+from prometheus_client.parser import text_string_to_metric_families
+
+from .errors import OutputError, SettingsError
+
+if TYPE_CHECKING:
+    from .result import MiningResult
+    from .store.history import UpdateReport
+
+log = logging.getLogger(__name__)
+
+PREFIX = "dupmine_"
+SECONDS = "stage_seconds"
+# In the order they stand in the file; all but those of the last run describe the last success.
+GAUGES = {
+    "documents": "Documents in the corpus",
+    "new_documents": "Documents the run added",
+    "edited_documents": "Documents whose text or columns the run replaced",
+    "deleted_documents": "Documents the run took out",
+    "pairs": "Scored pairs of texts",
+    "clusters": "Clusters of two or more documents",
+    "generation": "Generation of the store",
+    SECONDS: "Seconds of each stage of the run",
+    "last_success_timestamp_seconds": "When a run last succeeded, 0 if none ever did",
+    "last_run_timestamp_seconds": "When the last run ended",
+    "last_run_success": "Whether the last run succeeded",
+    "last_run_exit_code": "Exit code of the last run",
+}
+
+# (name of the gauge, stage or "") -> value
+Values = dict[tuple[str, str], float]
+Report = Callable[[Mapping[str, float], Mapping[str, float]], None]
+
+
+@contextmanager
+def metrics_of_run(path: Path | None, labels: Sequence[str] | None = None) -> Iterator[Report]:
+    """Yield a function that takes a run's gauges and its seconds by stage; on leaving, write the file.
+
+    After a failure the file says so and keeps what the last success wrote. Without a path nothing is written.
+
+    Raises:
+        OutputError: `path` cannot be written, or holds something else.
+        SettingsError: a label is none.
+    """
+    if path is None:
+        yield lambda _gauges, _seconds: None
+        return
+    names = _parse_labels(labels or ())
+    _check(path)
+    found: Values = {}
+
+    def report(gauges: Mapping[str, float], seconds: Mapping[str, float]) -> None:
+        found.update({(name, ""): value for name, value in gauges.items()})
+        found.update({(SECONDS, stage): value for stage, value in seconds.items()})
+
+    try:
+        yield report
+    except BaseException as error:
+        never: Values = {("last_success_timestamp_seconds", ""): 0}
+        _write(path, never | _read(path) | _last_run(_exit_code(error)), names)
+        raise
+    last_run = _last_run(0)
+    last_success = {("last_success_timestamp_seconds", ""): last_run["last_run_timestamp_seconds", ""]}
+    _write(path, found | last_run | last_success, names)
+
+
+def gauges_of_result(result: MiningResult) -> dict[str, float]:
+    """Return the gauges of a run that starts from nothing, so that every document is new."""
+    counts = result.manifest["counts"]
+    return {
+        "documents": counts["documents"],
+        "new_documents": counts["documents"],
+        "pairs": len(result.scored_pairs),
+        "clusters": counts["clusters"],
+    }
+
+
+def gauges_of_update(report: UpdateReport) -> dict[str, float]:
+    """Return the gauges of a store after an update."""
+    counts = report.counts
+    gauges: dict[str, float] = {name: counts.get(name, 0) for name in ("documents", "pairs", "clusters")}
+    gauges |= {f"{kind}_documents": counts.get(kind, 0) for kind in ("new", "edited", "deleted")}
+    return gauges | {"generation": report.generation}
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    code = error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", 1)
+    return code if isinstance(code, int) else 1
+
+
+def _last_run(code: int) -> Values:
+    return {
+        ("last_run_timestamp_seconds", ""): time.time(),
+        ("last_run_success", ""): float(code == 0),
+        ("last_run_exit_code", ""): code,
+    }
+
+
+def _parse_labels(texts: Sequence[str]) -> dict[str, str]:
+    labels = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", name) or name == "stage":
+            raise SettingsError(
+                f"--metrics-label {text!r}: expected NAME=VALUE, as store=questions, "
+                "with a name of letters, digits and _ that is not stage"
+            )
+        labels[name] = value
+    return labels
+
+
+def _check(path: Path) -> None:
+    """Find out before a run whether the file can be written after it."""
+    try:
+        if path.is_dir():
+            raise OutputError(f"--metrics {path} is a folder: name a file in it, as {path / 'dupmine.prom'}")
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:80]}."):
+            pass
+        foreign = path.exists() and path.stat().st_size > 0 and not _read(path)
+    except OSError as error:
+        raise OutputError(
+            f"--metrics {path} cannot be written ({error.strerror}): its folder must exist and be writable"
+        ) from None
+    if foreign:
+        raise OutputError(
+            f"--metrics {path} exists and holds no metrics of dupmine: name another file, or remove it"
+        )
+
+
+def _read(path: Path) -> Values:
+    """Return what an earlier run wrote; nothing where there is no such file or it is of no use."""
+    values: Values = {}
+    try:
+        for family in text_string_to_metric_families(path.read_text(encoding="utf-8")):
+            for sample in family.samples:
+                name = sample.name.removeprefix(PREFIX)
+                if sample.name.startswith(PREFIX) and name in GAUGES:
+                    values[name, sample.labels.get("stage", "")] = sample.value
+    except (OSError, ValueError):
+        return {}
+    return values
+
+
+def _write(path: Path, values: Values, labels: Mapping[str, str]) -> None:
+    """Replace the file. The run is over: what goes wrong here must not change how it ended."""
+    registry = CollectorRegistry()
+    for name, meaning in GAUGES.items():
+        found = {stage: value for (key, stage), value in values.items() if key == name}
+        if not found:
+            continue
+        names = [*labels, *(["stage"] if name == SECONDS else [])]
+        gauge = Gauge(PREFIX + name, meaning, names, registry=registry)
+        for stage, value in found.items():
+            all_labels = [*labels.values(), *([stage] if name == SECONDS else [])]
+            (gauge.labels(*all_labels) if names else gauge).set(value)
+    try:
+        write_to_textfile(str(path), registry)
+    except OSError as error:
+        log.warning("the metrics were not written to %s: %s", path, error.strerror)

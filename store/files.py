@@ -1,0 +1,109 @@
+"""Writing so that a crash, a full disk or a second writer never leaves half a file under its name."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import OutputError, SpaceError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_BLOCK = bytes(1 << 20)
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Have `write` fill a file beside `path`, sync and rename it: `path` is the old or the new one, whole.
+
+    A killed process leaves at most `.NAME.tmp-<hex>`, which `remove_leftovers` takes away.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left of `write_atomically`; only the one writer may."""
+    for path in folder.glob(".*.tmp-*"):
+        path.unlink(missing_ok=True)
+
+
+def claim(path: Path, size: int) -> None:
+    """Write a file of `size` zero bytes: a write to a mapped page without space would kill the process."""
+    with path.open("wb") as file:
+        for start in range(0, size, len(_BLOCK)):
+            file.write(_BLOCK[: size - start])
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def output_errors(folder: Path) -> Iterator[None]:
+    """Say of an OSError what happened and what to do.
+
+    Raises:
+        SpaceError: the disk, the quota or the longest file is reached.
+        OutputError: any other OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        kind: type[OutputError] = OutputError
+        if error.errno in _FULL:
+            kind, reason = SpaceError, "the disk is full; free some space"
+        elif error.errno in _DENIED:
+            reason = "no write access; change it"
+        else:
+            reason = f"{error.strerror or error}; mend that"
+        raise kind(
+            f"{folder} cannot be written: {reason} or give another folder (nothing was changed)"
+        ) from error
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Check that `needed` bytes are free where `folder` is or will be.
+
+    Raises:
+        SpaceError: there are fewer.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise SpaceError(
+            f"{folder}: about {_size(needed)} are needed and {_size(free)} are free; "
+            "free some space or give another folder (nothing was written)"
+        )
+
+
+def _size(size: int) -> str:
+    for unit, power in (("GiB", 30), ("MiB", 20)):
+        if size >= 1 << power:
+            return f"{size / (1 << power):.1f} {unit}"
+    return f"{size / 1024:.1f} KiB"
