@@ -6,33 +6,60 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .errors import DupmineError, InputError, ModelError, OutputError, SettingsError
+    from .errors import (
+        CorruptStoreError,
+        DupmineError,
+        InputError,
+        LockError,
+        ModelError,
+        OutputError,
+        SettingsError,
+        SpaceError,
+    )
     from .explanation import Explanation
     from .miner import Miner, mine, score_pairs
+    from .mining_store import Store
     from .result import MiningResult
     from .settings import MiningSettings, load_settings
+    from .store.history import UpdateReport
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CorruptStoreError",
     "DupmineError",
     "Explanation",
     "InputError",
+    "LockError",
     "Miner",
     "MiningResult",
     "MiningSettings",
     "ModelError",
     "OutputError",
     "SettingsError",
+    "SpaceError",
+    "Store",
+    "UpdateReport",
     "load_settings",
     "mine",
     "score_pairs",
 ]
 
 _HOMES = {
-    "errors": ("DupmineError", "InputError", "ModelError", "OutputError", "SettingsError"),
+    "errors": (
+        "CorruptStoreError",
+        "DupmineError",
+        "InputError",
+        "LockError",
+        "ModelError",
+        "OutputError",
+        "SettingsError",
+        "SpaceError",
+    ),
     "explanation": ("Explanation",),
     "miner": ("Miner", "mine", "score_pairs"),
+    "mining_store": ("Store",),
+    "store.history": ("UpdateReport",),
     "result": ("MiningResult",),
     "settings": ("MiningSettings", "load_settings"),
 }

@@ -50,6 +50,31 @@ def clusters_table(
     )
 
 
+def stored_clusters(documents: pa.Table, state: pa.Table) -> pa.Table:
+    """Return the clusters of a store's generation, under their stable ids; schema `CLUSTERS`.
+
+    `state` has a line per line of `documents`.
+    """
+    clusters = state["cluster_id"].fill_null(-1).to_numpy()
+    listed = np.flatnonzero(clusters >= 0)
+    stands = state["is_representative"].to_numpy()[listed]
+    order = listed[np.lexsort((id_ranks(documents)[listed], ~stands, clusters[listed]))]
+    _, line, sizes = np.unique(clusters[order], return_inverse=True, return_counts=True)
+    lines = state.take(order)
+    return pa.table(
+        [
+            lines["cluster_id"],
+            _strings(lines[DOC_ID]),
+            _strings(documents[TEXT].take(order)),
+            lines["is_representative"],
+            pa.array(sizes[line]),
+            lines["probability"],
+            lines["weakest_link"],
+        ],
+        schema=CLUSTERS,
+    )
+
+
 def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold: float) -> pa.Table:
     """Return one line per pair of distinct texts and one per further document of a text; schema `PAIRS`.
 

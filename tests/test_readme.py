@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dupmine import Miner, MiningResult, load_settings
+from dupmine import Miner, MiningResult, Store, load_settings
 from dupmine.settings import MiningSettings
 
 from .shell import dupmine
@@ -46,6 +46,15 @@ def test_the_command_lines(name: str, threshold: float, checkout: Path) -> None:
     result = MiningResult.load(checkout / "duplicates")
     assert result.settings.rerank.threshold == threshold
     assert result.manifest["counts"]["documents"] == 100
+
+
+def test_the_store_lines(checkout: Path) -> None:
+    lines = [shlex.split(line) for line in example("store").splitlines()]
+    assert [program for program, *_ in lines] == ["dupmine"] * 3
+    outputs = [dupmine(*arguments) for _, *arguments in lines]
+    assert [output.code for output in outputs] == [0, 0, 0]
+    assert Store.open(checkout / "questions.store").status()["documents"] == 100
+    assert "doc_id" in outputs[2].out
 
 
 def test_the_python_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,107 @@
+"""Questions put to a store: the nearest texts by the bi-encoder, ranked by the cross-encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import faiss
+import numpy as np
+import pyarrow as pa
+
+from .corpus.unique import normalised_key
+from .pipeline import Models, tokenise_texts
+from .progress import SILENT, Progress
+from .retrieval.candidates import pair_cosines
+from .schema import DOC_ID, TEXT, Floats, Rows, TokenStore, probabilities
+from .settings import MiningSettings
+from .store.segments import Snapshot
+
+NEAREST = 100
+_BLOCK = 256  # texts asked for at once
+ANSWERS = pa.schema(
+    [
+        pa.field("query", pa.int64()),
+        pa.field("rank", pa.int64()),
+        pa.field(DOC_ID, pa.string()),
+        pa.field(TEXT, pa.string()),
+        pa.field("cosine", pa.float32()),
+        pa.field("probability", pa.float32()),
+        pa.field("cluster_id", pa.int64()),
+        pa.field("is_duplicate", pa.bool_()),
+    ]
+)
+
+
+class Searcher:
+    """The living texts of a generation, ready to be asked; one document answers for equal texts."""
+
+    def __init__(self, snapshot: Snapshot, settings: MiningSettings, models: Models) -> None:
+        """Read the vectors of the living texts into memory."""
+        self._snapshot = snapshot
+        self._settings = settings
+        self._models = models
+        of_document = snapshot.state["text"].to_numpy()
+        self._numbers, self._document = np.unique(of_document, return_index=True)
+        if len(self._numbers) and self._numbers[0] < 0:
+            self._numbers, self._document = self._numbers[1:], self._document[1:]
+        self._vectors = snapshot.texts.vectors(self._numbers, models.encoder.dim)
+
+    @cached_property
+    def _index(self) -> faiss.IndexFlatIP:
+        index = faiss.IndexFlatIP(self._models.encoder.dim)
+        index.add(self._vectors.astype(np.float32))
+        return index
+
+    def ask(self, texts: Sequence[str], top: int, progress: Progress = SILENT) -> pa.Table:
+        """Return the `top` most probable duplicates of each text, best first; schema `ANSWERS`.
+
+        The 100 nearest by cosine are ranked. An equal text has probability 1; an empty one has no answer.
+        """
+        filled = np.array([i for i, text in enumerate(texts) if normalised_key(text)], np.int64)
+        parts = [ANSWERS.empty_table()]
+        for start in range(0, len(filled) if len(self._numbers) else 0, _BLOCK):
+            at = filled[start : start + _BLOCK]
+            part = self._ask([texts[i] for i in at], top, progress)
+            parts.append(part.set_column(0, ANSWERS.field(0), pa.array(at[part["query"].to_numpy()])))
+        return pa.concat_tables(parts)
+
+    def _ask(self, texts: list[str], top: int, progress: Progress) -> pa.Table:
+        tokens, pair_tokens = tokenise_texts(texts, self._settings, self._models, progress)
+        vectors = np.empty((len(texts), self._models.encoder.dim), np.float16)
+        self._models.encoder.encode(texts, tokens, vectors, progress, fill=False)
+        near = min(max(NEAREST, top), len(self._numbers))
+        _, found = self._index.search(vectors.astype(np.float32), near)
+        query, place = np.repeat(np.arange(len(texts)), near), found.ravel()
+        probability = self._probabilities(texts, pair_tokens, query, place, progress)
+        cosine = pair_cosines(
+            np.concatenate([vectors, self._vectors[place]]), query, len(texts) + np.arange(len(place))
+        )
+        order = np.lexsort((place, -cosine, -probability, query))
+        rank = np.arange(len(order)) % near
+        order, rank = order[rank < top], rank[rank < top]
+        return self._answers(query[order], rank + 1, place[order], cosine[order], probability[order])
+
+    def _probabilities(
+        self, texts: list[str], tokens: TokenStore, query: Rows, place: Rows, progress: Progress
+    ) -> Floats:
+        """Score each text with its neighbours, in the order of normalised texts as mining does."""
+        used, row = np.unique(place, return_inverse=True)
+        both = TokenStore.concatenate(tokens, self._snapshot.texts.tokens.take(self._numbers[used]))
+        known = self._snapshot.texts.texts.take(self._numbers[used]).to_pylist()
+        keys = np.array([normalised_key(text) for text in (*texts, *known)], object)
+        row = row + len(texts)
+        first = keys[query] <= keys[row]
+        left, right = np.where(first, query, row), np.where(first, row, query)
+        logits = self._models.scorer.score(both, left, right, progress, fill=False)
+        probability = probabilities(logits)
+        probability[keys[query] == keys[row]] = 1.0
+        return probability
+
+    def _answers(self, query: Rows, rank: Rows, place: Rows, cosine: Floats, probability: Floats) -> pa.Table:
+        document = self._document[place]
+        clusters = self._snapshot.state["cluster_id"].take(document)
+        documents = self._snapshot.documents.select([DOC_ID, TEXT]).take(document)
+        duplicate = probability >= self._settings.rerank.threshold
+        columns = [query, rank, documents[DOC_ID], documents[TEXT], cosine, probability, clusters, duplicate]
+        return pa.table(columns, schema=ANSWERS)

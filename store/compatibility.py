@@ -1,0 +1,54 @@
+"""What must stay the same while a store lives: the models and every setting that decides about clusters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import SettingsError
+from ..settings import MiningSettings, load_settings
+from .commits import Commit
+
+# What may differ from call to call: where to read and compute, not what is found.
+_FREE = {
+    "corpus": {"text_column", "id_column", "format", "encoding_errors"},
+    "compute": {"device", "threads"},
+    "store": {"keep_generations"},
+}
+
+
+def stored_settings(commit: Commit) -> MiningSettings:
+    """Return the settings a store was made with."""
+    return load_settings(overrides=commit.settings)
+
+
+def require_same_settings(store: Path, commit: Commit, wanted: MiningSettings) -> None:
+    """Refuse settings that would find other clusters than those that are there.
+
+    Raises:
+        SettingsError: one differs; the message names it, both values and what to do.
+    """
+    old, new = stored_settings(commit).model_dump(), wanted.model_dump()
+    for stage, values in new.items():
+        for key, value in values.items():
+            if key not in _FREE.get(stage, ()) and value != old[stage][key]:
+                raise SettingsError(
+                    f"setting {stage}.{key}: {store} was made with {old[stage][key]!r}, not {value!r}: "
+                    "leave it out, or change it for all documents with "
+                    f"`dupmine store rebuild {store} --set {stage}.{key}={value}`"
+                )
+
+
+def require_same_models(store: Path, commit: Commit, found: dict[str, Any]) -> None:
+    """Refuse other models than those whose scores are there.
+
+    Raises:
+        SettingsError: one differs, though its name may be the same.
+    """
+    for name, model in commit.models.items():
+        if found[name] != model:
+            raise SettingsError(
+                f"{store}: the {name.replace('_', '-')} is not the one the store was made with (fingerprint "
+                f"{found[name]['sha256'][:12]} instead of {model['sha256'][:12]}): put the old one back, or "
+                f"compute anew with `dupmine store rebuild {store}`"
+            )

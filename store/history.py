@@ -1,0 +1,71 @@
+"""What a store tells of itself: its last commit, the changes since a generation, what a writer did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .changes import CHANGES
+from .commits import Commit, commit_file, generations, latest_commit
+from .lock import read_writer
+from .segments import changes_file
+
+_COUNTS = ("documents", "unique_texts", "pairs", "clusters")
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateReport:
+    """What a writer did: the generation it made, or the last one where nothing changed.
+
+    `seconds` are by stage; `events` counts the changes of clusters by kind.
+    """
+
+    generation: int
+    changed: bool
+    counts: dict[str, int]
+    seconds: dict[str, float] = field(default_factory=dict)
+    events: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, commit: Commit, changes: pa.Table, seconds: dict[str, float]) -> UpdateReport:
+        """Report a new commit."""
+        events = Counter(changes["event"].to_pylist())
+        return cls(commit.generation, True, commit.counts, seconds, dict(sorted(events.items())))
+
+
+def read_changes(store: Path, since: int) -> pa.Table:
+    """Return the changes of the generations after `since`, oldest first: `generation` and `CHANGES`."""
+    last = latest_commit(store)
+    tables = [(since, CHANGES.empty_table())]
+    for number in range(since + 1, last.generation + 1):
+        if changes_file(number) in last.files:
+            tables.append((number, pq.read_table(store / changes_file(number))))
+    numbered = (
+        table.add_column(0, "generation", pa.array([number] * len(table), pa.int64()))
+        for number, table in tables
+    )
+    return pa.concat_tables(numbered)
+
+
+def describe(store: Path) -> dict[str, Any]:
+    """Return the last generation's number, counts, bytes, time (UTC), settings, and the writer if any."""
+    commit = latest_commit(store)
+    committed = (store / commit_file(commit.generation)).stat().st_mtime
+    return {
+        "generation": commit.generation,
+        "operation": commit.operation,
+        "updated": datetime.fromtimestamp(committed, UTC).isoformat(timespec="seconds"),
+        "kept_generations": generations(store),
+        **{name: commit.counts.get(name, 0) for name in _COUNTS},
+        "segments": len(commit.segments),
+        "bytes": sum(file.bytes for file in commit.files.values()),
+        "models": commit.models,
+        "settings": commit.settings,
+        "writer": read_writer(store),
+    }

@@ -1,0 +1,362 @@
+"""`dupmine store …`: a corpus that changes every night, and clusters that follow it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options
+from .errors import CorruptStoreError, InputError
+from .logs import LogFormat, set_level
+from .settings import parse_overrides
+
+if TYPE_CHECKING:
+    from .mining_store import Store
+    from .store.history import UpdateReport
+
+_EPILOG = """\b
+Exit codes:
+  0    done; nothing to do is done too
+  1    an error of dupmine itself
+  2    input, settings, a model or a folder that you can mend
+  3    another process writes to the store: try again, or give --wait
+  4    the store is damaged: see dupmine store verify --repair
+  5    no room on the disk
+  130  stopped by SIGINT (143 by SIGTERM, 129 by SIGHUP)
+After every code but 0 the store is as it was before.
+"""
+
+store = typer.Typer(
+    name="store",
+    help="Keep a corpus that changes, and its clusters, in a folder.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.")]
+Wait = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0.0, help="How long to wait for another writer to end.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """The flags of every command that makes a generation."""
+
+    wait: float
+    metrics: Path | None
+    labels: list[str] | None
+    quiet: bool
+    log_format: LogFormat
+
+    def run(
+        self, folder: Path, act: Callable[[Store], UpdateReport], flags: dict[str, Any] | None = None
+    ) -> None:
+        """Open the store with `flags`, act, and tell what was done."""
+        from .metrics import gauges_of_update, metrics_of_run
+        from .store_view import update_lines
+
+        with metrics_of_run(self.metrics, self.labels) as report:
+            opened = _open(folder, self.quiet, self.log_format, wait=self.wait, flags=flags)
+            done = act(opened)
+            report(gauges_of_update(done), done.seconds)
+        if not self.quiet:
+            typer.echo("\n".join(update_lines(done)))
+
+
+@store.command()
+def init(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    folder: Folder,
+    config: options.Config = None,
+    set_: options.Set = None,
+    wait: Wait = 0.0,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Make an empty store; its settings stay until rebuild."""
+    set_level(log_level)
+    settings = options.settings_from(config, set_, {})
+    from .mining_store import Store
+
+    Store.create(folder, settings, progress=options.bars(quiet, log_format), wait=wait)
+    if not quiet:
+        typer.echo(f"made {folder}; fill it: dupmine store update {folder} FILES")
+
+
+@store.command()
+def update(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    folder: Folder,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            help="New and edited documents: files, folders or globs, as for mine; - is standard input.",
+        ),
+    ],
+    text_column: options.TextColumn = None,
+    id_column: options.IdColumn = None,
+    format_: options.Format = None,
+    encoding_errors: options.EncodingErrors = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    wait: Wait = 0.0,
+    metrics: options.Metrics = None,
+    metrics_label: options.MetricsLabel = None,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Add new documents and replace edited ones, by id."""
+    set_level(log_level)
+    flags = {
+        "corpus.text_column": text_column,
+        "corpus.id_column": id_column,
+        "corpus.format": format_,
+        "corpus.encoding_errors": encoding_errors,
+        "compute.device": device,
+        "compute.threads": threads,
+    }
+    writer = _Writer(wait, metrics, metrics_label, quiet, log_format)
+    writer.run(folder, lambda opened: opened.update_files(inputs), flags)
+
+
+@store.command()
+def delete(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    folder: Folder,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="Ids of documents; put -- before ids like -7.")
+    ] = None,
+    ids_from: Annotated[
+        str | None, typer.Option(metavar="FILE", help="File with an id a line; - is standard input.")
+    ] = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    wait: Wait = 0.0,
+    metrics: options.Metrics = None,
+    metrics_label: options.MetricsLabel = None,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Delete documents by id: all, or none where one is unknown."""
+    if not ids and ids_from is None:
+        raise typer.BadParameter("name at least one id, or a file with --ids-from", param_hint="ID")
+    set_level(log_level)
+
+    def act(opened: Store) -> UpdateReport:
+        listed = [line for line in _lines(ids_from) if line] if ids_from is not None else []
+        return opened.delete([*(ids or []), *listed])
+
+    writer = _Writer(wait, metrics, metrics_label, quiet, log_format)
+    writer.run(folder, act, {"compute.device": device, "compute.threads": threads})
+
+
+@store.command()
+def rebuild(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    folder: Folder,
+    config: options.Config = None,
+    set_: options.Set = None,
+    wait: Wait = 0.0,
+    metrics: options.Metrics = None,
+    metrics_label: options.MetricsLabel = None,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Find all clusters anew, with other settings or models."""
+    set_level(log_level)
+    writer = _Writer(wait, metrics, metrics_label, quiet, log_format)
+    writer.run(folder, lambda opened: opened.rebuild(config, **parse_overrides(set_ or [])))
+
+
+@store.command()
+def compact(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    folder: Folder,
+    wait: Wait = 0.0,
+    metrics: options.Metrics = None,
+    metrics_label: options.MetricsLabel = None,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Join segments, and free what deleted documents took."""
+    set_level(log_level)
+    writer = _Writer(wait, metrics, metrics_label, quiet, log_format)
+    writer.run(folder, lambda opened: opened.compact())
+
+
+@store.command()
+def rollback(
+    folder: Folder,
+    generation: Annotated[int, typer.Argument(metavar="GENERATION", help="Number of a kept generation.")],
+    wait: Wait = 0.0,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Go back to an earlier generation."""
+    set_level(log_level)
+    writer = _Writer(wait, None, None, quiet, log_format)
+    writer.run(folder, lambda opened: opened.rollback(generation))
+
+
+@store.command()
+def verify(
+    folder: Folder,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be computed anew.")] = False,
+    wait: Wait = 0.0,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Check every file of the store against its checksum."""
+    set_level(log_level)
+    opened = _open(folder, quiet, log_format, wait=wait)
+    found = opened.verify(repair=repair)
+    for damage in found:
+        state = "repaired" if damage.repaired else "damaged"
+        typer.echo(f"{state}: {damage.file}: {damage.problem}")
+    left = sum(not damage.repaired for damage in found)
+    if left:
+        if repair:
+            raise CorruptStoreError(f"{folder}: {left} losses could not be made good, see above")
+        raise CorruptStoreError(f"{folder}: {left} of its files are damaged: see --repair")
+    if not quiet:
+        typer.echo(f"whole, at generation {opened.generation}")
+
+
+@store.command()
+def status(
+    folder: Folder,
+    as_json: Json = False,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Tell what the store holds, and who writes to it."""
+    set_level(log_level)
+    from .store_view import status_lines, to_json
+
+    found = _open(folder, quiet, log_format).status()
+    _print([to_json(found)] if as_json else status_lines(found))
+
+
+@store.command()
+def changes(
+    folder: Folder,
+    since: Annotated[int, typer.Option(min=0, metavar="GENERATION", help="Only what came after it.")] = 0,
+    as_json: Json = False,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Tell what became of the clusters, by generation."""
+    set_level(log_level)
+    from .store_view import change_lines, records, to_json
+
+    found = _open(folder, quiet, log_format).changes(since)
+    _print([to_json(records(found))] if as_json else change_lines(found))
+
+
+@store.command()
+def query(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    folder: Folder,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts to look up.")] = None,
+    file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="File with a text a line; - is standard input.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="Documents for each text.")] = 10,
+    duplicates_only: Annotated[
+        bool, typer.Option("--duplicates-only", help="Only documents that ask the same.")
+    ] = False,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    as_json: Json = False,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Find what the store holds that asks the same as a text."""
+    wanted = [*(texts or []), *(_lines(file) if file is not None else [])]
+    if not wanted and file is None:
+        raise typer.BadParameter("give at least one text, or a file with --file", param_hint="TEXT")
+    set_level(log_level)
+    from .store_view import query_lines, records, to_json
+
+    _check_unicode(wanted)
+    flags = {"compute.device": device, "compute.threads": threads}
+    found = _open(folder, quiet, log_format, flags=flags).query(wanted, top)
+    if duplicates_only:
+        found = found[found["is_duplicate"]]
+    _print([to_json(records(found))] if as_json else query_lines(found, wanted))
+
+
+@store.command()
+def export(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Write the tables that mine writes."""
+    set_level(log_level)
+    from .summary import summarise
+
+    result = _open(folder, quiet, log_format).export(out, overwrite=overwrite)
+    if not quiet:
+        typer.echo(f"{summarise(result)}\n\nwritten to {out}")
+
+
+def _open(
+    folder: Path,
+    quiet: bool,
+    log_format: LogFormat,
+    *,
+    wait: float = 0.0,
+    flags: dict[str, Any] | None = None,
+) -> Store:
+    from .mining_store import Store
+
+    given = options.given(flags or {})
+    return Store.open(folder, progress=options.bars(quiet, log_format), wait=wait, **given)
+
+
+def _lines(file: str) -> list[str]:
+    """Return the lines of a file or of standard input, empty ones too."""
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        lines = content.decode("utf-8-sig").split("\n")
+    except OSError as error:
+        raise InputError(
+            f"{file}: cannot be read ({error.strerror}): check the name and its rights"
+        ) from None
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(f"{file}, line {line}: invalid UTF-8: convert the file to UTF-8") from None
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
+def _check_unicode(texts: list[str]) -> None:
+    for place, text in enumerate(texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"text {place} (counted from 0) is no valid UTF-8: {text!r:.80}") from None
+
+
+def _print(lines: list[str]) -> None:
+    """Print data, in UTF-8 whatever the locale says."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8")
+    typer.echo("\n".join(lines))
