@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: mine test check bench smoke clean
+.PHONY: mine test check bench chaos smoke clean
 
 mine: $(STAMP)  ## set up and mine the bundled sample
 	$(BIN)/dupmine mine examples/questions.csv --config configs/quickstart.yaml --out out/sample --overwrite
@@ -18,6 +18,10 @@ check: $(STAMP)  ## lint, format and types
 
 bench: $(STAMP)  ## quality and seconds on labelled questions: make bench DATA=folder/with/qqp
 	$(BIN)/python benchmarks/quora.py $(DATA)
+
+chaos: $(STAMP)  ## kill writers 200 times, refuse every call to the disk; compare with writers nobody disturbed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --out benchmarks/results/chaos.json
+	DUPMINE_EVERY_FAULT=1 $(BIN)/python -m pytest tests/test_faults.py
 
 smoke: $(STAMP)  ## build the wheel, look inside, install it in a clean environment and mine with it
 	PYTHON=$(BIN)/python bash tests/smoke.sh

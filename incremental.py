@@ -183,7 +183,8 @@ def _row_of_text(number: Rows, before: Snapshot) -> Rows:
 
 def _arrived(number: Rows, task: Task) -> Mask:
     """Tell which rows were not there in the generation before: their neighbours are not known."""
-    if not (task.reuse.neighbours and task.reuse.embeddings):
+    reuse = task.reuse
+    if not (reuse.neighbours and reuse.embeddings and reuse.scores):  # neighbours are known by their scores
         return np.ones(len(number), bool)
     arrived = number < 0
     arrived[~arrived] = ~_alive(task.before)[number[~arrived]]

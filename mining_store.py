@@ -12,11 +12,12 @@ import pandas as pd
 import pyarrow as pa
 
 from .corpus import corpus_from, read_corpus
+from .corpus.parts import encodes
 from .errors import CorruptStoreError, InputError, OutputError
 from .progress import Progress
 from .schema import Corpus
 from .settings import MiningSettings, load_settings
-from .store.commits import generations, latest_commit
+from .store.commits import Commit, generations, latest_commit
 from .store.compatibility import require_same_models, require_same_settings, stored_settings
 from .store.documents import Target, all_documents, with_documents, without_documents
 from .store.files import output_errors
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .querying import Searcher
     from .result import MiningResult
 
+_WORK = ("texts_embedded", "pairs_scored", "texts_reclustered")  # counts of what was computed
 _OWN_FILES = {"lock", "writer.json"}
 
 
@@ -49,6 +51,7 @@ class Store:
         self.settings = settings
         self._progress = Progress(progress)
         self._wait = wait
+        self._overrides: dict[str, Any] = {}
         self._read: Snapshot | None = None
         self._asked: tuple[Snapshot, Searcher] | None = None
 
@@ -105,7 +108,9 @@ class Store:
         commit = latest_commit(folder)
         settings = stored_settings(commit).changed(overrides)
         require_same_settings(folder, commit, settings)
-        return cls(folder, settings, progress=progress, wait=wait)
+        store = cls(folder, settings, progress=progress, wait=wait)
+        store._overrides = overrides
+        return store
 
     @property
     def generation(self) -> int:
@@ -181,9 +186,14 @@ class Store:
                 if config
                 else stored_settings(before.commit).changed(overrides)
             )
-            reuse = what_holds(before.commit, self.settings, self.models.describe()["models"])
-            target = all_documents(before)
-            return self._advance("rebuild", before, target, anew=True, reuse=reuse, rebuilt=True)
+            self.__dict__.pop("models", None)  # their files may be other ones now
+            try:
+                reuse = what_holds(before.commit, self.settings, self.models.describe()["models"])
+                target = all_documents(before)
+                return self._advance("rebuild", before, target, anew=True, reuse=reuse, rebuilt=True)
+            except BaseException:
+                self._follow(before.commit)
+                raise
 
     def rollback(self, generation: int) -> UpdateReport:
         """Make the store what it was at a kept generation; that is a new generation, with its changes.
@@ -196,7 +206,7 @@ class Store:
 
         with self._writing() as before:
             commit, changes = roll_back(self.path, before, generation)
-            self._use(stored_settings(commit))
+            self._follow(commit)
             return UpdateReport.of(commit, changes, {})
 
     def verify(self, *, repair: bool = False) -> list[Damage]:
@@ -225,13 +235,17 @@ class Store:
         text, cosine, probability, cluster_id (null: none), is_duplicate. Of equal texts the document that
         came first answers.
         """
+        asked = [texts] if isinstance(texts, str) else list(texts)
+        for place, text in enumerate(asked):
+            if not isinstance(text, str) or not encodes(text):
+                raise InputError(f"text {place} (counted from 0): expected a string, found {text!r:.80}")
         from .querying import Searcher
 
         snapshot = self.snapshot
+        self._follow(snapshot.commit)
         if self._asked is None or self._asked[0] is not snapshot:
             require_same_models(self.path, snapshot.commit, self.models.describe()["models"])
             self._asked = snapshot, Searcher(snapshot, self.settings, self.models)
-        asked = [texts] if isinstance(texts, str) else list(texts)
         return _frame(self._asked[1].ask(asked, top, self._progress))
 
     @property
@@ -269,13 +283,14 @@ class Store:
         """Be the only writer, and yield the generation to go on from."""
         with output_errors(self.path), lock(self.path, wait=self._wait):
             sweep(self.path, self.settings.store.keep_generations)
-            yield self.snapshot
+            before = self.snapshot
+            self._follow(before.commit)
+            yield before
             sweep(self.path, self.settings.store.keep_generations)
 
     def _add(self, read: Callable[[], Corpus]) -> UpdateReport:
         seconds: dict[str, float] = {}
         with self._writing() as before:
-            require_same_settings(self.path, before.commit, self.settings)
             with timed(seconds, "read"):
                 corpus = read()
                 if corpus.id_column is None:
@@ -297,7 +312,11 @@ class Store:
     ) -> UpdateReport:
         """Make the next generation, if anything changes; `how` are fields of a `Step`."""
         if not (target.changed or how.get("anew")):
-            return UpdateReport(before.commit.generation, False, before.commit.counts | target.counts)
+            return UpdateReport(
+                before.commit.generation,
+                False,
+                before.commit.counts | dict.fromkeys(_WORK, 0) | target.counts,
+            )
         from .committing import Step, next_commit
 
         def models() -> Models:
@@ -311,12 +330,18 @@ class Store:
     def _recompute(self, before: Snapshot) -> None:
         from .incremental import Reuse
 
+        self._follow(before.commit)
         reuse = Reuse(neighbours=False, clusters=False)
         self._advance("repair", before, all_documents(before), anew=True, reuse=reuse)
 
+    def _follow(self, commit: Commit) -> None:
+        """Take the settings of a commit, which another process may have changed."""
+        self._use(stored_settings(commit).changed(self._overrides))
+
     def _use(self, settings: MiningSettings) -> None:
-        self.settings = settings
-        self.__dict__.pop("models", None)
+        if settings != self.settings:
+            self.settings = settings
+            self.__dict__.pop("models", None)
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

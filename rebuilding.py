@@ -94,6 +94,7 @@ def mend(store: Path, recompute: Callable[[Snapshot], None]) -> list[Damage]:
         if all(name.endswith(COMPUTED) for name in own):
             recompute(read_intact(store, read_commit(store, generation), frozenset(own)))
         else:
+            _require_one(store, damaged)
             lost.append(_drop_last(store, generation))
     left = {damage.file for damage in find_damage(store)}
     return [replace(damage, repaired=damage.file not in left) for damage in found] + lost
@@ -108,11 +109,17 @@ def _files_needed(store: Path, generation: int) -> set[str]:
     return {name for name in commit.files if not name.startswith("changes/")}
 
 
+def _require_one(store: Path, damaged: set[str]) -> None:
+    """Check that a generation can be made whole, before others are dropped for it."""
+    for generation in generations(store):
+        if all(name.endswith(COMPUTED) for name in _files_needed(store, generation) & damaged):
+            return
+    raise CorruptStoreError(f"{store}: no generation is whole: put back a backup, or make the store anew")
+
+
 def _drop_last(store: Path, generation: int) -> Damage:
     """Go back to the generation before the last, and say so."""
     kept = generations(store)[:-1]
-    if not kept:
-        raise CorruptStoreError(f"{store}: no generation is whole: put back a backup, or make the store anew")
     drop_generation(store, generation)
     problem = (
         f"generation {generation} cannot be made whole and is dropped: the store is at generation {kept[-1]}; "

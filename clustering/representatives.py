@@ -30,6 +30,8 @@ def choose_representatives(
     Raises:
         SettingsError: a column that `documents` lacks or that has no order.
     """
+    if not len(documents):
+        return np.empty(0, np.int64)
     badness = _badness(labels, row_of, documents, pairs, settings)
     clusters = _document_clusters(labels, row_of)
     order = np.lexsort((id_ranks(documents), badness, clusters))

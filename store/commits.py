@@ -88,7 +88,9 @@ def read_commit(store: Path, generation: int) -> Commit:
     """
     name = commit_file(generation)
     if problem := commit_problem(store, name):
-        log.warning("%s is damaged (%s): run `dupmine store verify --repair %s`", store / name, problem, store)
+        log.warning(
+            "%s is damaged (%s): run `dupmine store verify --repair %s`", store / name, problem, store
+        )
         name = copy_of(name)
         if commit_problem(store, name):
             raise CorruptStoreError(
@@ -109,11 +111,11 @@ def commit_problem(store: Path, name: str) -> str | None:
     try:
         raw = (store / name).read_bytes()
         values = json.loads(raw)
+        whole = isinstance(values, dict) and _summed(values) == raw
     except FileNotFoundError:
         return "it is missing"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # half a surrogate pair is found by writing it
         return str(error).splitlines()[0]
-    whole = isinstance(values, dict) and _summed(values) == raw
     return None if whole else "its checksum does not fit"
 
 

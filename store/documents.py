@@ -71,7 +71,8 @@ def without_documents(before: Snapshot, ids: Iterable[object]) -> Target:
     Raises:
         InputError: there is no document with one of the ids.
     """
-    wanted = pa.chunked_array([pa.array([str(doc_id) for doc_id in ids], pa.string())])
+    listed = [ids] if isinstance(ids, str) else ids
+    wanted = pa.chunked_array([pa.array(map(str, listed), pa.string())])
     place = _places(before, wanted)
     unknown = wanted.filter(pa.array(place < 0)).unique().to_pylist()
     if unknown:

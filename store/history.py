@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from .changes import CHANGES
 from .commits import Commit, commit_file, generations, latest_commit
 from .lock import read_writer
-from .segments import changes_file
+from .segments import changes_file, require_whole
 
 _COUNTS = ("documents", "unique_texts", "pairs", "clusters")
 
@@ -45,6 +45,7 @@ def read_changes(store: Path, since: int) -> pa.Table:
     tables = [(since, CHANGES.empty_table())]
     for number in range(since + 1, last.generation + 1):
         if changes_file(number) in last.files:
+            require_whole(store, changes_file(number), last.files[changes_file(number)])
             tables.append((number, pq.read_table(store / changes_file(number))))
     numbered = (
         table.add_column(0, "generation", pa.array([number] * len(table), pa.int64()))

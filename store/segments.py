@@ -175,6 +175,18 @@ def check_file(store: Path, name: str, expected: StoredFile) -> str | None:
         return f"it cannot be read: {error.strerror}"
 
 
+def require_whole(store: Path, name: str, expected: StoredFile) -> None:
+    """Check a file that is needed.
+
+    Raises:
+        CorruptStoreError: it is missing or damaged.
+    """
+    if problem := check_file(store, name, expected):
+        raise CorruptStoreError(
+            f"{store / name} is damaged ({problem}): run `dupmine store verify --repair {store}`"
+        )
+
+
 def read_snapshot(store: Path, commit: Commit) -> Snapshot:
     """Read a generation, its files checked against the commit.
 
@@ -182,11 +194,8 @@ def read_snapshot(store: Path, commit: Commit) -> Snapshot:
         CorruptStoreError: a file is missing or damaged.
     """
     for name, expected in commit.files.items():
-        problem = None if name.startswith("changes/") else check_file(store, name, expected)
-        if problem:
-            raise CorruptStoreError(
-                f"{store / name} is damaged ({problem}): run `dupmine store verify --repair {store}`"
-            )
+        if not name.startswith("changes/"):
+            require_whole(store, name, expected)
     return read_intact(store, commit, frozenset())
 
 
@@ -238,7 +247,7 @@ def stack_documents(tables: Sequence[pa.Table]) -> pa.Table:
     if not tables:
         return pa.table({DOC_ID: pa.array([], pa.string()), TEXT: pa.array([], pa.string())})
     try:
-        return pa.concat_tables(tables, promote_options="default")
+        return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InputError(
             f"a column has another type than in the store ({str(error).splitlines()[0]}): convert it"

@@ -1,0 +1,90 @@
+"""Commits: what is read is what was written, and no other byte."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dupmine import CorruptStoreError, InputError
+from dupmine.store.commits import (
+    Commit,
+    Segment,
+    StoredFile,
+    commit_file,
+    commit_problem,
+    copy_of,
+    generations,
+    latest_commit,
+    read_commit,
+)
+
+COMMIT = Commit(
+    generation=0,
+    operation="update",
+    settings={"rerank": {"threshold": 0.35, "cross_encoder": "modèle \\ud800"}},
+    models={"bi_encoder": {"sha256": "ab", "dim": 16}},
+    columns={"text": "title", "id": "qid"},
+    next_cluster_id=7,
+    counts={"documents": 3},
+    segments=(Segment(0, 3, 2, 1),),
+    files={"states/00000000.parquet": StoredFile(10, "cd")},
+)
+
+
+def test_a_commit_is_read_as_it_was_written(tmp_path: Path) -> None:
+    for generation in (0, 9, 10, 123_456_789):
+        replace(COMMIT, generation=generation).write(tmp_path)
+        assert read_commit(tmp_path, generation) == replace(COMMIT, generation=generation)
+    assert generations(tmp_path) == [0, 9, 10, 123_456_789]
+    assert latest_commit(tmp_path).generation == 123_456_789
+    names = [commit_file(9), copy_of(commit_file(9))]
+    assert names == ["generations/00000009.json", "generations/00000009.copy.json"]
+    assert (tmp_path / names[0]).read_bytes() == (tmp_path / names[1]).read_bytes()
+
+
+def test_a_flipped_bit_of_any_byte_is_found(tmp_path: Path) -> None:
+    COMMIT.write(tmp_path)
+    path = tmp_path / commit_file(0)
+    content = path.read_bytes()
+    for place, byte in enumerate(content):
+        path.write_bytes(content[:place] + bytes([byte ^ 1 << place % 8]) + content[place + 1 :])
+        assert commit_problem(tmp_path, commit_file(0)) is not None, place
+    path.write_bytes(content)
+    assert commit_problem(tmp_path, commit_file(0)) is None
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", "null", '{"checksum": "ab"}', '{"a": "\\ud800"}', "1e999"]
+)
+def test_what_is_no_commit_is_damage(content: str, tmp_path: Path) -> None:
+    COMMIT.write(tmp_path)
+    (tmp_path / commit_file(0)).write_text(content)
+    assert latest_commit(tmp_path) == COMMIT
+    (tmp_path / copy_of(commit_file(0))).write_text(content)
+    with pytest.raises(
+        CorruptStoreError, match=r"generations/00000000\.json is damaged .* run .*--repair"
+    ) as error:
+        latest_commit(tmp_path)
+    assert error.value.exit_code == 4
+
+
+def test_a_newer_format_is_refused_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as newer:
+        newer.setattr("dupmine.store.commits.FORMAT", 2)
+        COMMIT.write(tmp_path)
+    assert json.loads((tmp_path / commit_file(0)).read_bytes())["format"] == 2
+    with pytest.raises(InputError) as error:
+        latest_commit(tmp_path)
+    name = tmp_path / commit_file(0)
+    assert str(error.value) == f"{name}: another version of dupmine wrote this store; use that one"
+    assert error.value.exit_code == 2
+
+
+def test_no_commit_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no store of dupmine: make one with `dupmine store init"):
+        latest_commit(tmp_path)
+    with pytest.raises(CorruptStoreError, match="it is missing"):
+        read_commit(tmp_path, 4)
