@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
     from .explanation import Explanation
     from .miner import Miner, mine, score_pairs
-    from .mining_store import Store
+    from .nightly.store import Store
     from .result import MiningResult
     from .settings import MiningSettings, load_settings
     from .store.history import UpdateReport
@@ -58,7 +58,7 @@ _HOMES = {
     ),
     "explanation": ("Explanation",),
     "miner": ("Miner", "mine", "score_pairs"),
-    "mining_store": ("Store",),
+    "nightly.store": ("Store",),
     "store.history": ("UpdateReport",),
     "result": ("MiningResult",),
     "settings": ("MiningSettings", "load_settings"),

@@ -11,10 +11,11 @@ from typing import Annotated
 
 import typer
 
-from . import __version__, options
+from . import __version__
+from .commands import options
+from .commands.logs import json_asked, log_end, log_json, set_level
+from .commands.store import store
 from .errors import DupmineError
-from .logs import json_asked, log_end, log_json, set_level
-from .store_commands import store
 
 app = typer.Typer(
     name="dupmine",
@@ -114,9 +115,9 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
     if out is None:
         raise typer.BadParameter("name a folder for the result", param_hint="--out")
     set_level(log_level)
-    from .metrics import gauges_of_result, metrics_of_run
+    from .commands.metrics import gauges_of_result, metrics_of_run
+    from .commands.summary import summarise
     from .miner import Miner
-    from .summary import summarise
 
     with metrics_of_run(metrics, metrics_label) as report:
         settings = options.settings_from(config, set_, flags)

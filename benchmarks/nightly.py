@@ -31,7 +31,8 @@ import numpy as np
 import pandas as pd
 from prometheus_client.parser import text_string_to_metric_families
 
-from dupmine import MiningResult, Store, UpdateReport, querying
+from dupmine import MiningResult, Store, UpdateReport
+from dupmine.nightly import searcher
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.retrieval.encoder import BiEncoder
 
@@ -40,7 +41,7 @@ WARM_UP = 20
 COMPACT_EVERY = 10
 SEED = 0
 QUERY_PARTS = {
-    "tokenise": (querying, "tokenise_texts"),
+    "tokenise": (searcher, "tokenise_texts"),
     "embed": (BiEncoder, "encode"),
     "search": (faiss.IndexFlatIP, "search"),
     "rerank": (CrossEncoder, "score"),

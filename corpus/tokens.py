@@ -38,8 +38,8 @@ def tokenise(
                 parts.append(np.asarray(whole[:max_tokens], np.int32))
             bar.update(len(chunk))
     lengths = np.array([len(part) for part in parts], np.int64)
-    ids = np.concatenate(parts) if parts else np.empty(0, np.int32)
-    return TokenStore(ids, np.concatenate([[0], np.cumsum(lengths)]), truncated)
+    kept = np.concatenate(parts) if parts else np.empty(0, np.int32)
+    return TokenStore(kept, np.concatenate([[0], np.cumsum(lengths)]), truncated)
 
 
 @lru_cache(maxsize=4)

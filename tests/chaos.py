@@ -25,9 +25,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dupmine.committing  # all that writers import, so that they need not
-import dupmine.querying
-import dupmine.rebuilding  # noqa: F401 - see above
 from dupmine.store.work import Work
 
 from .killed import NEVER, Death, End, in_process

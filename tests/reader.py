@@ -14,10 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-import dupmine.querying  # noqa: F401 - all that readers import, so that the forks need not
-from dupmine.mining_store import Store
+import dupmine.nightly.searcher  # noqa: F401 - all that readers import, so that the forks need not
+from dupmine.nightly.store import Store
 
-TEXTS = ["How do I draw a giraffe?", "What is the best way to bake bread?"]
+from .planted import plant
+
+TEXTS = plant(36)[0][4:7]  # of documents that a writer deletes
 _FACTS = ["generation", "operation", "documents", "unique_texts", "pairs", "clusters", "segments", "bytes"]
 
 READINGS: dict[str, Callable[[Store], Any]] = {

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dupmine import Miner
-from dupmine.mining_store import Store
+from dupmine.nightly.store import Store
 from dupmine.rerank import scorer
 from dupmine.retrieval import encoder
 from dupmine.store.commits import generations

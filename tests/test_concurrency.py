@@ -22,7 +22,7 @@ from unittest.mock import patch
 import pyarrow.parquet as pq
 import pytest
 
-from dupmine.mining_store import Store
+from dupmine.nightly.store import Store
 from dupmine.store.lock import read_writer
 
 from . import shell

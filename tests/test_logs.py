@@ -81,7 +81,9 @@ def test_what_ends_a_run_is_json_too(args: tuple[str, ...], message: str) -> Non
 
 
 def test_warnings_of_python_are_json_too() -> None:
-    ended = python("import warnings, dupmine.logs; dupmine.logs.log_json(); warnings.warn('old\\nhat')")
+    ended = python(
+        "import warnings, dupmine.commands.logs; dupmine.commands.logs.log_json(); warnings.warn('old\\nhat')"
+    )
     [line] = objects(ended.stderr)
     assert (line["level"], line["logger"]) == ("WARNING", "py.warnings")
     assert "UserWarning: old\nhat" in line["message"]
@@ -89,7 +91,7 @@ def test_warnings_of_python_are_json_too() -> None:
 
 def test_an_error_of_ours_comes_with_its_traceback_in_one_line() -> None:
     ended = python(
-        "import sys, dupmine.logs as logs\n"
+        "import sys, dupmine.commands.logs as logs\n"
         "logs.log_json()\n"
         "try:\n    [][1]\n"
         "except IndexError as error:\n    sys.exit(logs.log_end(error))"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dupmine.metrics import metrics_of_run
+from dupmine.commands.metrics import metrics_of_run
 
 from . import shell
 from .tiny_models import TinyModels

@@ -14,20 +14,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .clustering.partition import canonical_labels, cluster_pairs, find_components
-from .corpus.unique import collapse_exact_duplicates
-from .pipeline import Models, tokenise_texts
-from .progress import Progress
-from .rerank.scorer import score_pairs
-from .result import MiningResult
-from .retrieval.candidates import find_candidates, pair_cosines
-from .retrieval.encoder import Embeddings, embed
-from .retrieval.index import build_index
-from .schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore, UniqueTexts
-from .settings import MiningSettings
-from .store.manifest import timed
-from .store.segments import Snapshot
-from .store.work import Work
+from ..clustering.partition import canonical_labels, cluster_pairs, find_components
+from ..corpus.unique import collapse_exact_duplicates
+from ..pipeline import Models, tokenise_texts
+from ..progress import Progress
+from ..rerank.scorer import score_pairs
+from ..result import MiningResult
+from ..retrieval.candidates import find_candidates, pair_cosines
+from ..retrieval.encoder import Embeddings, embed
+from ..retrieval.index import build_index
+from ..schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore, UniqueTexts
+from ..settings import MiningSettings
+from ..store.manifest import timed
+from ..store.segments import Snapshot
+from ..store.work import Work
 
 Mask = npt.NDArray[np.bool_]
 ScoreRows = Callable[[Rows, Rows], ScoredPairs]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from rich.cells import cell_len, set_cell_size
 
 if TYPE_CHECKING:
-    from .store.history import UpdateReport
+    from ..store.history import UpdateReport
 
 _NARROWEST = 20
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..settings import MiningSettings, load_settings, parse_overrides
 from .logs import LogFormat
-from .settings import MiningSettings, load_settings, parse_overrides
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.")]
 Set = Annotated[

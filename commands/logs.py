@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
-from .errors import DupmineError, SettingsError
+from ..errors import DupmineError, SettingsError
 
 LogFormat = Literal["text", "json"]
 LEVELS = ("debug", "info", "warning", "error")
 
-log = logging.getLogger(__package__)
+log = logging.getLogger("dupmine")
 
 
 def json_asked(arguments: Sequence[str]) -> bool:

@@ -10,14 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from .errors import CorruptStoreError, InputError
-from .incremental import Reuse
-from .settings import MiningSettings
-from .store.changes import MEMBERS, find_changes
-from .store.commits import Commit, commit_file, copy_of, generations, read_commit
-from .store.documents import with_documents
-from .store.segments import Snapshot, read_intact, read_snapshot, state_file, unseen_file, write_state
-from .store.upkeep import COMPUTED, Damage, drop_generation, find_damage, restore_copies
+from ..errors import CorruptStoreError, InputError
+from ..settings import MiningSettings
+from ..store.changes import MEMBERS, find_changes
+from ..store.commits import Commit, commit_file, copy_of, generations, read_commit
+from ..store.documents import with_documents
+from ..store.segments import Snapshot, read_intact, read_snapshot, state_file, unseen_file, write_state
+from ..store.upkeep import COMPUTED, Damage, drop_generation, find_damage, restore_copies
+from .generation import Reuse
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +122,8 @@ def _drop_last(store: Path, generation: int) -> Damage:
     kept = generations(store)[:-1]
     drop_generation(store, generation)
     problem = (
-        f"generation {generation} cannot be made whole and is dropped: the store is at generation {kept[-1]}; "
-        "give what came since again"
+        f"generation {generation} cannot be made whole and is dropped: the store is at generation "
+        f"{kept[-1]}; give what came since again"
     )
     log.warning("%s: %s", store, problem)
     return Damage(commit_file(generation), problem)

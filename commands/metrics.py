@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
-from .errors import OutputError, SettingsError
+from ..errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
-    from .result import MiningResult
-    from .store.history import UpdateReport
+    from ..result import MiningResult
+    from ..store.history import UpdateReport
 
 log = logging.getLogger(__name__)
 

@@ -13,20 +13,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .errors import OutputError
-from .incremental import Generation, Reuse, Task, advance
-from .pipeline import Models, check_keep
-from .progress import Progress
-from .schema import DOC_ID, Corpus, Rows, ScoredPairs
-from .settings import MiningSettings
-from .store.changes import CHANGES, MEMBERS, find_changes, keep_ids
-from .store.commits import Commit, Segment, StoredFile
-from .store.documents import Target
-from .store.files import require_space
-from .store.history import UpdateReport
-from .store.manifest import timed
-from .store.segments import STATE, Snapshot, segment_folder, write_segment, write_state
-from .store.work import Work
+from ..errors import OutputError
+from ..pipeline import Models, check_keep
+from ..progress import Progress
+from ..schema import DOC_ID, Corpus, Rows, ScoredPairs
+from ..settings import MiningSettings
+from ..store.changes import CHANGES, MEMBERS, find_changes, keep_ids
+from ..store.commits import Commit, Segment, StoredFile
+from ..store.documents import Target
+from ..store.files import require_space
+from ..store.history import UpdateReport
+from ..store.manifest import timed
+from ..store.segments import STATE, Snapshot, segment_folder, write_segment, write_state
+from ..store.work import Work
+from .generation import Generation, Reuse, Task, advance
 
 WORK = ".work"
 _BYTES_PER_DOCUMENT = 256  # of the state, the changes and the pairs, roughly

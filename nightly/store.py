@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
-from .corpus import corpus_from, read_corpus
-from .corpus.parts import encodes
-from .errors import CorruptStoreError, InputError, OutputError
-from .progress import Progress
-from .schema import Corpus
-from .settings import MiningSettings, load_settings
-from .store.commits import Commit, generations, latest_commit
-from .store.compatibility import require_same_models, require_same_settings, stored_settings
-from .store.documents import Target, all_documents, with_documents, without_documents
-from .store.files import output_errors
-from .store.history import UpdateReport, describe, read_changes
-from .store.lock import lock
-from .store.manifest import timed
-from .store.segments import Snapshot, read_snapshot
-from .store.tables import stored_clusters
-from .store.upkeep import Damage, find_damage, sweep
+from ..corpus import corpus_from, read_corpus
+from ..corpus.parts import encodes
+from ..errors import CorruptStoreError, InputError, OutputError
+from ..progress import Progress
+from ..schema import Corpus
+from ..settings import MiningSettings, load_settings
+from ..store.commits import Commit, generations, latest_commit
+from ..store.compatibility import require_same_models, require_same_settings, stored_settings
+from ..store.documents import Target, all_documents, with_documents, without_documents
+from ..store.files import output_errors
+from ..store.history import UpdateReport, describe, read_changes
+from ..store.lock import lock
+from ..store.manifest import timed
+from ..store.segments import Snapshot, read_snapshot
+from ..store.tables import stored_clusters
+from ..store.upkeep import Damage, find_damage, sweep
 
 if TYPE_CHECKING:
-    from .pipeline import Models
-    from .querying import Searcher
-    from .result import MiningResult
+    from ..pipeline import Models
+    from ..result import MiningResult
+    from .searcher import Searcher
 
 _WORK = ("texts_embedded", "pairs_scored", "texts_reclustered")  # counts of what was computed
 _OWN_FILES = {"lock", "writer.json"}
@@ -74,7 +74,7 @@ class Store:
             OutputError: the folder is not empty or cannot be written.
             DupmineError: bad settings or models.
         """
-        from .committing import first_commit
+        from .commit import first_commit
 
         folder = Path(path).expanduser()
         settings = settings.changed(overrides) if settings else load_settings(config, overrides)
@@ -120,7 +120,7 @@ class Store:
     @cached_property
     def models(self) -> Models:
         """The bi-encoder and the cross-encoder, loaded when first needed."""
-        from .pipeline import Models
+        from ..pipeline import Models
 
         return Models.load(self.settings)
 
@@ -178,7 +178,7 @@ class Store:
             LockError: another process writes to the store.
             DupmineError: bad settings or models.
         """
-        from .rebuilding import what_holds
+        from .recovery import what_holds
 
         with self._writing() as before:
             self._use(
@@ -202,7 +202,7 @@ class Store:
             InputError: that generation is not kept.
             LockError: another process writes to the store.
         """
-        from .rebuilding import roll_back
+        from .recovery import roll_back
 
         with self._writing() as before:
             commit, changes = roll_back(self.path, before, generation)
@@ -220,7 +220,7 @@ class Store:
         """
         if not repair:
             return find_damage(self.path)
-        from .rebuilding import mend
+        from .recovery import mend
 
         with output_errors(self.path), lock(self.path, wait=self._wait):
             self._read = None
@@ -239,7 +239,7 @@ class Store:
         for place, text in enumerate(asked):
             if not isinstance(text, str) or not encodes(text):
                 raise InputError(f"text {place} (counted from 0): expected a string, found {text!r:.80}")
-        from .querying import Searcher
+        from .searcher import Searcher
 
         snapshot = self.snapshot
         self._follow(snapshot.commit)
@@ -272,7 +272,7 @@ class Store:
         Raises:
             OutputError: the folder exists, or cannot be written.
         """
-        from .exporting import as_result
+        from .export import as_result
 
         result = as_result(self.snapshot)
         result.save(out, overwrite=overwrite)
@@ -317,7 +317,7 @@ class Store:
                 False,
                 before.commit.counts | dict.fromkeys(_WORK, 0) | target.counts,
             )
-        from .committing import Step, next_commit
+        from .commit import Step, next_commit
 
         def models() -> Models:
             if not how.get("rebuilt"):
@@ -328,7 +328,7 @@ class Store:
         return next_commit(self.path, before, target, step, seconds)
 
     def _recompute(self, before: Snapshot) -> None:
-        from .incremental import Reuse
+        from .generation import Reuse
 
         self._follow(before.commit)
         reuse = Reuse(neighbours=False, clusters=False)

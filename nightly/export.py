@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from .incremental import Task, advance
-from .pipeline import Models
-from .progress import SILENT
-from .result import MiningResult
-from .schema import Corpus
-from .store.compatibility import stored_settings
-from .store.manifest import RunRecord
-from .store.segments import Snapshot
-from .store.tables import stored_clusters
+from ..pipeline import Models
+from ..progress import SILENT
+from ..result import MiningResult
+from ..schema import Corpus
+from ..store.compatibility import stored_settings
+from ..store.manifest import RunRecord
+from ..store.segments import Snapshot
+from ..store.tables import stored_clusters
+from .generation import Task, advance
 
 
 def as_result(snapshot: Snapshot) -> MiningResult:

@@ -9,13 +9,13 @@ import faiss
 import numpy as np
 import pyarrow as pa
 
-from .corpus.unique import normalised_key
-from .pipeline import Models, tokenise_texts
-from .progress import SILENT, Progress
-from .retrieval.candidates import pair_cosines
-from .schema import DOC_ID, TEXT, Floats, Rows, TokenStore, probabilities
-from .settings import MiningSettings
-from .store.segments import Snapshot
+from ..corpus.unique import normalised_key
+from ..pipeline import Models, tokenise_texts
+from ..progress import SILENT, Progress
+from ..retrieval.candidates import pair_cosines
+from ..schema import DOC_ID, TEXT, Floats, Rows, TokenStore, probabilities
+from ..settings import MiningSettings
+from ..store.segments import Snapshot
 
 NEAREST = 100
 _BLOCK = 256  # texts asked for at once

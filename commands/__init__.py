@@ -1,0 +1,1 @@
+"""What the command line is made of: options, the commands of a store, what they print, log and measure."""

@@ -1,0 +1,1 @@
+"""A corpus that is mined as it changes: a store, its generations, and questions put to it."""
