@@ -90,7 +90,6 @@ def measure(arguments: argparse.Namespace) -> Figures:
     if not arguments.run.exists():
         command("mine", file, "--out", arguments.run, "--config", arguments.config, "--quiet")
     run = MiningResult.load(arguments.run)
-    full = round(sum(run.manifest["seconds"].values()), 1)
     folder = arguments.work / "store"
     store = Store.create(folder, config=arguments.config, progress=False)
     nights = list(month(store, questions[: -arguments.new], arguments))
@@ -105,8 +104,6 @@ def measure(arguments: argparse.Namespace) -> Figures:
             "seconds_with_process_start": wall,
             "seconds": stages,
         },
-        "full_run_seconds": full,
-        "full_run_by_update": round(full / wall, 1),
         "equal": compare(store.clusters(), run.clusters),
         "damaged_files": len(store.verify()),
         "bytes": store.status()["bytes"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,10 +24,9 @@ from ..store.files import require_space
 from ..store.history import UpdateReport
 from ..store.manifest import timed
 from ..store.segments import STATE, Snapshot, segment_folder, write_segment, write_state
-from ..store.work import Work
+from ..store.work import WORK, Work
 from .generation import Generation, Reuse, Task, advance
 
-WORK = ".work"
 _BYTES_PER_DOCUMENT = 256  # of the state, the changes and the pairs, roughly
 
 
@@ -75,7 +73,6 @@ def next_commit(
     generation = advance(Task(corpus, before, step.settings, step.models, step.progress, work, step.reuse))
     with timed(generation.seconds, "commit"):
         commit, changes = _commit(store, before, target, generation, kept, anew=step.anew)
-        shutil.rmtree(work.folder)
     return UpdateReport.of(commit, changes, (seconds or {}) | generation.seconds)
 
 

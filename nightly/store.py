@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,21 +23,24 @@ from ..settings import MiningSettings, load_settings
 from ..store.commits import Commit, generations, latest_commit
 from ..store.compatibility import require_same_models, require_same_settings, stored_settings
 from ..store.documents import Target, all_documents, with_documents, without_documents
-from ..store.files import output_errors
+from ..store.files import make_folder, output_errors
 from ..store.history import UpdateReport, describe, read_changes
 from ..store.lock import lock
 from ..store.manifest import timed
 from ..store.segments import Snapshot, read_snapshot
 from ..store.tables import stored_clusters
 from ..store.upkeep import Damage, find_damage, sweep
+from ..store.work import WORK
 
 if TYPE_CHECKING:
     from ..pipeline import Models
     from ..result import MiningResult
     from .searcher import Searcher
 
-_WORK = ("texts_embedded", "pairs_scored", "texts_reclustered")  # counts of what was computed
-_OWN_FILES = {"lock", "writer.json"}
+_COMPUTED = ("texts_embedded", "pairs_scored", "texts_reclustered")  # counts of what was computed
+# What an attempt to make a store may have left, which a second one may replace.
+_FIRST = r"lock|(\.?writer\.json[.\w-]*)|(states|changes|generations)(/\.?00000000\.[.\w-]+)?"
+log = logging.getLogger(__name__)
 
 
 class Store:
@@ -81,13 +87,15 @@ class Store:
         store = cls(folder, settings, progress=progress, wait=wait)
         described = store.models.describe()["models"]
         with output_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             with lock(folder, wait=wait):
                 if generations(folder):
                     raise OutputError(f"{folder} is a store already: `dupmine store update` adds to it")
-                if strange := {item.name for item in folder.iterdir()} - _OWN_FILES:
+                names = (str(path.relative_to(folder)) for path in folder.rglob("*"))
+                if strange := [name for name in names if not re.fullmatch(_FIRST, name)]:
                     raise OutputError(f"{folder} is not empty (it holds {min(strange)}): give another folder")
                 first_commit(folder, settings, described)
+                sweep(folder, 1)
         return store
 
     @classmethod
@@ -225,7 +233,7 @@ class Store:
         with output_errors(self.path), lock(self.path, wait=self._wait):
             self._read = None
             damage = mend(self.path, self._recompute)
-            sweep(self.path, self.settings.store.keep_generations)
+            self._clear_up()
         return damage
 
     def query(self, texts: str | Sequence[str], top: int = 10) -> pd.DataFrame:
@@ -251,7 +259,8 @@ class Store:
     @property
     def clusters_table(self) -> pa.Table:
         """The clusters, one line per document, under their stable ids; the schema of a run's clusters."""
-        return stored_clusters(self.snapshot.documents, self.snapshot.state)
+        snapshot = self.snapshot
+        return stored_clusters(snapshot.documents, snapshot.state)
 
     def clusters(self) -> pd.DataFrame:
         """Return the clusters, one line per document, under their stable ids."""
@@ -286,7 +295,15 @@ class Store:
             before = self.snapshot
             self._follow(before.commit)
             yield before
+            self._clear_up()
+
+    def _clear_up(self) -> None:
+        """Remove what the last commit does not need; where that fails the next writer does it."""
+        try:
+            shutil.rmtree(self.path / WORK, ignore_errors=True)
             sweep(self.path, self.settings.store.keep_generations)
+        except OSError as error:
+            log.warning("%s: what nobody needs any more is still there: %s", self.path, error)
 
     def _add(self, read: Callable[[], Corpus]) -> UpdateReport:
         seconds: dict[str, float] = {}
@@ -315,7 +332,7 @@ class Store:
             return UpdateReport(
                 before.commit.generation,
                 False,
-                before.commit.counts | dict.fromkeys(_WORK, 0) | target.counts,
+                before.commit.counts | dict.fromkeys(_COMPUTED, 0) | target.counts,
             )
         from .commit import Step, next_commit
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptStoreError, InputError
-from .files import write_atomically
+from .files import make_folder, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +57,17 @@ class Commit:
     def write(self, store: Path) -> None:
         """Commit: once this file has its name, the generation exists. A copy follows."""
         text = _summed(asdict(self) | {"format": FORMAT})
-        for name in (commit_file(self.generation), copy_of(commit_file(self.generation))):
-            (store / name).parent.mkdir(exist_ok=True)
-            write_atomically(store / name, lambda file: file.write(text))
+        path, copy = store / commit_file(self.generation), store / copy_of(commit_file(self.generation))
+        make_folder(path.parent)
+        try:
+            write_atomically(path, lambda file: file.write(text))
+        except OSError:
+            path.unlink(missing_ok=True)  # it may have its name, but not for sure on the disk
+            raise
+        try:
+            write_atomically(copy, lambda file: file.write(text))
+        except OSError as error:  # the generation is committed: the next writer makes the copy
+            log.warning("%s: %s", copy, error)
 
 
 def commit_file(generation: int) -> str:
@@ -88,15 +96,15 @@ def read_commit(store: Path, generation: int) -> Commit:
     """
     name = commit_file(generation)
     if problem := commit_problem(store, name):
-        log.warning(
-            "%s is damaged (%s): run `dupmine store verify --repair %s`", store / name, problem, store
-        )
-        name = copy_of(name)
+        damaged, name = name, copy_of(name)
         if commit_problem(store, name):
             raise CorruptStoreError(
-                f"{store / commit_file(generation)} is damaged ({problem}), and so is its copy: run "
+                f"{store / damaged} is damaged ({problem}), and so is its copy: run "
                 f"`dupmine store verify --repair {store}`"
             )
+        log.warning(
+            "%s is damaged (%s): run `dupmine store verify --repair %s`", store / damaged, problem, store
+        )
     values = json.loads((store / name).read_bytes())
     if values.pop("format") != FORMAT:
         raise InputError(f"{store / name}: another version of dupmine wrote this store; use that one")
@@ -130,7 +138,7 @@ def latest_commit(store: Path) -> Commit:
     while known:
         try:
             return read_commit(store, known[-1])
-        except CorruptStoreError:
+        except (CorruptStoreError, FileNotFoundError):
             before, known = known, generations(store)
             if before[-1] == known[-1]:  # else a writer went on and forgot this one
                 raise

@@ -57,7 +57,12 @@ def read_changes(store: Path, since: int) -> pa.Table:
 def describe(store: Path) -> dict[str, Any]:
     """Return the last generation's number, counts, bytes, time (UTC), settings, and the writer if any."""
     commit = latest_commit(store)
-    committed = (store / commit_file(commit.generation)).stat().st_mtime
+    try:
+        committed = (store / commit_file(commit.generation)).stat().st_mtime
+    except FileNotFoundError:  # a writer went on and forgot this one
+        if latest_commit(store).generation == commit.generation:
+            raise
+        return describe(store)
     return {
         "generation": commit.generation,
         "operation": commit.operation,

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import LockError
-from .files import output_errors, write_atomically
+from .files import output_errors, remove_leftovers, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +48,13 @@ def lock(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
         with output_errors(folder):
             if note.exists():
                 log.warning("%s: taking over from %s, which died", folder, _name(read_writer(folder)))
+            remove_leftovers(folder)
             write_atomically(note, lambda file: file.write(json.dumps(writer).encode()))
         yield
     finally:
         if read_writer(folder) == writer:  # not so where the folder was moved and another is in its place
-            note.unlink(missing_ok=True)
+            with suppress(OSError):  # what was written stands; the next writer takes over
+                note.unlink(missing_ok=True)
         held.release()
 
 

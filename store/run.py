@@ -21,12 +21,11 @@ from ..errors import InputError, OutputError
 from ..schema import CLUSTERS, PAIRS
 from .files import output_errors, sync_folder, write_atomically
 from .lock import lock
-from .work import Work
+from .work import WORK, Work
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-WORK = ".work"
 TABLES = ("clusters", "pairs", "deduplicated", "removed")
 _FILES = (MANIFEST, *(f"{name}.parquet" for name in TABLES))
 _SCHEMAS = {"clusters": CLUSTERS, "pairs": PAIRS}
@@ -140,13 +139,17 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
 def _publish(staging: Path, folder: Path) -> None:
     """Rename `staging` to `folder`; what was there steps aside first, and last takes the name `staging`."""
     old = folder.with_name(staging.name.replace(".partial-", ".old-"))
+    folder.rename(old)
     try:
-        folder.rename(old)
         staging.rename(folder)
+    except BaseException:
+        old.rename(folder)
+        raise
+    try:
         sync_folder(folder.parent)
-    finally:
-        if old.exists():
-            old.rename(staging if folder.exists() else folder)
+        old.rename(staging)
+    except OSError as error:  # the run has its name: what is left is removed by the next
+        log.warning("%s is written, but %s", folder, error)
 
 
 def write_run(staging: Path, tables: Mapping[str, pa.Table], manifest: Mapping[str, Any]) -> None:

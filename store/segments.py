@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ..errors import CorruptStoreError, InputError
 from ..schema import DOC_ID, TEXT, Rows, ScoredPairs, TokenStore
 from .commits import Commit, StoredFile, copy_of
-from .files import digest, write_atomically
+from .files import digest, make_folder, write_atomically
 
 DOCUMENTS = "documents.parquet"
 TEXTS = "texts.parquet"
@@ -95,6 +95,13 @@ class Snapshot:
         return sum(segment.documents for segment in self.commit.segments)
 
 
+class _Plain:
+    """A file of which numpy sees `write` only: past Python it may miss that the disk is full."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write = file.write
+
+
 def write_segment(  # noqa: PLR0913 - the parts of a segment, each named at the call
     store: Path,
     generation: int,
@@ -117,7 +124,7 @@ def write_segment(  # noqa: PLR0913 - the parts of a segment, each named at the 
         TEXTS: lambda file: _write(
             pa.table([pa.array(texts, pa.large_string()), lists], schema=_TEXTS), file
         ),
-        EMBEDDINGS: lambda file: np.lib.format.write_array(file, embeddings, allow_pickle=False),
+        EMBEDDINGS: lambda file: np.lib.format.write_array(_Plain(file), embeddings, allow_pickle=False),
         PAIRS: lambda file: _write(known, file),
     }
     return dict(
@@ -260,6 +267,6 @@ def _write(table: pa.Table, file: BinaryIO) -> None:
 
 def _stored(store: Path, name: str, write: Callable[[BinaryIO], Any]) -> tuple[str, StoredFile]:
     path = store / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, write)
     return name, StoredFile(path.stat().st_size, digest(path))

@@ -40,13 +40,21 @@ def find_damage(store: Path) -> list[Damage]:
     """Check every file of every kept generation."""
     found: dict[str, str] = {}
     for generation in generations(store):
-        for name in (commit_file(generation), copy_of(commit_file(generation))):
-            if problem := commit_problem(store, name):
-                found[name] = problem
-        for name, expected in _files(store, generation).items():
-            if name not in found and (problem := check_file(store, name, expected)):
-                found[name] = problem
+        damaged = _damage_of(store, generation)
+        if generation in generations(store):  # else a writer forgot it while it was read
+            found |= damaged
     return [Damage(name, problem) for name, problem in sorted(found.items())]
+
+
+def _damage_of(store: Path, generation: int) -> dict[str, str]:
+    """Return what is wrong with a generation's files, by name."""
+    name, copy = commit_file(generation), copy_of(commit_file(generation))
+    problems = {name: commit_problem(store, name), copy: commit_problem(store, copy)}
+    if not (store / copy).exists():  # not yet written or just removed: the next writer makes both true
+        del problems[copy]
+    for file, expected in _files(store, generation).items():
+        problems[file] = check_file(store, file, expected)
+    return {file: problem for file, problem in problems.items() if problem}
 
 
 def restore_copies(store: Path, damage: list[Damage]) -> None:
@@ -80,8 +88,8 @@ def sweep(store: Path, keep: int) -> None:
     for generation in known[:-keep]:
         drop_generation(store, generation)
     for name in map(commit_file, known[-keep:]):
-        if not (store / copy_of(name)).exists():  # its writer was killed between the two
-            write_atomically(store / copy_of(name), partial(_write, (store / name).read_bytes()))
+        _complete(store, name, copy_of(name))  # its writer was killed between the two
+        _complete(store, copy_of(name), name)
     named = {name for commit in commits for name in commit.files}
     for folder in (store / name for name in _FOLDERS):
         for path in sorted(folder.rglob("*"), reverse=True):  # files before their folder
@@ -96,8 +104,13 @@ def sweep(store: Path, keep: int) -> None:
 def _files(store: Path, generation: int) -> dict[str, StoredFile]:
     try:
         return read_commit(store, generation).files
-    except CorruptStoreError:
+    except (CorruptStoreError, FileNotFoundError):
         return {}
+
+
+def _complete(store: Path, name: str, missing: str) -> None:
+    if not (store / missing).exists():
+        write_atomically(store / missing, partial(_write, (store / name).read_bytes()))
 
 
 def _write(content: bytes, file: BinaryIO) -> None:

@@ -17,6 +17,7 @@ from .files import remove_leftovers, write_atomically
 
 log = logging.getLogger(__name__)
 
+WORK = ".work"  # the folder of shards in a run's folder and in a store's
 _BASIS = "basis.json"
 _SUFFIX = ".npy"
 _SUM = 32  # bytes of a SHA-256, behind each array

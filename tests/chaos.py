@@ -25,6 +25,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dupmine.nightly.commit
+import dupmine.nightly.recovery
+import dupmine.nightly.searcher  # noqa: F401
 from dupmine.store.work import Work
 
 from .killed import NEVER, Death, End, in_process

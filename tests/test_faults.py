@@ -180,7 +180,7 @@ def test_all_is_on_the_disk_before_the_commit(scene: str, kit: Kit, tmp_path: Pa
     }
     lost = set()
     for path in made:
-        named = max(i for i, call in enumerate(calls[:commit]) if _names(call, here / path))
+        named = next(i for i, call in enumerate(calls) if _names(call, here / path))
         if f"fsync {(here / path).parent}" not in calls[named:commit]:
             lost.add(str(path))
     assert lost == set()

@@ -97,8 +97,20 @@ def test_the_kinds_are_all_there_are(store: Store) -> None:
     assert store.verify(repair=True) == []
 
 
-@pytest.mark.parametrize("how", DAMAGES)
-@pytest.mark.parametrize("kind", KINDS)
+def test_a_writer_makes_a_missing_copy_of_a_commit(store: Store) -> None:
+    """It is no damage: a reader may look between the two files of a commit."""
+    copy = store.path / copy_of(commit_file(3))
+    content = copy.read_bytes()
+    copy.unlink()
+    assert store.verify() == []
+    assert not store.update(table({"2": ("how can you read math", 1)})).changed
+    assert copy.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [(kind, how) for kind in KINDS for how in DAMAGES if (kind, how) != ("copy of a commit", "deleted")],
+)
 def test_damage_is_named_and_mended(
     kind: str, how: str, store: Store, whole: Path, maker: Maker, tmp_path: Path
 ) -> None:
