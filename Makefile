@@ -19,8 +19,8 @@ check: $(STAMP)  ## lint, format and types
 bench: $(STAMP)  ## quality and seconds on labelled questions: make bench DATA=folder/with/qqp
 	$(BIN)/python benchmarks/quora.py $(DATA)
 
-chaos: $(STAMP)  ## kill writers 200 times, refuse every call to the disk; compare with writers nobody disturbed
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --out benchmarks/results/chaos.json
+chaos: $(STAMP)  ## kill writers 100 times, refuse every call to the disk; compare with writers nobody disturbed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --kills 100 --out benchmarks/results/chaos.json
 	DUPMINE_EVERY_FAULT=1 $(BIN)/python -m pytest tests/test_faults.py
 
 smoke: $(STAMP)  ## build the wheel, look inside, install it in a clean environment and mine with it
