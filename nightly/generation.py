@@ -128,7 +128,7 @@ def advance(task: Task) -> Generation:
     known = _known_pairs(number, embeddings, task)
     scores = PairScores(len(unique), known, known.where(np.empty(0, np.int64)), score)
     with timed(seconds, "search"):
-        candidates = _find_candidates(embeddings, np.flatnonzero(arrived), scores, task)
+        candidates, capped = _find_candidates(embeddings, np.flatnonzero(arrived), scores, task)
     with timed(seconds, "rerank"):
         pairs = scores.of(candidates)
 
@@ -155,6 +155,7 @@ def advance(task: Task) -> Generation:
         "pairs": len(pairs) + len(unseen),
         "pairs_scored": len(scores.fresh),
         "texts_reclustered": int(touched.sum()),
+        "queries_capped": capped,
         **result.manifest["counts"],
     }
     return Generation(unique, number, tokens, embeddings, scores, unseen, result, counts, seconds)
@@ -235,21 +236,26 @@ def _known_pairs(number: Rows, embeddings: Embeddings, task: Task) -> ScoredPair
     return ScoredPairs.concatenate(kept)
 
 
-def _find_candidates(embeddings: Embeddings, arrived: Rows, scores: PairScores, task: Task) -> CandidatePairs:
-    """Return all pairs above the floor: those known, and those the arrived rows are in."""
+def _find_candidates(
+    embeddings: Embeddings, arrived: Rows, scores: PairScores, task: Task
+) -> tuple[CandidatePairs, int]:
+    """Return all pairs above the floor: those known, and those the arrived rows are in.
+
+    Of the latter those beyond the `max_k` nearest are not found; also returns how many rows that befell.
+    """
     known = scores.known.where(scores.known.cosine >= task.settings.retrieval.floor)
     if not len(arrived):
-        return known
+        return known, 0
     n, retrieval = len(embeddings), task.settings.retrieval
     if len(arrived) * n <= retrieval.exact_limit**2:  # no dearer than the largest exact search of a full run
         retrieval = retrieval.model_copy(update={"exact_limit": n})
     index = build_index(embeddings, retrieval, gpu=task.models().compute.device.type == "cuda")
-    found, _ = find_candidates(embeddings, index, retrieval, task.progress, arrived)
+    found, search = find_candidates(embeddings, index, retrieval, task.progress, arrived)
     if len(arrived) == n:
-        return found
+        return found, search.capped
     columns = [np.concatenate([getattr(p, c) for p in (known, found)]) for c in ("left", "right", "cosine")]
     _, first = np.unique(columns[0] * n + columns[1], return_index=True)
-    return CandidatePairs(*(column[first] for column in columns))
+    return CandidatePairs(*(column[first] for column in columns)), search.capped
 
 
 def _touched(number: Rows, arrived: Mask, pairs: ScoredPairs, task: Task) -> Mask:
