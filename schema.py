@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -140,6 +141,54 @@ class ScoredPairs(CandidatePairs):
             cosine=self.cosine[mask],
             logit=self.logit[mask],
             probability=self.probability[mask],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPairs:
+    """Pairs of texts with what people said of them.
+
+    `label` is `(n_pairs,) float32`, from 0 (different) to 1 (the same); the ids are those of the texts where
+    the file has them. `source` names the file in messages.
+    """
+
+    left: list[str]
+    right: list[str]
+    label: Floats
+    left_id: list[str] | None = None
+    right_id: list[str] | None = None
+    source: str = "the pairs"
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.label)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether every label is 0 or 1."""
+        return bool(np.isin(self.label, (0.0, 1.0)).all())
+
+    def take(self, rows: npt.NDArray[np.bool_] | Rows) -> LabelledPairs:
+        """Return the pairs that a mask selects, or those at some positions, in their order."""
+        at = np.arange(len(self))[rows]
+        picked = [
+            None if column is None else [column[i] for i in at]
+            for column in (self.left, self.right, self.left_id, self.right_id)
+        ]
+        left, right, left_id, right_id = picked
+        return LabelledPairs(left or [], right or [], self.label[at], left_id, right_id, self.source)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[LabelledPairs], *, source: str) -> LabelledPairs:
+        """Put sets of pairs one behind the other; ids are kept where all have them."""
+        named = all(part.left_id is not None for part in parts)
+        return cls(
+            left=[text for part in parts for text in part.left],
+            right=[text for part in parts for text in part.right],
+            label=np.concatenate([part.label for part in parts]),
+            left_id=[i for part in parts for i in part.left_id or ()] if named else None,
+            right_id=[i for part in parts for i in part.right_id or ()] if named else None,
+            source=source,
         )
 
 

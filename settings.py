@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -49,6 +49,24 @@ class CorpusSettings(_Stage):
         ge=1,
         description="a compressed or Parquet file that expands to more than 64 MiB and so many times its "
         "size ends the run too",
+    )
+
+
+class PairSettings(_Stage):
+    """How a file of labelled pairs is read."""
+
+    text_columns: str | None = Field(
+        default=None,
+        pattern=r"^[^,]+,[^,]+$",
+        description="the two columns with texts, joined by a comma; by default found by name",
+    )
+    label_column: str | None = Field(
+        default=None, description="column with the label; by default found by name, as is_duplicate or label"
+    )
+    label_max: float = Field(
+        default=1.0,
+        gt=0.0,
+        description="label of identical meaning; labels are divided by it, so STS-B's 0 to 5 need 5",
     )
 
 
@@ -180,7 +198,31 @@ class StoreSettings(_Stage):
     )
 
 
-class MiningSettings(_Stage):
+class StagedSettings(_Stage):
+    """Settings in stages: a kind has one field, a model with defaults, per stage."""
+
+    @classmethod
+    def stages(cls) -> dict[str, type[BaseModel]]:
+        """Return the stages by name."""
+        return {name: type(field.default) for name, field in cls.model_fields.items()}
+
+    def to_yaml(self) -> str:
+        """Return all settings as YAML that `load_staged` reads back."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False)
+
+    def changed(self, overrides: Mapping[str, Any]) -> Self:
+        """Return these settings with overrides, as `load_staged` takes them.
+
+        Raises:
+            SettingsError: an unknown setting or a value out of range.
+        """
+        return _overridden(type(self), self.model_dump(), overrides, source=None)
+
+
+S = TypeVar("S", bound=StagedSettings)
+
+
+class MiningSettings(StagedSettings):
     """The settings of one run or store, a model per stage."""
 
     corpus: CorpusSettings = CorpusSettings()
@@ -191,28 +233,18 @@ class MiningSettings(_Stage):
     output: OutputSettings = OutputSettings()
     store: StoreSettings = StoreSettings()
 
-    def to_yaml(self) -> str:
-        """Return all settings as YAML that `load_settings` reads back."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False)
-
-    def changed(self, overrides: Mapping[str, Any]) -> MiningSettings:
-        """Return these settings with overrides, as `load_settings` takes them.
-
-        Raises:
-            SettingsError: an unknown setting or a value out of range.
-        """
-        return _overridden(self.model_dump(), overrides, source=None)
-
-
-STAGES: dict[str, type[BaseModel]] = {
-    name: type(default) for name, default in ((n, f.default) for n, f in MiningSettings.model_fields.items())
-}
-
 
 def load_settings(
     config: str | Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> MiningSettings:
-    """Build the settings from a YAML file and overrides, which win.
+    """Build the settings of a run, as `load_staged` does."""
+    return load_staged(MiningSettings, config, overrides)
+
+
+def load_staged(
+    kind: type[S], config: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> S:
+    """Build settings of a kind from a YAML file and overrides, which win.
 
     Overrides map `"stage.key"`, a key as `threshold`, or the name of a stage to a value or, for a stage, to
     a mapping of its settings.
@@ -220,13 +252,13 @@ def load_settings(
     Raises:
         SettingsError: a file that cannot be read, an unknown setting or a value out of range.
     """
-    values = _read_yaml(Path(config)) if config is not None else {}
-    return _overridden(values, overrides or {}, source=str(config) if config is not None else None)
+    values = _read_yaml(Path(config), kind) if config is not None else {}
+    return _overridden(kind, values, overrides or {}, source=str(config) if config is not None else None)
 
 
-def _overridden(values: dict[str, Any], overrides: Mapping[str, Any], source: str | None) -> MiningSettings:
+def _overridden(kind: type[S], values: dict[str, Any], overrides: Mapping[str, Any], source: str | None) -> S:
     for name, value in overrides.items():
-        stage, key = _locate(name)
+        stage, key = _locate(kind, name)
         if key is None:
             if not isinstance(value, Mapping):
                 raise SettingsError(
@@ -235,10 +267,10 @@ def _overridden(values: dict[str, Any], overrides: Mapping[str, Any], source: st
             values.setdefault(stage, {}).update(value)
         else:
             values.setdefault(stage, {})[key] = value
-    return _validated(values, source)
+    return _validated(kind, values, source)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path, kind: type[StagedSettings]) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -248,7 +280,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if loaded is None:
         return {}
     if not isinstance(loaded, dict) or not all(isinstance(v, dict | None) for v in loaded.values()):
-        raise SettingsError(f"{path}: expected stages ({', '.join(STAGES)}) with their settings below them")
+        raise SettingsError(
+            f"{path}: expected stages ({', '.join(kind.stages())}) with their settings below them"
+        )
     return {str(stage): dict(values or {}) for stage, values in loaded.items()}
 
 
@@ -270,45 +304,46 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
     return items
 
 
-def _locate(name: str) -> tuple[str, str | None]:
+def _locate(kind: type[StagedSettings], name: str) -> tuple[str, str | None]:
     """Split an override's name into its stage and key."""
     stage, dot, key = name.partition(".")
     if dot:
         return stage, key
-    if name in STAGES:
+    stages = kind.stages()
+    if name in stages:
         return name, None
-    owners = [stage for stage, model in STAGES.items() if name in model.model_fields]
+    owners = [stage for stage, model in stages.items() if name in model.model_fields]
     if not owners:
-        raise SettingsError(_unknown(name, _stage_names() | _setting_names()))
+        raise SettingsError(_unknown(name, _stage_names(kind) | _setting_names(kind)))
     assert len(owners) == 1, f"setting {name} stands in several stages"
     return owners[0], name
 
 
-def _validated(values: dict[str, Any], source: str | None) -> MiningSettings:
+def _validated(kind: type[S], values: dict[str, Any], source: str | None) -> S:
     try:
-        return MiningSettings.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         prefix = f"{source}: " if source else ""
-        raise SettingsError(prefix + "; ".join(_problem(dict(p)) for p in error.errors())) from None
+        raise SettingsError(prefix + "; ".join(_problem(kind, dict(p)) for p in error.errors())) from None
 
 
-def _problem(problem: dict[str, Any]) -> str:
+def _problem(kind: type[StagedSettings], problem: dict[str, Any]) -> str:
     *stage, key = [str(part) for part in problem["loc"]]
     name = ".".join([*stage, key])
     if problem["type"] == "extra_forbidden":
-        return _unknown(name, _setting_names() if stage else _stage_names())
+        return _unknown(name, _setting_names(kind) if stage else _stage_names(kind))
     message = problem["msg"].replace("Input should", "should")
     if problem["type"] == "string_pattern_mismatch":
-        message = f"should be {STAGES[stage[0]].model_fields[key].description}"
+        message = f"should be {kind.stages()[stage[0]].model_fields[key].description}"
     return f"setting {name}: {message}, not {problem['input']!r}"
 
 
-def _stage_names() -> dict[str, str]:
-    return {stage: stage for stage in STAGES}
+def _stage_names(kind: type[StagedSettings]) -> dict[str, str]:
+    return {stage: stage for stage in kind.stages()}
 
 
-def _setting_names() -> dict[str, str]:
-    return {key: f"{stage}.{key}" for stage, model in STAGES.items() for key in model.model_fields}
+def _setting_names(kind: type[StagedSettings]) -> dict[str, str]:
+    return {key: f"{stage}.{key}" for stage, model in kind.stages().items() for key in model.model_fields}
 
 
 def _unknown(name: str, known: Mapping[str, str]) -> str:

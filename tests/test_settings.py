@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dupmine.errors import SettingsError
-from dupmine.settings import STAGES, MiningSettings, load_settings, parse_overrides
+from dupmine.settings import MiningSettings, load_settings, parse_overrides
 
 
 def problem(overrides: dict[str, object] | None = None, config: Path | None = None) -> str:
@@ -18,15 +18,15 @@ def problem(overrides: dict[str, object] | None = None, config: Path | None = No
 
 
 def test_every_setting_is_described() -> None:
-    for stage, model in STAGES.items():
+    for stage, model in MiningSettings.stages().items():
         for name, field in model.model_fields.items():
             assert field.description, f"{stage}.{name}"
 
 
 def test_setting_names_stand_in_one_stage() -> None:
-    names = [name for model in STAGES.values() for name in model.model_fields]
+    names = [name for model in MiningSettings.stages().values() for name in model.model_fields]
     assert sorted(names) == sorted(set(names))
-    assert not set(names) & set(STAGES)
+    assert not set(names) & set(MiningSettings.stages())
 
 
 def test_yaml_goes_there_and_back(tmp_path: Path) -> None:
