@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -14,11 +15,16 @@ from .limits import check_width
 from .parts import check_names, one_line
 from .streams import TextStream
 
+log = logging.getLogger(__name__)
+
 BLOCK = 1 << 24  # bytes parsed at a time
 
 
 def read_delimited(stream: TextStream, delimiter: str, max_columns: int) -> pa.Table:
     """Read a CSV or TSV file with a header, newlines allowed inside quotes; blank lines hold no row.
+
+    A TSV file that cannot be read so, but whose lines have a tab for each of the header's, is one whose
+    quotes are plain characters.
 
     Raises `InputError` for a file without header or with too many columns, a row with too many or too few
     fields and a quote that is never closed, each with its line.
@@ -28,21 +34,42 @@ def read_delimited(stream: TextStream, delimiter: str, max_columns: int) -> pa.T
     names, start = _header(data, delimiter, path)
     check_width(path, len(names), max_columns)
     check_names(path, names)
-    length = len(data)
+    rows = slice(start, len(data))
     # A last row of quoted empty fields is read as such only where no quote is open at the end.
     data += b"\n" + delimiter.join(['""'] * len(names)).encode() + b"\n"
     try:
-        table = _parse(pa.py_buffer(data).slice(start), names, delimiter)
+        return _read_quoted(data, rows, names, delimiter, path)
+    except InputError:
+        plain = _read_plain(data, rows, names) if delimiter == "\t" else None
+        if plain is None:
+            raise
+        log.info("%s: quotes are read as plain characters, as its rows do not fit otherwise", path)
+        return plain
+
+
+def _read_quoted(data: bytearray, rows: slice, names: list[str], delimiter: str, path: str) -> pa.Table:
+    try:
+        table = _parse(pa.py_buffer(data).slice(rows.start), names, delimiter)
     except pa.ArrowInvalid as error:
-        problem = _ragged(data[:length], delimiter, path, len(names)) or f"{path}: {one_line(error)}"
+        problem = _ragged(data[: rows.stop], delimiter, path, len(names)) or f"{path}: {one_line(error)}"
         raise InputError(problem) from None
     end = table.num_rows - 1
     if any(table.column(i)[end].as_py() for i in range(len(names))):
-        line = max((line for line, _ in _records(data[:length], delimiter)), default=1)
+        line = max((line for line, _ in _records(data[: rows.stop], delimiter)), default=1)
         raise InputError(
             f"{path}, line {line}: a quote opened in this row is never closed: close or double it"
         )
     return table.slice(0, end)
+
+
+def _read_plain(data: bytearray, rows: slice, names: list[str]) -> pa.Table | None:
+    """Return the rows of a TSV file with quotes as plain characters, None where they do not fit either."""
+    if len(names) < 2 or b'"' in data[: rows.start]:
+        return None
+    try:
+        return _parse(pa.py_buffer(data).slice(rows.start, rows.stop - rows.start), names, "\t", quotes=False)
+    except pa.ArrowInvalid:
+        return None
 
 
 def _header(data: bytearray, delimiter: str, path: str) -> tuple[list[str], int]:
@@ -65,12 +92,16 @@ def _header(data: bytearray, delimiter: str, path: str) -> tuple[list[str], int]
     return names, length
 
 
-def _parse(buffer: pa.Buffer, names: list[str], delimiter: str, block: int = BLOCK) -> pa.Table:
+def _parse(
+    buffer: pa.Buffer, names: list[str], delimiter: str, block: int = BLOCK, *, quotes: bool = True
+) -> pa.Table:
     try:
         return pyarrow.csv.read_csv(
             pa.BufferReader(buffer),
             read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=block),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=delimiter, quote_char='"' if quotes else False, newlines_in_values=quotes
+            ),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types={name: pa.string() for name in names},
                 null_values=[],
@@ -82,7 +113,7 @@ def _parse(buffer: pa.Buffer, names: list[str], delimiter: str, block: int = BLO
         # One row that is longer than a block: the whole is one block then.
         if "straddling" not in str(error) or block > buffer.size:
             raise
-        return _parse(buffer, names, delimiter, min(buffer.size + 1, 2**31 - 1))
+        return _parse(buffer, names, delimiter, min(buffer.size + 1, 2**31 - 1), quotes=quotes)
 
 
 def _ragged(data: bytearray, delimiter: str, path: str, expected: int) -> str | None:

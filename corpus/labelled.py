@@ -17,7 +17,7 @@ from ..schema import Floats, LabelledPairs, Rows
 from ..settings import CorpusSettings, PairSettings
 from .columns import require_texts
 from .formats import read_part
-from .parts import Part, listed, shown, to_strings
+from .parts import Part, listed, one_line, shown, to_strings
 from .sources import find_sources
 
 log = logging.getLogger(__name__)
@@ -42,17 +42,34 @@ def read_pairs(path: str | Path, settings: PairSettings, *, split: str | None = 
             the message names the file and the row.
         SettingsError: a column named in the settings that is not there.
     """
+    return _read_files(path, settings, split)[0]
+
+
+def read_pairs_and_rows(path: str | Path, settings: PairSettings) -> tuple[LabelledPairs, pa.Table]:
+    """Read a file of labelled pairs as `read_pairs` does, and the row of each with all its columns."""
+    pairs, kept = _read_files(path, settings, None)
+    try:
+        tables = [part.table.take(pa.array(rows)) for part, rows in kept]
+        return pairs, pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:  # never so with one file
+        raise InputError(f"{path}: its files differ in a column's type: {one_line(error)}") from None
+
+
+def _read_files(
+    path: str | Path, settings: PairSettings, split: str | None
+) -> tuple[LabelledPairs, list[tuple[Part, Rows]]]:
+    """Return the pairs of all files, and each file with the rows they come from."""
     parts = [read_part(source, CorpusSettings()) for source in find_sources([path], "auto")]
     united = [_read(part, settings, split) for part in parts]
-    pairs = LabelledPairs.concatenate(united, source=str(path))
+    pairs = LabelledPairs.concatenate([found for found, _ in united], source=str(path))
     if not len(pairs):
         wanted = "" if split is None else f" of split {split!r}"
         raise InputError(f"{path}: there are no labelled pairs{wanted} in it")
     log.info("read %d labelled pairs from %s", len(pairs), path)
-    return pairs
+    return pairs, [(part, rows) for part, (_, rows) in zip(parts, united, strict=True)]
 
 
-def _read(part: Part, settings: PairSettings, split: str | None) -> LabelledPairs:
+def _read(part: Part, settings: PairSettings, split: str | None) -> tuple[LabelledPairs, Rows]:
     texts = _pair_of(part, settings.text_columns, TEXT_NAMES, "pairs.text_columns")
     label = _label_name(part, settings.label_column)
     ids = next((names for names in ID_NAMES if all(map(part.has, names))), None)
@@ -62,7 +79,7 @@ def _read(part: Part, settings: PairSettings, split: str | None) -> LabelledPair
         (None, None) if ids is None else (_strings(part.table.column(name), rows) for name in ids)
     )
     labels = _labels(part, label, settings.label_max, rows)
-    return LabelledPairs(left, right, labels, left_id, right_id, part.name)
+    return LabelledPairs(left, right, labels, left_id, right_id, part.name), rows
 
 
 def _pair_of(
@@ -135,7 +152,8 @@ def _of_split(part: Part, split: str) -> npt.NDArray[np.bool_]:
 
 
 def _strings(column: pa.ChunkedArray, rows: Rows) -> list[str]:
-    return [str(value) for value in column.take(pa.array(rows)).to_pylist()]
+    """Return values as strings; a missing id is an empty one."""
+    return ["" if value is None else str(value) for value in column.take(pa.array(rows)).to_pylist()]
 
 
 def _labels(part: Part, name: str, most: float, rows: Rows) -> Floats:

@@ -1,4 +1,4 @@
-"""A run's clusters against labels in a file."""
+"""A run against labels in a file: its clusters, and what each stage found."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import InputError
 from ..schema import DOC_ID
 from ..store.run import read_run
 from .metrics import cluster_metrics, pair_metrics
+from .proposals import Proposals
+from .splits import number_components
 
 _GOLD = ("id", "cluster")
 _PAIRS = ("qid1", "qid2", "is_duplicate")
 _FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
 
-def evaluate(run: Path, labels: Path) -> dict[str, float | int]:
+Measures = dict[str, float | int]
+
+
+def evaluate(run: Path, labels: Path) -> Measures:
     """Compare the clusters of a run with gold clusters (`id`, `cluster`) or labelled pairs.
 
     Labelled pairs have `qid1`, `qid2`, `is_duplicate`; a pair counts as predicted where both documents
@@ -27,35 +33,70 @@ def evaluate(run: Path, labels: Path) -> dict[str, float | int]:
     Raises:
         InputError: the run or the labels cannot be read, or no labelled document is in the run.
     """
-    tables, _ = read_run(run)
+    return evaluate_stages(run, labels)["clusters"]
+
+
+def evaluate_stages(run: Path, labels: Path) -> dict[str, Measures]:
+    """Compare what each stage of a run found with labels, as `evaluate` does for its clusters.
+
+    `clusters` is what `evaluate` returns, `accepted` the pairs that stage 2 accepted before clusters were
+    made of them, `candidates` the recall of those that stage 1 proposed. For labelled pairs `closure` holds
+    the clusters against the connected components of the labelled duplicates, over the labelled documents;
+    components that no label joins count as different.
+
+    Raises:
+        InputError: as `evaluate`.
+    """
+    tables, manifest = read_run(run)
+    cluster_of = _clusters(tables)
+    table = _read_labels(labels)
+    floor = manifest["settings"].get("retrieval", {}).get("floor", -1.0)
+    proposals = Proposals.build(cluster_of.index, tables["pairs"].to_pandas(), floor)
+    if set(_GOLD) <= set(table.columns):
+        known = table[table["id"].isin(cluster_of.index)]
+        _require(len(known), labels)
+        found = {"clusters": _against_gold(cluster_of, known, len(table))}
+        return found | proposals.judge(*proposals.gold_pairs(known["id"], known["cluster"]))
+    known = table[table["qid1"].isin(cluster_of.index) & table["qid2"].isin(cluster_of.index)]
+    _require(len(known), labels)
+    found = {"clusters": _against_pairs(cluster_of, known, len(table))}
+    left, right = (proposals.places(known[name]) for name in ("qid1", "qid2"))
+    found |= proposals.judge(left, right, known["is_duplicate"].to_numpy(bool))
+    return found | {"closure": _against_closure(cluster_of, known)}
+
+
+def _clusters(tables: dict[str, pa.Table]) -> pd.Series[float]:
+    """Return the cluster of each document; one without has a number of its own below 0."""
     clusters = tables["clusters"].select(["cluster_id", DOC_ID]).to_pandas()
     cluster_of = pd.Series(clusters["cluster_id"].to_numpy(), index=clusters[DOC_ID])
     singles = pd.Index(pd.concat([tables[t][DOC_ID].to_pandas() for t in ("deduplicated", "removed")]))
     cluster_of = cluster_of.reindex(singles)
     alone = cluster_of.isna().to_numpy()
     cluster_of[alone] = -1.0 - np.arange(alone.sum())
-    table = _read_labels(labels)
-    if set(_GOLD) <= set(table.columns):
-        return _against_gold(cluster_of, table, labels)
-    return _against_pairs(cluster_of, table, labels)
+    return cluster_of
 
 
-def _against_gold(cluster_of: pd.Series[float], gold: pd.DataFrame, labels: Path) -> dict[str, float | int]:
-    known = gold[gold["id"].isin(cluster_of.index)]
-    _require(len(known), labels)
+def _against_gold(cluster_of: pd.Series[float], known: pd.DataFrame, labelled: int) -> Measures:
     predicted = cluster_of[known["id"]].to_numpy().astype(np.int64)
     actual = pd.factorize(known["cluster"])[0].astype(np.int64)
-    counts = {"labelled documents": len(known), "not in the run": len(gold) - len(known)}
+    counts = {"labelled documents": len(known), "not in the run": labelled - len(known)}
     return counts | cluster_metrics(predicted, actual)
 
 
-def _against_pairs(cluster_of: pd.Series[float], pairs: pd.DataFrame, labels: Path) -> dict[str, float | int]:
-    known = pairs[pairs["qid1"].isin(cluster_of.index) & pairs["qid2"].isin(cluster_of.index)]
-    _require(len(known), labels)
+def _against_pairs(cluster_of: pd.Series[float], known: pd.DataFrame, labelled: int) -> Measures:
     predicted = cluster_of[known["qid1"]].to_numpy() == cluster_of[known["qid2"]].to_numpy()
     actual = known["is_duplicate"].to_numpy(bool)
-    counts = {"labelled pairs": len(known), "not in the run": len(pairs) - len(known)}
+    counts = {"labelled pairs": len(known), "not in the run": labelled - len(known)}
     return counts | pair_metrics(predicted, actual)
+
+
+def _against_closure(cluster_of: pd.Series[float], known: pd.DataFrame) -> Measures:
+    ends, documents = pd.factorize(pd.concat([known["qid1"], known["qid2"]]))
+    left, right = ends.reshape(2, -1)
+    # An edge from a document to itself joins nothing.
+    gold = number_components(len(documents), left, np.where(known["is_duplicate"], right, left))
+    predicted = cluster_of.reindex(documents).to_numpy().astype(np.int64)
+    return {"labelled documents": len(documents)} | cluster_metrics(predicted, gold)
 
 
 def _read_labels(path: Path) -> pd.DataFrame:

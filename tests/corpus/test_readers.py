@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -244,3 +245,42 @@ def test_empty_corpora_are_valid(tmp_path: Path) -> None:
         assert corpus.documents.schema.field("doc_id").type == pa.string()
         assert corpus.documents.schema.field("text").type == pa.string()
         assert corpus.files[0].documents == 0
+
+
+PLAIN_QUOTES = 'n\tleft\tright\n1\t"A" cat" is\tno dog\n\n2\t"open\tshut"er\r\n3\t\t"\n'
+
+
+def test_tsv_whose_quotes_are_plain_characters(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "q.tsv", PLAIN_QUOTES)
+    with caplog.at_level("INFO", logger="dupmine"):
+        corpus = read_corpus([path], CorpusSettings(text_column="left", id_column="n"))
+    assert rows(corpus) == [("1", '"A" cat" is'), ("2", '"open'), ("3", "")]
+    assert corpus.documents["right"].to_pylist() == ["no dog", 'shut"er', '"']
+    assert f"{path}: quotes are read as plain characters, as its rows do not fit otherwise" in caplog.messages
+
+
+def test_a_tsv_row_longer_than_a_block_with_plain_quotes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dupmine.corpus.delimited._parse.__defaults__", (64,))
+    path = write(tmp_path / "q.tsv", PLAIN_QUOTES + f'4\t"{"long " * 40}\tx\n')
+    corpus = read_corpus([path], CorpusSettings(text_column="left"))
+    assert corpus.documents["text"].to_pylist()[-1] == '"' + "long " * 40
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        (
+            "q.csv",
+            PLAIN_QUOTES.replace("\t", ","),
+            "q.csv, line 4: expected 3 fields, found 2",
+        ),
+        ("q.tsv", PLAIN_QUOTES + "4\n", "q.tsv, line 4: expected 3 fields, found 2"),
+        ("q.tsv", 'text\nfirst\n"second\n', "q.tsv, line 3: a quote opened in this row is never closed"),
+        ("q.tsv", '"n"\ttext\n1\t"a\n', "q.tsv, line 2: a quote opened in this row is never closed"),
+    ],
+)
+def test_quotes_that_fit_in_no_way(tmp_path: Path, name: str, text: str, problem: str) -> None:
+    with pytest.raises(InputError, match=re.escape(problem)):
+        read_corpus([write(tmp_path / name, text)], CorpusSettings())

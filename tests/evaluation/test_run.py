@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from dupmine.errors import InputError
-from dupmine.evaluation.run import evaluate
+from dupmine.evaluation.run import evaluate, evaluate_stages
 from dupmine.schema import CLUSTERS, PAIRS
 from dupmine.store.run import open_run, write_run
+
+# 3 has the text of 1; the pair 1 5 is below the floor, so clustering asked for it.
+FOUND = [
+    ("1", "2", 0.9, 0.8, True, "cross-encoder"),
+    ("1", "4", 0.8, 0.2, False, "cross-encoder"),
+    ("2", "6", 0.7, 0.7, True, "cross-encoder"),
+    ("4", "5", 0.85, 0.9, True, "cross-encoder"),
+    ("4", "6", 0.65, 0.1, False, "cross-encoder"),
+    ("1", "5", 0.5, 0.9, True, "cross-encoder"),
+    ("1", "3", 1.0, 1.0, True, "exact"),
+]
+
+
+def found(
+    left: str, right: str, cosine: float, probability: float, accepted: bool, by: str
+) -> dict[str, Any]:
+    named = {"left_id": left, "right_id": right, "cosine": cosine, "is_duplicate": accepted, "decided_by": by}
+    return dict.fromkeys(PAIRS.names, probability) | named
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +53,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     gone = pa.table({"doc_id": ["2", "3", "5"], "text": ["a", "b", "c"], "dupmine_position": [1, 2, 4]})
     tables = {
         "clusters": pa.Table.from_pylist(lines, schema=CLUSTERS),
-        "pairs": PAIRS.empty_table(),
+        "pairs": pa.Table.from_pylist([found(*pair) for pair in FOUND], schema=PAIRS),
         "deduplicated": documents,
         "removed": gone,
     }
     with open_run(folder) as run:
-        write_run(run.staging, tables, {"settings": {}, "columns": {}, "counts": {}, "seconds": {}})
+        write_run(
+            run.staging,
+            tables,
+            {"settings": {"retrieval": {"floor": 0.6}}, "columns": {}, "counts": {}, "seconds": {}},
+        )
     return folder
 
 
@@ -70,6 +93,42 @@ def test_gold_clusters(run: Path, tmp_path: Path) -> None:
     found = evaluate(run, path)
     assert (found["labelled documents"], found["not in the run"]) == (7, 1)
     assert (found["pair_precision"], found["pair_recall"]) == (0.5, 1.0)
+
+
+def test_stages_against_labelled_pairs(run: Path, tmp_path: Path) -> None:
+    content = "qid1,qid2,is_duplicate\n3,1,1\n3,2,1\n4,6,1\n5,1,1\n2,6,0\n6,5,0\n4,1,0\n6,99,1\n"
+    stages = evaluate_stages(run, labels(tmp_path, content))
+    assert stages["clusters"] == evaluate(run, tmp_path / "labels.csv")
+    # Accepted: 3-1 and 3-2 by the text of 1, and 2-6. Of the four duplicates 5-1 was no candidate, and 4-6
+    # is the second of 6 and the third of 4.
+    assert stages["accepted"] == pytest.approx({"precision": 2 / 3, "recall": 0.5, "f1": 4 / 7})
+    assert stages["candidates"] == {
+        "recall@1": 0.5,
+        "recall@5": 0.75,
+        "recall@10": 0.75,
+        "recall@20": 0.75,
+        "recall@50": 0.75,
+        "recall": 0.75,
+    }
+    # Gold {1 2 3 5} {4 6}, found {1 2 3} {4 5} {6}: of 7 gold pairs 3 found, of 4 found pairs 3 gold.
+    closure = stages["closure"]
+    assert closure["labelled documents"] == 6
+    assert (closure["pair_precision"], closure["pair_recall"]) == (3 / 4, 3 / 7)
+
+
+def test_stages_against_gold_clusters(run: Path, tmp_path: Path) -> None:
+    path = labels(tmp_path, "id,cluster\n1,x\n2,x\n3,x\n4,y\n5,y\n6,x\n")
+    stages = evaluate_stages(run, path)
+    # Texts x = {1 2 6} and y = {4 5}: accepted 1-2, 2-6 and 4-5 of four pairs; 1-6 was no candidate.
+    assert stages["accepted"] == pytest.approx({"precision": 1.0, "recall": 0.75, "f1": 6 / 7})
+    assert (stages["candidates"]["recall@1"], stages["candidates"]["recall"]) == (0.75, 0.75)
+    assert "closure" not in stages
+
+
+def test_stages_of_a_run_without_pairs(run: Path, tmp_path: Path) -> None:
+    stages = evaluate_stages(run, labels(tmp_path, "qid1,qid2,is_duplicate\n6,007,1\n6,NA,0\n"))
+    assert stages["accepted"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
+    assert set(stages["candidates"].values()) == {0.0}
 
 
 @pytest.mark.parametrize(

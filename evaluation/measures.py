@@ -1,0 +1,122 @@
+"""Measures of scored pairs as functions of the pairs' weights, so that the bootstrap is matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+
+from ..schema import Floats
+from .bootstrap import Doubles, Measure
+from .metrics import Flags
+
+BINS = 15
+
+_TINY = 1e-12
+
+
+def calibration_bins(actual: Flags, probability: Floats) -> tuple[Doubles, Doubles, Doubles]:
+    """Return the pairs, the mean probability and the share of duplicates of 15 equal-width bins.
+
+    Each is `(15,)`; mean and share of an empty bin are NaN.
+    """
+    at = _bins(probability)
+    pairs = np.bincount(at, minlength=BINS).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(at, weights=probability, minlength=BINS) / pairs
+        share = np.bincount(at, weights=actual, minlength=BINS) / pairs
+    return pairs, mean, share
+
+
+def measure_ranking(actual: Flags, score: Floats) -> Measure:
+    """Average precision (sum of precision times gain in recall, by falling score) and ROC AUC."""
+    groups, _ = _grouped(-score)
+
+    def measure(weights: Doubles) -> dict[str, Doubles]:
+        hits, misses = groups @ (weights * actual).T, groups @ (weights * ~actual).T
+        above = np.cumsum(hits, axis=0)
+        seen = above + np.cumsum(misses, axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gains = np.where(seen > 0, hits * above / np.maximum(seen, 1), 0).sum(axis=0)
+            ordered = (misses * (above - hits / 2)).sum(axis=0)
+            return {
+                "average_precision": gains / hits.sum(axis=0),
+                "roc_auc": ordered / (hits.sum(axis=0) * misses.sum(axis=0)),
+            }
+
+    return measure
+
+
+def measure_calibration(actual: Flags, probability: Floats) -> Measure:
+    """Expected calibration error (Guo et al., 2017) of the probability that a pair is a duplicate.
+
+    `ECE = sum over bins b of n_b / n * |share of duplicates in b - mean probability in b|`, 15 bins of equal
+    width from 0 to 1.
+    """
+    at = _bins(probability)
+    bins = csr_array((np.ones(len(at)), (at, np.arange(len(at)))), shape=(BINS, len(at)))
+    excess: Doubles = actual - probability.astype(np.float64)
+
+    def measure(weights: Doubles) -> dict[str, Doubles]:
+        gaps = np.abs(np.asarray(bins @ (weights * excess).T)).sum(axis=0)
+        return {"calibration_error": gaps / weights.sum(axis=1)}
+
+    return measure
+
+
+def measure_decision(actual: Flags, predicted: Flags, name: str) -> Measure:
+    """Accuracy, and precision, recall and F1 of duplicates; 0 where nothing is predicted."""
+    columns = np.stack([actual & predicted, predicted, actual, actual == predicted], axis=1).astype(float)
+
+    def measure(weights: Doubles) -> dict[str, Doubles]:
+        hits, accepted, wanted, right = (weights @ columns).T
+        return {
+            f"{name} accuracy": right / weights.sum(axis=1),
+            f"{name} precision": hits / np.maximum(accepted, 1),
+            f"{name} recall": hits / np.maximum(wanted, 1),
+            f"{name} f1": 2 * hits / np.maximum(accepted + wanted, 1),
+        }
+
+    return measure
+
+
+def measure_correlation(label: Floats, score: Floats) -> Measure:
+    """Pearson's correlation, and Spearman's: that of the ranks, equal values having their mean rank.
+
+    Both are 0 where a side does not vary.
+    """
+    columns = [column.astype(np.float64) for column in (label, score)]
+    grouped = [_grouped(column) for column in columns]
+
+    def ranks(groups: csr_array, group: npt.NDArray[np.int64], weights: Doubles) -> Doubles:
+        sizes = groups @ weights.T
+        return np.asarray((np.cumsum(sizes, axis=0) - sizes / 2)[group].T)
+
+    def measure(weights: Doubles) -> dict[str, Doubles]:
+        return {
+            "pearson": _weighted_correlation(weights, *(np.atleast_2d(column) for column in columns)),
+            "spearman": _weighted_correlation(weights, *(ranks(*of, weights) for of in grouped)),
+        }
+
+    return measure
+
+
+def _weighted_correlation(weights: Doubles, x: Doubles, y: Doubles) -> Doubles:
+    total = weights.sum(axis=1, keepdims=True)
+    x = x - (weights * x).sum(axis=1, keepdims=True) / total
+    y = y - (weights * y).sum(axis=1, keepdims=True) / total
+    spread = np.sqrt((weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1))
+    return np.asarray((weights * x * y).sum(axis=1) / np.maximum(spread, _TINY))
+
+
+def _grouped(values: npt.NDArray[np.floating[Any]]) -> tuple[csr_array, npt.NDArray[np.int64]]:
+    """Return what sums pairs of equal value, `(n_values, n_pairs)` by rising value, and each pair's row."""
+    distinct, group = np.unique(values, return_inverse=True)
+    n = len(group)
+    return csr_array((np.ones(n), (group, np.arange(n))), shape=(len(distinct), n)), group
+
+
+def _bins(probability: Floats) -> npt.NDArray[np.int64]:
+    return np.minimum((probability.astype(np.float64) * BINS).astype(np.int64), BINS - 1)

@@ -1,0 +1,181 @@
+"""A bi- or cross-encoder on labelled pairs: its scores, and how good they are."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ..corpus.tokens import tokenise
+from ..errors import InputError
+from ..inference.compute import resolve_compute
+from ..inference.locate import locate_model, quiet_loading, read_config
+from ..progress import Progress
+from ..rerank.scorer import CrossEncoder
+from ..retrieval.candidates import pair_cosines
+from ..retrieval.encoder import BiEncoder
+from ..schema import Floats, LabelledPairs, Rows, probabilities
+from .classification import Agreement, Judgement, Scores, best_f1_threshold, judge, judge_agreement
+from .folder import write_json, write_table
+from .settings import JudgeSettings
+
+FILES = ("evaluation.json", "mistakes.parquet", "precision-recall.svg", "reliability.svg")
+MISTAKES = 50
+
+ModelKind = Literal["bi-encoder", "cross-encoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEvaluation:
+    """A model on test pairs; `valid_pairs` of others chose the threshold, 0 where there were none."""
+
+    model: str
+    kind: ModelKind
+    test: LabelledPairs
+    valid_pairs: int
+    scores: Scores
+    pairs_per_second: float
+    result: Judgement | Agreement
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold: everything but the pairs and their scores."""
+        return {
+            "model": self.model,
+            "kind": self.kind,
+            "source": self.test.source,
+            "valid_pairs": self.valid_pairs,
+            "calibrated": self.scores.calibrated,
+            "pairs_per_second": self.pairs_per_second,
+            **self.result.to_dict(),
+        }
+
+    def mistakes(self, most: int = MISTAKES) -> pa.Table:
+        """Return the pairs whose probability is farthest from their label, the worst first."""
+        error = np.abs(self.test.label - self.scores.probability)
+        worst = np.argsort(-error, kind="stable")[:most]
+        pairs = self.test.take(worst)
+        missing = [None] * len(pairs)
+        return pa.table(
+            {
+                "left_id": pa.array(pairs.left_id or missing, pa.string()),
+                "right_id": pa.array(pairs.right_id or missing, pa.string()),
+                "left": pa.array(pairs.left, pa.string()),
+                "right": pa.array(pairs.right, pa.string()),
+                "label": pairs.label,
+                self.scores.kind: self.scores.value[worst],
+                "probability": self.scores.probability[worst],
+            }
+        )
+
+
+def evaluate_model(
+    name: str,
+    test: LabelledPairs,
+    valid: LabelledPairs | None,
+    settings: JudgeSettings,
+    progress: Progress,
+) -> ModelEvaluation:
+    """Judge a model on `test`, at the threshold that has the best F1 on `valid`.
+
+    Labels between 0 and 1 are judged by correlation, without a threshold.
+
+    Raises:
+        InputError: all pairs of `test` or `valid` have the same label.
+        ModelError: the model cannot be found or loaded, or is neither a bi- nor a cross-encoder.
+        SettingsError: the device, the precision or the head do not fit.
+    """
+    sets = [test] if valid is None or not test.is_binary else [test, valid]
+    for pairs in sets:
+        _require_labels(pairs)
+    if not all(pairs.is_binary == test.is_binary for pairs in sets):
+        raise InputError(f"{sets[-1].source}: its labels are no 0 and 1 as those of {test.source}")
+    scores = score_labelled(name, LabelledPairs.concatenate(sets, source=test.source), settings, progress)
+    on_test, on_valid = scores.take(slice(len(test))), scores.take(slice(len(test), None))
+    result: Judgement | Agreement
+    if test.is_binary:
+        threshold = None if len(sets) < 2 else best_f1_threshold(sets[1].label > 0.5, on_valid.decision)
+        result = judge(test.label > 0.5, on_test, threshold)
+    else:
+        result = judge_agreement(test.label, on_test)
+    return ModelEvaluation(
+        name,
+        "bi-encoder" if scores.kind == "cosine" else "cross-encoder",
+        test,
+        len(on_valid),
+        on_test,
+        len(scores) / max(scores.seconds, 1e-9),
+        result,
+    )
+
+
+def write_evaluation(evaluation: ModelEvaluation, folder: Path) -> None:
+    """Write `FILES` into a folder; of continuous labels there are no plots."""
+    from ..report.plots import plot_precision_recall, plot_reliability
+
+    write_json(folder / "evaluation.json", evaluation.to_dict())
+    write_table(folder / "mistakes.parquet", evaluation.mistakes())
+    if evaluation.test.is_binary:
+        actual, scores = evaluation.test.label > 0.5, evaluation.scores
+        name = Path(evaluation.model).name
+        plot_precision_recall({name: (actual, scores.value)}, folder / "precision-recall.svg")
+        plot_reliability(actual, scores.probability, folder / "reliability.svg")
+
+
+def score_labelled(name: str, pairs: LabelledPairs, settings: JudgeSettings, progress: Progress) -> Scores:
+    """Score pairs with a bi- or cross-encoder; every distinct text is tokenised once.
+
+    Raises:
+        ModelError: the model cannot be found or loaded, or is neither a bi- nor a cross-encoder.
+        SettingsError: the device, the precision or the head do not fit.
+    """
+    compute = resolve_compute(settings.compute)
+    folder = locate_model(name)
+    with quiet_loading():
+        model = (
+            BiEncoder(name, compute)
+            if is_bi_encoder(folder)
+            else CrossEncoder(settings.rerank.model_copy(update={"cross_encoder": name}), compute)
+        )
+    started = time.perf_counter()
+    rows, distinct = pd.factorize(np.array([*pairs.left, *pairs.right], object))
+    left, right = np.asarray(rows, np.int64).reshape(2, -1)
+    longest = settings.corpus.max_tokens
+    if isinstance(model, BiEncoder):
+        value = _cosines(model, list(distinct), (left, right), longest, progress)
+        return Scores("cosine", value, np.clip(value, 0, 1), False, time.perf_counter() - started)
+    tokens = tokenise(list(distinct), model.tokenizer, max_tokens=longest, progress=progress)
+    logit = model.score(tokens, left, right, progress)
+    seconds = time.perf_counter() - started
+    return Scores("logit", logit, probabilities(logit), model.calibration is not None, seconds)
+
+
+def is_bi_encoder(folder: Path) -> bool:
+    """Whether a model's folder says that it is a sentence-transformers embedding model."""
+    kind = read_config(folder, "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
+    return (folder / "modules.json").is_file() and kind == "SentenceTransformer"
+
+
+def _cosines(
+    model: BiEncoder, texts: list[str], pair: tuple[Rows, Rows], longest: int, progress: Progress
+) -> Floats:
+    tokens = (
+        None
+        if model.tokenizer is None
+        else tokenise(texts, model.tokenizer, max_tokens=longest, progress=progress)
+    )
+    embeddings = np.empty((len(texts), model.dim), np.float16)
+    model.encode(texts, tokens, embeddings, progress)
+    return pair_cosines(embeddings, *pair)
+
+
+def _require_labels(pairs: LabelledPairs) -> None:
+    if len(np.unique(pairs.label)) < 2:
+        raise InputError(
+            f"{pairs.source}: all {len(pairs):,} pairs have the label {pairs.label[0]:g}; "
+            "judging needs different and equal ones"
+        )

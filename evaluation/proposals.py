@@ -1,0 +1,93 @@
+"""What stages 1 and 2 of a run said of pairs, before clusters were made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..schema import EXACT, Rows
+from .metrics import Flags, pair_metrics
+
+DEPTHS = (1, 5, 10, 20, 50)
+
+_NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """The candidates of a run between its texts, each named by one of its documents.
+
+    `text_of` is the place of the document that names each document's text, `(n_documents,)`. A candidate
+    has a key, sorted, its rank by cosine among those of one of its texts, the better of both, and whether
+    stage 2 accepted it.
+    """
+
+    documents: pd.Index
+    text_of: Rows
+    key: Rows
+    rank: Rows
+    accepted: Flags
+
+    @classmethod
+    def build(cls, documents: pd.Index, pairs: pd.DataFrame, floor: float) -> Proposals:
+        """Read the candidates off `pairs.parquet`; below the floor are those that clustering asked for."""
+        left, right = (documents.get_indexer(pd.Index(pairs[name])) for name in ("left_id", "right_id"))
+        exact = (pairs["decided_by"] == EXACT).to_numpy(bool)
+        text_of = np.arange(len(documents))
+        text_of[right[exact]] = left[exact]
+        cosine = pairs["cosine"].to_numpy(np.float32)
+        listed = ~exact & (cosine >= floor)
+        a, b = left[listed], right[listed]
+        rank = np.minimum(*_ranks(a, b, cosine[listed]).reshape(2, -1)) if len(a) else a
+        key = np.minimum(a, b) * len(documents) + np.maximum(a, b)
+        order = np.argsort(key)
+        accepted = pairs["is_duplicate"].to_numpy(bool)[listed]
+        return cls(documents, text_of, key[order], rank[order], accepted[order])
+
+    def places(self, ids: Iterable[str]) -> Rows:
+        """Return the places of documents, all of them in the run."""
+        return np.asarray(self.documents.get_indexer(pd.Index(ids)), np.int64)
+
+    def gold_pairs(self, ids: pd.Series[str], clusters: pd.Series[str]) -> tuple[Rows, Rows, Flags]:
+        """Return the pairs of distinct texts that share a gold cluster or that stage 2 accepted."""
+        gold = pd.DataFrame({"text": self.text_of[self.places(ids)], "cluster": clusters.to_numpy()})
+        gold = gold.drop_duplicates("text")
+        both = gold.merge(gold, on="cluster")
+        both = both[both["text_x"] < both["text_y"]]
+        n = len(self.documents)
+        same = (both["text_x"] * n + both["text_y"]).to_numpy()
+        labelled = np.isin(np.arange(n), gold["text"])
+        found = self.key[self.accepted]
+        found = found[labelled[found // n] & labelled[found % n]]
+        keys = np.union1d(same, found)
+        return keys // n, keys % n, np.isin(keys, same)
+
+    def judge(self, left: Rows, right: Rows, actual: Flags) -> dict[str, dict[str, float]]:
+        """Judge the accepted pairs, and the recall of the candidates, on labelled pairs of documents.
+
+        Documents of one text are candidates of rank 0, and accepted.
+        """
+        a, b = self.text_of[left], self.text_of[right]
+        wanted = np.minimum(a, b) * len(self.documents) + np.maximum(a, b)
+        at = np.minimum(np.searchsorted(self.key, wanted), max(len(self.key) - 1, 0))
+        found = self.key[at] == wanted if len(self.key) else np.zeros(len(wanted), bool)
+        accepted, rank = a == b, np.where(a == b, 0, _NEVER)
+        accepted[found] |= self.accepted[at[found]]
+        rank[found] = self.rank[at[found]]
+        of = rank[actual.astype(bool)]
+        recall = {f"recall@{k}": float((of <= k).sum() / max(len(of), 1)) for k in DEPTHS}
+        recall["recall"] = float((of < _NEVER).sum() / max(len(of), 1))
+        return {"accepted": pair_metrics(accepted, actual.astype(bool)), "candidates": recall}
+
+
+def _ranks(left: Rows, right: Rows, cosine: np.ndarray[tuple[int], np.dtype[np.float32]]) -> Rows:
+    """Return the rank, from 1, of each pair among those of its left text and then of its right text."""
+    texts, others = np.concatenate([left, right]), np.concatenate([right, left])
+    order = np.lexsort((others, -np.concatenate([cosine, cosine]), texts))
+    starts = np.flatnonzero(np.diff(texts[order], prepend=-1))
+    ranks = np.empty(len(texts), np.int64)
+    ranks[order] = np.arange(1, len(texts) + 1) - np.repeat(starts, np.diff(starts, append=len(texts)))
+    return ranks

@@ -1,0 +1,1 @@
+"""What a run, a training or a judgement looks like: the plots."""

@@ -1,0 +1,146 @@
+"""Plots as SVG files: the same data gives the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score, precision_recall_curve
+
+from ..errors import SettingsError
+from ..evaluation.measures import BINS, calibration_bins
+from ..evaluation.metrics import Flags
+from ..schema import Floats
+from ..store.files import output_errors, write_atomically
+
+try:
+    import matplotlib as mpl
+    from cycler import cycler
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise SettingsError(
+        "plots need matplotlib, which is not installed: pip install 'dupmine[train]'"
+    ) from error
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito, 2008
+_GREY = "#666666"
+_POINTS = 500  # of a curve
+_STYLE: dict[Any, Any] = {  # Any: the keys' type is a list of literals
+    "svg.hashsalt": "dupmine",
+    "font.size": 10,
+    "axes.prop_cycle": cycler(color=_COLOURS),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _GREY,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+_NO_SCORES = ("loss", "runtime", "per_second", "threshold", "epoch")
+
+
+def plot_loss(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw the losses of a training by step and, where there are any, its validation metrics below.
+
+    `history` has records as a Hugging Face trainer logs them: `step` and `loss`, or `step` and `eval_…`.
+    """
+    names = dict.fromkeys(name for record in history for name in record if name.startswith("eval_"))
+    scores = [name for name in names if not name.endswith(_NO_SCORES)]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7, 6 if scores else 3.5))
+        above, *below = figure.subplots(2 if scores else 1, 1, sharex=True, squeeze=False)[:, 0]
+        for name, label in (("loss", "training"), ("eval_loss", "validation")):
+            _line(above, history, name, label)
+        above.set(ylabel="loss", ylim=(0, None))
+        above.legend()
+        for axes in below:
+            for name in scores:
+                _line(axes, history, name, name.removeprefix("eval_").replace("_", " "))
+            axes.set(ylabel="metric on the validation pairs")
+            axes.legend()
+        (below or [above])[-1].set(xlabel="step")
+        _save(figure, path)
+
+
+def plot_precision_recall(curves: Mapping[str, tuple[Flags, Floats]], path: Path) -> None:
+    """Draw precision over recall by name; a curve is (`is_duplicate`, `score`), each `(n_pairs,)`."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6, 5.5))
+        axes = figure.subplots()
+        _draw_equal_f1(axes)
+        for name, (actual, score) in curves.items():
+            precision, recall, _ = precision_recall_curve(actual, score)
+            # More points than a picture shows would make a file of many megabytes.
+            _, shown = np.unique(np.round(recall * _POINTS), return_index=True)
+            area = average_precision_score(actual, score)
+            axes.plot(recall[shown], precision[shown], label=f"{name} (AP {area:.3f})")
+        axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
+        axes.legend(loc="lower left")
+        _save(figure, path)
+
+
+def plot_reliability(actual: Flags, probability: Floats, path: Path) -> None:
+    """Draw the share of duplicates over the probability in 15 bins, and how many pairs each bin has."""
+    pairs, mean, share = calibration_bins(actual, probability)
+    edges, filled = np.arange(BINS) / BINS, pairs > 0
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6, 7))
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        above.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
+        above.plot(mean[filled], share[filled], marker="o", label=f"measured, {len(actual):,} pairs")
+        above.set(ylabel="share of duplicates", xlim=(0, 1), ylim=(0, 1))
+        above.legend(loc="upper left")
+        below.bar(edges, pairs, width=1 / BINS, align="edge", edgecolor="white")
+        below.set(xlabel="probability of being duplicates", ylabel="pairs")
+        below.yaxis.set_major_formatter("{x:,.0f}")
+        _save(figure, path)
+
+
+def plot_bars(table: Mapping[str, Mapping[str, float]], path: Path, *, xlabel: str) -> None:
+    """Draw a group of bars for each row of `table`: row name → measure → value; NaN has no bar."""
+    measures = list(dict.fromkeys(measure for row in table.values() for measure in row))
+    height = 0.8 / max(len(measures), 1)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 1.2 + 0.35 * len(table) * max(len(measures), 1)))
+        axes = figure.subplots()
+        for i, measure in enumerate(measures):
+            values = [row.get(measure, np.nan) for row in table.values()]
+            places = np.arange(len(table)) + (i - (len(measures) - 1) / 2) * height
+            bars = axes.barh(places, values, height=0.92 * height, label=measure)
+            axes.bar_label(bars, [f"{v:.3f}" if np.isfinite(v) else "" for v in values], padding=3)
+        axes.set_yticks(np.arange(len(table)), list(table))
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.margins(x=0.1)
+        axes.set(xlabel=xlabel)
+        figure.legend(loc="outside upper center", ncols=len(measures))
+        _save(figure, path)
+
+
+def _line(axes: Axes, history: Sequence[Mapping[str, float]], name: str, label: str) -> None:
+    records = [record for record in history if name in record and "step" in record]
+    if records:
+        # A curve of few points, as of one validation per epoch, shows where they are.
+        marker = "o" if len(records) <= 30 else None
+        steps, values = zip(*((record["step"], record[name]) for record in records), strict=True)
+        axes.plot(steps, values, label=label, marker=marker, markersize=4)
+
+
+def _draw_equal_f1(axes: Axes) -> None:
+    """Draw where F1 is 0.2, 0.4, 0.6 and 0.8."""
+    for f1 in (0.2, 0.4, 0.6, 0.8):
+        recall = np.linspace(f1 / (2 - f1), 1, 100)
+        axes.plot(recall, f1 * recall / (2 * recall - f1), color="#cccccc", linewidth=1)
+        axes.annotate(f"F1 {f1}", (0.99, f1 / (2 - f1)), color=_GREY, fontsize=8, ha="right", va="bottom")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with output_errors(path.parent):
+        write_atomically(
+            path, lambda file: figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        )

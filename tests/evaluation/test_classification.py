@@ -1,0 +1,120 @@
+"""Measures against scikit-learn and scipy, and what intervals always are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
+
+from dupmine.evaluation.bootstrap import Doubles, Estimate, bootstrap
+from dupmine.evaluation.classification import Scores, best_f1_threshold, judge, judge_agreement
+from dupmine.evaluation.measures import calibration_bins
+from dupmine.evaluation.metrics import Flags
+from dupmine.schema import Floats, probabilities
+
+
+def scored(value: Floats) -> Scores:
+    return Scores("logit", value, probabilities(value), calibrated=False, seconds=1.0)
+
+
+def draw(n: int, seed: int = 0, digits: int = 1) -> tuple[Flags, Floats]:
+    """Return labels and logits, many of them equal."""
+    generator = np.random.default_rng(seed)
+    actual = generator.random(n) < 0.4
+    return actual, np.round(generator.normal(np.where(actual, 1, -1), 1.5), digits).astype(np.float32)
+
+
+def test_measures_are_scikit_learns() -> None:
+    actual, logit = draw(500)
+    found = judge(actual, scored(logit), 0.3)
+    assert found.average_precision.value == pytest.approx(average_precision_score(actual, logit))
+    assert found.roc_auc.value == pytest.approx(roc_auc_score(actual, logit))
+    predicted = probabilities(logit) >= 0.3
+    assert found.honest is not None
+    honest = found.honest
+    expected = precision_recall_fscore_support(actual, predicted, average="binary")[:3]
+    assert (honest.precision.value, honest.recall.value, honest.f1.value) == pytest.approx(expected)
+    assert honest.accuracy.value == pytest.approx(np.mean(actual == predicted))
+    assert list(honest.confusion.values()) == [
+        (actual & predicted).sum(),
+        (~actual & predicted).sum(),
+        (actual & ~predicted).sum(),
+        (~actual & ~predicted).sum(),
+    ]
+    assert (found.pairs, found.duplicates) == (500, actual.sum())
+    assert found.best.f1.value >= honest.f1.value
+
+
+def test_correlations_are_scipys() -> None:
+    generator = np.random.default_rng(1)
+    label = np.round(generator.random(300), 1).astype(np.float32)
+    value = np.round(label + generator.normal(0, 0.3, 300), 1).astype(np.float32)
+    found = judge_agreement(label, scored(value))
+    assert found.pearson.value == pytest.approx(pearsonr(label, value).statistic)
+    assert found.spearman.value == pytest.approx(spearmanr(label, value).statistic)
+    assert found.spearman.low < found.spearman.value < found.spearman.high
+    assert judge_agreement(label, scored(np.ones(300, np.float32))).spearman == Estimate(0.0, 0.0, 0.0)
+
+
+def test_calibration_error_by_hand() -> None:
+    probability = np.array([0.0, 0.05, 0.5, 0.52, 1.0], np.float32)
+    actual = np.array([False, True, True, True, False])
+    pairs, mean, share = calibration_bins(actual, probability)
+    assert pairs.tolist() == [2, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1]
+    assert (mean[7], share[7]) == (pytest.approx(0.51), 1.0)
+    found = judge(actual, Scores("logit", probability, probability, False, 1.0), None)
+    expected = (2 * abs(0.5 - 0.025) + 2 * abs(1 - 0.51) + 1) / 5
+    assert found.calibration_error.value == pytest.approx(expected)
+
+
+def test_intervals_cover_as_often_as_they_say() -> None:
+    """Accuracy of 0.8 on 400 pairs: the binomial interval is 0.8 -+ 0.039."""
+    actual = np.tile([True, False], 200)
+    value = np.where(np.arange(400) % 5 == 0, ~actual, actual).astype(np.float32) * 8 - 4
+    found = judge(actual, scored(value), 0.5)
+    assert found.honest is not None
+    accuracy = found.honest.accuracy
+    assert accuracy.value == pytest.approx(0.8)
+    assert [accuracy.low, accuracy.high] == pytest.approx([0.761, 0.839], abs=0.005)
+
+
+def test_a_resample_is_drawn_with_replacement() -> None:
+    seen: list[Doubles] = []
+
+    def measure(weights: Doubles) -> dict[str, Doubles]:
+        seen.append(weights)
+        return {"n": weights.sum(axis=1)}
+
+    bootstrap(50, [measure], resamples=300)
+    weights = np.concatenate(seen[1:])
+    assert weights.shape == (300, 50)
+    assert set(weights.sum(axis=1)) == {50.0}
+    assert np.mean(weights == 0) == pytest.approx((1 - 1 / 50) ** 50, abs=0.01)
+    assert not np.array_equal(weights[0], weights[1])
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10_000), st.integers(4, 40))
+def test_an_interval_holds_its_measure_and_the_best_threshold_is_best(seed: int, n: int) -> None:
+    actual, logit = draw(n, seed)
+    actual[:2] = True, False
+    found = judge(actual, scored(logit), 0.5).to_dict()
+    estimates = [found[name] for name in ("average_precision", "roc_auc", "calibration_error")]
+    estimates += [found[at][name] for at in ("honest", "best") for name in ("accuracy", "precision", "f1")]
+    for one in estimates:
+        assert 0 <= one["low"] <= one["value"] <= one["high"] <= 1
+    scores = np.unique(scored(logit).probability)
+    best = max(f1_score(actual, scored(logit).probability >= at) for at in scores)
+    assert found["best"]["f1"]["value"] == pytest.approx(best)
+
+
+def test_the_best_threshold_lies_between_two_scores() -> None:
+    actual = np.array([True, True, False, False])
+    assert best_f1_threshold(actual, np.array([0.9, 0.7, 0.3, 0.1], np.float32)) == pytest.approx(0.5)
+    assert best_f1_threshold(~actual, np.array([0.9, 0.7, 0.3, 0.1], np.float32)) == pytest.approx(0.1)
+    same = np.full(4, 0.4, np.float32)
+    assert best_f1_threshold(actual, same) == pytest.approx(0.4)
+    assert (same >= best_f1_threshold(actual, same)).all()
