@@ -1,0 +1,131 @@
+"""`dupmine calibrate`: probabilities and thresholds that hold, stored beside a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..settings import load_staged, parse_overrides
+from . import options
+from .logs import set_level
+
+if TYPE_CHECKING:
+    from ..rerank.calibration import Calibration, OperatingPoint, Thresholds
+    from ..rerank.decision import Decision
+
+
+def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Cross-encoder: built-in, folder or hub.")],
+    pairs: Annotated[
+        Path, typer.Argument(metavar="PAIRS", help="Labelled pairs: CSV, TSV, JSONL or Parquet.")
+    ],
+    split: Annotated[str | None, typer.Option(help="Only rows with this in the column split.")] = None,
+    base_rate: Annotated[
+        float | None,
+        typer.Option(help="Share of duplicates among the pairs to be mined; by default that of PAIRS."),
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Fit the corpus-aware decision instead, on the pairs in this corpus: the folder of a run "
+            "with the model, or a file, which is mined first.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="New folder for a copy of the model; by default MODEL.")
+    ] = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    text_columns: Annotated[str | None, typer.Option(help="The two columns with texts, as a,b.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with the label, 0 or 1.")] = None,
+    symmetric: Annotated[
+        bool | None, typer.Option("--symmetric", help="Score both orders of a pair, as mine will.")
+    ] = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Calibrate a cross-encoder on labelled pairs it was not trained on, and find its thresholds.
+
+    Writes dupmine.json beside the model; mine then has its probabilities and --target-precision. With
+    --corpus it writes decision.json: mine then judges a pair with what its neighbours say.
+    """
+    set_level(log_level)
+    flags = {
+        "rerank.cross_encoder": model,
+        "rerank.symmetric": symmetric,
+        "pairs.text_columns": text_columns,
+        "pairs.label_column": label_column,
+        "calibration.base_rate": base_rate,
+        "compute.device": device,
+        "compute.threads": threads,
+    }
+    from ..corpus.labelled import read_pairs
+    from ..evaluation.calibrate import CalibrateSettings, calibrate_model
+    from ..progress import Progress
+
+    given = parse_overrides(set_ or []) | options.given(flags)
+    settings = load_staged(CalibrateSettings, config, given)
+    labelled = read_pairs(pairs, settings.pairs, split=split)
+    progress = Progress(options.bars(quiet, log_format))
+    if corpus is not None:
+        from ..evaluation.decide import calibrate_decision
+
+        decision, folder = calibrate_decision(settings, labelled, corpus, progress, out=out)
+        if not quiet:
+            typer.echo("\n".join(decision_lines(decision)))
+            typer.echo(f"\nwritten to {folder / 'decision.json'}")
+        return
+    found, folder = calibrate_model(settings, labelled, progress, out=out)
+    if not quiet:
+        typer.echo("\n".join(calibration_lines(found)))
+        typer.echo(f"\nwritten to {folder / 'dupmine.json'}")
+
+
+def calibration_lines(found: Calibration) -> Iterator[str]:
+    """Yield what a calibration says, for the screen."""
+    shown = f"{found.pairs.n:,} pairs, {found.pairs.duplicates / found.pairs.n:.1%} duplicates"
+    yield f"{shown}; probabilities for a base rate of {found.base_rate:.1%}"
+    losses = ", ".join(f"{name} {value:.4f}" for name, value in found.log_loss.items())
+    yield f"log loss on held-out folds: {losses}; taken: {found.curve.method}"
+    yield f"calibration error: {found.ece['before']:.4f} before, {found.ece['after']:.4f} after"
+    yield from _threshold_lines(found.thresholds)
+
+
+def decision_lines(found: Decision) -> Iterator[str]:
+    """Yield what a fitted decision says, for the screen."""
+    pairs = found.pairs
+    yield f"{pairs.n:,} pairs, {pairs.duplicates:,} duplicates, among {found.corpus_texts:,} texts"
+    for name, values in (("average precision", found.average_precision), ("calibration error", found.ece)):
+        alone, decision = values["cross_encoder"], values["decision"]
+        yield f"{name}: cross-encoder alone {alone:.4f}, decision on held-out folds {decision:.4f}"
+    yield from _threshold_lines(found.thresholds)
+
+
+def _threshold_lines(found: Thresholds) -> Iterator[str]:
+    yield ""
+    yield f"{'':>16}  threshold  {'precision':^23}  {'recall':^23}  {'F1':^23}"
+    yield _line("best F1", found.best_f1)
+    for target, point in found.target_precision.items():
+        yield _line(f"precision {target}", point)
+    yield f"highest precision within reach: {found.highest:g}"
+
+
+def _line(name: str, point: OperatingPoint | None) -> str:
+    if point is None:
+        return f"{name:>16}  out of reach"
+    cells = (
+        f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
+        for value, interval in (
+            (point.precision, point.precision_interval),
+            (point.recall, point.recall_interval),
+            (point.f1, point.f1_interval),
+        )
+    )
+    return f"{name:>16}  {point.threshold:>9.3f}  {'  '.join(f'{cell:^23}' for cell in cells)}"

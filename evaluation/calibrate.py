@@ -1,0 +1,214 @@
+"""From a cross-encoder and labelled pairs to its calibration, beside the model or in a copy of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from ..corpus.tokens import tokenise
+from ..errors import InputError, OutputError
+from ..inference.compute import resolve_compute
+from ..inference.locate import locate_model, quiet_loading
+from ..progress import Progress
+from ..rerank.calibration import Calibration, Fitted, calibrated, weights_sha256
+from ..rerank.heads import Head
+from ..rerank.scorer import CrossEncoder
+from ..schema import Floats, LabelledPairs, Rows, probabilities
+from ..settings import (
+    BUILTIN_BI_ENCODER,
+    BUILTIN_CROSS_ENCODER,
+    ComputeSettings,
+    CorpusSettings,
+    PairSettings,
+    RerankSettings,
+    RetrievalSettings,
+    StagedSettings,
+    _Stage,
+)
+from ..store.files import make_folder, output_errors, sync_folder
+from .calibrators import calibration_error, fit_best
+from .splits import question_components
+from .thresholds import find_thresholds
+
+_LEAST = 20  # pairs of each label
+
+
+class Writes(Protocol):
+    """What can be put into a model's folder."""
+
+    def write(self, folder: Path) -> None:
+        """Write it there, whole or not at all."""
+
+
+class CalibrationSettings(_Stage):
+    """How a calibration is fitted."""
+
+    base_rate: float | None = Field(
+        default=None,
+        gt=0.0,
+        lt=1.0,
+        description="share of duplicates among the pairs that will be mined; by default that of the labelled "
+        "pairs",
+    )
+    folds: int = Field(
+        default=5, ge=2, le=20, description="parts for cross-validation, which share no question"
+    )
+    seed: int = Field(default=42, ge=0, description="seed of the folds and of the intervals")
+
+
+class CalibrateSettings(StagedSettings):
+    """How pairs are read, the model `rerank.cross_encoder` scores them and is calibrated."""
+
+    pairs: PairSettings = PairSettings()
+    corpus: CorpusSettings = CorpusSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    rerank: RerankSettings = RerankSettings()
+    compute: ComputeSettings = ComputeSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+
+
+def calibrate_model(
+    settings: CalibrateSettings, pairs: LabelledPairs, progress: Progress, *, out: Path | None = None
+) -> tuple[Calibration, Path]:
+    """Calibrate a cross-encoder on labelled pairs; return what was found and the folder that holds it now.
+
+    It is written beside the model or, with `out`, into a copy of the model.
+
+    Raises:
+        InputError: the pairs do not do: too few, of one kind, or with labels other than 0 and 1.
+        ModelError: the model cannot be found or loaded, or is no cross-encoder.
+        OutputError: there is no writing to the model's folder, or to `out`.
+    """
+    name = settings.rerank.cross_encoder
+    folder = locate_model(name)
+    require_place(name, folder, out)
+    group = question_components(pairs)
+    require_pairs(pairs, int(np.unique(group).size), settings.calibration.folds)
+    model, logit = _score(settings, pairs, progress)
+    calibration = fit_calibration(logit, pairs, group, settings.calibration, _identity(model))
+    return calibration, write_beside(calibration, folder, out)
+
+
+def fit_calibration(
+    logit: Floats,
+    pairs: LabelledPairs,
+    group: Rows,
+    settings: CalibrationSettings,
+    model: tuple[str, Head],
+) -> Calibration:
+    """Calibrate logits of pairs that hang together in groups, each `(n_pairs,)`.
+
+    `model` is the SHA-256 of its weights and the head. The curve is fitted to the pairs as they are; a base
+    rate other than theirs shifts it by the difference in log-odds (Saerens, Latinne and Decaestecker, 2002).
+    """
+    actual = pairs.label > 0.5
+    share = float(actual.mean())
+    base_rate = settings.base_rate or share
+    shift = float(np.log(base_rate / (1 - base_rate)) - np.log(share / (1 - share)))
+    fit = fit_best(logit, actual, group, folds=settings.folds, seed=settings.seed)
+    weight = np.where(actual, base_rate / share, (1 - base_rate) / (1 - share))
+    before = calibration_error(logit.astype(np.float64), actual, weight)
+    after = calibration_error(fit.held_out + shift, actual, weight)
+    sha256, head = model
+    probability = probabilities(calibrated(logit, fit.curve, shift))
+    return Calibration(
+        weights_sha256=sha256,
+        head=head.kind,
+        score_max=head.score_max,
+        both_orders=head.both_orders,
+        pairs=Fitted(n=len(pairs), duplicates=int(actual.sum()), sha256=pairs_sha256(pairs)),
+        base_rate=base_rate,
+        shift=shift,
+        curve=fit.curve,
+        log_loss=fit.log_loss,
+        ece={"before": before, "after": after},
+        thresholds=find_thresholds(probability, actual, group, base_rate=base_rate, seed=settings.seed),
+    )
+
+
+def _identity(model: CrossEncoder) -> tuple[str, Head]:
+    return weights_sha256(model.folder) or "", model.head
+
+
+def _score(
+    settings: CalibrateSettings, pairs: LabelledPairs, progress: Progress
+) -> tuple[CrossEncoder, Floats]:
+    """Return the model and its own logits of the pairs; every distinct text is tokenised once."""
+    compute = resolve_compute(settings.compute)
+    with quiet_loading():
+        model = CrossEncoder(settings.rerank.model_copy(update={"calibrate": False}), compute)
+    rows, texts = pd.factorize(np.array([*pairs.left, *pairs.right], object))
+    left, right = np.asarray(rows, np.int64).reshape(2, -1)
+    tokens = tokenise(list(texts), model.tokenizer, max_tokens=settings.corpus.max_tokens, progress=progress)
+    return model, model.score(tokens, left, right, progress)
+
+
+def require_pairs(pairs: LabelledPairs, groups: int, folds: int) -> None:
+    """Refuse pairs that are too few, of one kind, of other labels than 0 and 1, or that all hang together."""
+    if not pairs.is_binary:
+        strange = pairs.label[~np.isin(pairs.label, (0.0, 1.0))][0]
+        raise InputError(
+            f"{pairs.source}: calibration needs labels 0 and 1, and there is one of {strange:g} (1 is the "
+            "highest); give pairs that are duplicates or not"
+        )
+    duplicates = int(pairs.label.sum())
+    others = len(pairs) - duplicates
+    if min(duplicates, others) < _LEAST:
+        raise InputError(
+            f"{pairs.source}: calibration needs at least {_LEAST} duplicates and as many other pairs, and "
+            f"there are {duplicates:,} and {others:,}"
+        )
+    if groups < folds:
+        raise InputError(
+            f"{pairs.source}: the pairs hang together by their questions in {groups} groups, and {folds} are "
+            "needed for cross-validation; give more pairs, or fewer calibration.folds"
+        )
+
+
+def require_place(name: str, folder: Path, out: Path | None) -> None:
+    """Find out before the work whether its result can be written."""
+    if out is not None:
+        with output_errors(out):
+            if out.exists() and (not out.is_dir() or any(out.iterdir())):
+                raise OutputError(f"{out} exists and is not empty; give another --out")
+        return
+    own = name not in (BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER) and Path(name).expanduser().is_dir()
+    if not own or not os.access(folder, os.W_OK):
+        reason = "cannot be written: no write access" if own else "is no folder of yours"
+        raise OutputError(f"model {name} {reason}; give --out FOLDER for a copy of it with its calibration")
+
+
+def write_beside(fitted: Writes, folder: Path, out: Path | None) -> Path:
+    """Write what was fitted into a model's folder or, with `out`, into a copy of it; return which."""
+    if out is None:
+        with output_errors(folder):
+            fitted.write(folder)
+        return folder
+    out = out.expanduser().absolute()
+    staging = out.with_name(f".{out.name}.partial-{secrets.token_hex(4)}")
+    with output_errors(out):
+        make_folder(out.parent)
+        try:
+            shutil.copytree(folder, staging)
+            fitted.write(staging)
+            staging.rename(out)
+            sync_folder(out.parent)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return out
+
+
+def pairs_sha256(pairs: LabelledPairs) -> str:
+    """Return a SHA-256 over the texts and labels, which no file format changes."""
+    total = hashlib.sha256(pairs.label.tobytes())
+    for text in (*pairs.left, *pairs.right):
+        total.update(text.encode() + b"\0")
+    return total.hexdigest()
