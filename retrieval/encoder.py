@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
-from ..errors import ModelError
 from ..inference.batches import filled, length_batches
 from ..inference.compute import Compute
-from ..inference.layout import LONGEST_INPUT, find_layout, require_vocabulary
-from ..inference.locate import fingerprint, first_line, locate_model, read_config
+from ..inference.layout import find_layout, require_vocabulary
+from ..inference.locate import fingerprint, locate_model
+from ..inference.onnx import OnnxModel, is_exported
 from ..progress import Progress
-from ..schema import Rows, TokenStore
+from ..schema import Floats, Rows, TokenStore
 from ..store.files import claim
 from ..store.work import Work, shard_name
+from .sentences import SentenceModel
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +63,15 @@ class BiEncoder:
         """
         self.folder = locate_model(name)
         self._compute = compute
-        self._model = _load(name, self.folder, compute)
+        self._model = (
+            OnnxModel(name, self.folder, compute, kind="bi-encoder")
+            if is_exported(self.folder)
+            else SentenceModel(name, self.folder, compute)
+        )
         self.sha256 = fingerprint(self.folder)
-        self.dim = int(self._model.get_embedding_dimension() or 0)
-        self.tokenizer = _fast_tokenizer(self._model)
-        longest = int(min(self._model.max_seq_length or 512, LONGEST_INPUT))
+        self.dim = self._model.dim
+        self.tokenizer = self._model.tokenizer
+        longest = self._model.max_length
         if self.tokenizer is None:
             log.info("bi-encoder %s takes texts, not token ids: slower", name)
             self.max_tokens = longest
@@ -92,11 +95,10 @@ class BiEncoder:
         `tokens` holds the texts as this model's token ids; without a tokenizer it is not needed. Without
         `fill` few texts take less time, and their last bits depend on how many they are.
         """
-        with progress.bar("embed", len(texts), "texts") as bar, torch.inference_mode():
+        with progress.bar("embed", len(texts), "texts") as bar:
             for batch in self._batches(texts, tokens):
-                vectors = self._forward(texts, tokens, batch, fill)
-                unit = torch.nn.functional.normalize(vectors.float(), dim=1)
-                out[batch] = unit.cpu().numpy().astype(np.float16)
+                vectors = torch.from_numpy(self._forward(texts, tokens, batch, fill))
+                out[batch] = torch.nn.functional.normalize(vectors, dim=1).numpy().astype(np.float16)
                 bar.update(len(batch))
 
     def _batches(self, texts: Sequence[str], tokens: TokenStore | None) -> list[npt.NDArray[np.int64]]:
@@ -108,22 +110,15 @@ class BiEncoder:
 
     def _forward(
         self, texts: Sequence[str], tokens: TokenStore | None, batch: npt.NDArray[np.int64], fill: bool
-    ) -> torch.Tensor:
+    ) -> Floats:
         if self.tokenizer is None or tokens is None:
-            return self._model.encode(
-                [texts[i] for i in batch], convert_to_tensor=True, show_progress_bar=False
-            )
+            assert isinstance(self._model, SentenceModel), "others take token ids"
+            return self._model.encode([texts[i] for i in batch])
         length = int(self._layout.lengths(tokens, (batch[:1],), self._limit)[0])
+        fill = fill and self._model.needs_filling
         rows = filled(batch, length, self._compute.batch_tokens) if fill else batch
         ids, types = self._layout.assemble(tokens, (rows,), self._limit)
-        features = {
-            "input_ids": torch.from_numpy(ids).to(self._compute.device),
-            "attention_mask": torch.ones(ids.shape, dtype=torch.int64, device=self._compute.device),
-        }
-        if "token_type_ids" in self._model.tokenizer.model_input_names:
-            features["token_type_ids"] = torch.from_numpy(types).to(self._compute.device)
-        embedding: torch.Tensor = self._model(features)["sentence_embedding"]
-        return embedding[: len(batch)]
+        return self._model.run(ids, types)[: len(batch)]
 
 
 def embed(
@@ -167,35 +162,3 @@ def _embed_shard(
     if own_tokens is None:
         return work.array(shard_name("embeddings", *(text.encode() for text in own_texts)), make)
     return work.array(shard_name("embeddings", own_tokens.offsets, own_tokens.ids), make)
-
-
-def _load(name: str, folder: Path, compute: Compute) -> SentenceTransformer:
-    kind = read_config(folder, "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
-    if not (folder / "modules.json").is_file() or kind != "SentenceTransformer":
-        raise ModelError(
-            f"model {name} is no bi-encoder: {folder} is no sentence-transformers embedding model "
-            "(no modules.json of one); set retrieval.bi_encoder to one, as all-MiniLM-L6-v2"
-        )
-    weights = (p for p in folder.rglob("pytorch_model*.bin") if not any(p.parent.glob("*.safetensors")))
-    if (pickled := next(weights, None)) is not None:
-        raise ModelError(
-            f"model {name}: {pickled.relative_to(folder)} is a pickle, which can run code: "
-            "save the model again with safetensors"
-        )
-    try:
-        model = SentenceTransformer(
-            str(folder),
-            device=str(compute.device),
-            local_files_only=True,
-            trust_remote_code=compute.trust_remote_code,
-            model_kwargs={"use_safetensors": True},
-        )
-    except Exception as error:
-        raise ModelError(f"model {name} cannot be loaded as a bi-encoder: {first_line(error)}") from error
-    return model.to(compute.dtype).eval()
-
-
-def _fast_tokenizer(model: SentenceTransformer) -> Tokenizer | None:
-    backend = getattr(getattr(model, "tokenizer", None), "backend_tokenizer", None)
-    plain = type(model[0]).__name__ == "Transformer" and not model.default_prompt_name
-    return backend if plain and isinstance(backend, Tokenizer) else None

@@ -1,0 +1,96 @@
+"""From a torch model to an ONNX graph."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from ..errors import ModelError
+from ..inference.locate import first_line
+from ..inference.onnx import INSTALL
+from ..rerank.classifier import Classifier
+from ..retrieval.sentences import SentenceModel
+
+try:
+    import onnx
+except ImportError:
+    raise ModelError(f"an export needs onnx and onnxruntime, which are not installed: {INSTALL}") from None
+
+OPSET = 17
+
+
+class _TracedClassifier(torch.nn.Module):
+    """Inputs of one length to logits."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None = None) -> torch.Tensor:
+        logits: torch.Tensor = self.model(**_given(input_ids, token_type_ids)).logits
+        return logits
+
+
+class _TracedSentenceModel(torch.nn.Module):
+    """Inputs of one length to sentence embeddings, pooling and what follows it included."""
+
+    def __init__(self, modules: torch.nn.Sequential) -> None:
+        super().__init__()
+        self.steps = modules
+
+    def forward(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None = None) -> torch.Tensor:
+        features = _given(input_ids, token_type_ids)
+        for step in self.steps:
+            features = step(features)
+        return features["sentence_embedding"]
+
+
+def trace(name: str, source: Classifier | SentenceModel) -> onnx.ModelProto:
+    """Return the graph of a model over inputs of one length: no padding, so no attention mask.
+
+    Its inputs are `input_ids` and, where the model takes them, `token_type_ids`, each `(batch, length)
+    int64`; its only output is `(batch, dim) float32`.
+
+    Raises:
+        ModelError: torch cannot trace it.
+    """
+    module, output = (
+        (_TracedClassifier(source.model), "logits")
+        if isinstance(source, Classifier)
+        else (_TracedSentenceModel(source.model), "sentence_embedding")
+    )
+    ids = torch.full((2, 8), 4)
+    inputs = (ids, torch.zeros_like(ids)) if source.takes_types else (ids,)
+    names = ["input_ids", "token_type_ids"][: len(inputs)]
+    try:
+        with TemporaryDirectory() as folder, warnings.catch_warnings(), torch.inference_mode():
+            file = Path(folder, "model.onnx")
+            warnings.simplefilter("ignore")  # of the tracer, which is old
+            torch.onnx.export(
+                module.eval(),
+                inputs,
+                file,
+                input_names=names,
+                output_names=[output],
+                dynamic_axes={name: {0: "batch", 1: "length"} for name in names} | {output: {0: "batch"}},
+                opset_version=OPSET,
+                dynamo=False,
+            )
+            graph = onnx.load(file)
+    except Exception as error:
+        raise ModelError(f"model {name} cannot be traced as an ONNX graph: {first_line(error)}") from error
+    return _with_size(graph, source.dim)
+
+
+def _with_size(graph: onnx.ModelProto, dim: int) -> onnx.ModelProto:
+    """State the size of the output, which the tracer leaves open after some layers."""
+    shape = graph.graph.output[0].type.tensor_type.shape
+    shape.dim[-1].dim_value = dim
+    return graph
+
+
+def _given(ids: torch.Tensor, types: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    return {"input_ids": ids} if types is None else {"input_ids": ids, "token_type_ids": types}

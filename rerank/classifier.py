@@ -1,0 +1,97 @@
+"""A sequence classifier in torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from ..errors import ModelError
+from ..inference.compute import Compute
+from ..inference.layout import LONGEST_INPUT
+from ..inference.locate import first_line, read_config
+from ..inference.onnx import Ids
+from ..schema import Floats
+
+
+class Classifier:
+    """Any Hugging Face sequence classifier over pairs, with its tokenizer.
+
+    `max_length` is its longest input, special tokens included, and `dim` the number of its labels.
+    """
+
+    needs_filling = True  # a small batch has other roundings
+
+    def __init__(self, name: str, folder: Path, compute: Compute) -> None:
+        """Load the model from a local folder.
+
+        Raises:
+            ModelError: it cannot be loaded, or has no trained classification head.
+        """
+        self.model = _load_model(name, folder, compute)
+        self.config = self.model.config.to_dict()
+        self.dim = int(self.model.config.num_labels or 0)
+        wrapper = _load_tokenizer(name, folder, compute)
+        self.tokenizer = wrapper.backend_tokenizer
+        self.takes_types = "token_type_ids" in wrapper.model_input_names
+        self.max_length = min(wrapper.model_max_length, _positions(self.model), LONGEST_INPUT)
+        self._device = compute.device
+
+    def run(self, ids: Ids, types: Ids) -> Floats:
+        """Return the outputs for inputs of one length, `(n, length)` each, as `(n, dim) float32`."""
+        inputs = {"input_ids": torch.from_numpy(ids).to(self._device)}
+        if self.takes_types:
+            inputs["token_type_ids"] = torch.from_numpy(types).to(self._device)
+        with torch.inference_mode():
+            raw: Floats = self.model(**inputs).logits.float().cpu().numpy()
+        return raw
+
+
+def _load_model(name: str, folder: Path, compute: Compute) -> PreTrainedModel:
+    architectures = read_config(folder).get("architectures") or []
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            str(folder),
+            dtype=compute.dtype,
+            output_loading_info=True,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=compute.trust_remote_code,
+        )
+    except Exception as error:
+        raise ModelError(f"model {name} cannot be loaded as a cross-encoder: {first_line(error)}") from error
+    if info["missing_keys"]:
+        raise ModelError(
+            f"model {name} is no cross-encoder: it is a {' '.join(architectures) or 'model'} without a "
+            "trained classification head; set rerank.cross_encoder to a sequence classifier over pairs"
+        )
+    loaded: PreTrainedModel = model.to(compute.device).eval()
+    return loaded
+
+
+def _load_tokenizer(name: str, folder: Path, compute: Compute) -> PreTrainedTokenizerFast:
+    try:
+        wrapper = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=compute.trust_remote_code
+        )
+    except Exception as error:
+        raise ModelError(
+            f"model {name}: its tokenizer cannot be loaded (is tokenizer.json whole?): {first_line(error)}"
+        ) from error
+    if not isinstance(wrapper, PreTrainedTokenizerFast):
+        raise ModelError(f"model {name} has no fast tokenizer; save it with its tokenizer.json")
+    return wrapper
+
+
+def _positions(model: PreTrainedModel) -> int:
+    """Return the longest input of a model; RoBERTa's kin count positions from behind the padding id."""
+    embeddings = getattr(model.base_model, "embeddings", None)
+    padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+    unused = 0 if padding is None else padding + 1
+    return int(getattr(model.config, "max_position_embeddings", None) or 512) - unused

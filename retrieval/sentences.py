@@ -1,0 +1,92 @@
+"""A sentence-transformers model in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
+
+from ..errors import ModelError
+from ..inference.compute import Compute
+from ..inference.layout import LONGEST_INPUT
+from ..inference.locate import first_line, read_config
+from ..inference.onnx import Ids
+from ..schema import Floats
+
+
+class SentenceModel:
+    """A sentence-transformers model, with its tokenizer where it takes token ids.
+
+    `max_length` is its longest input, special tokens included, and `dim` the length of its vectors.
+    """
+
+    needs_filling = True  # a small batch has other roundings
+
+    def __init__(self, name: str, folder: Path, compute: Compute) -> None:
+        """Load the model from a local folder.
+
+        Raises:
+            ModelError: it cannot be loaded, or is no bi-encoder.
+        """
+        self.model = _load_model(name, folder, compute)
+        self.dim = int(self.model.get_embedding_dimension() or 0)
+        self.tokenizer = _fast_tokenizer(self.model)
+        self.max_length = int(min(self.model.max_seq_length or 512, LONGEST_INPUT))
+        self.takes_types = self.tokenizer is not None and (
+            "token_type_ids" in self.model.tokenizer.model_input_names
+        )
+        self._device = compute.device
+
+    def run(self, ids: Ids, types: Ids) -> Floats:
+        """Return the vectors of inputs of one length, `(n, length)` each, as `(n, dim) float32`."""
+        features = {
+            "input_ids": torch.from_numpy(ids).to(self._device),
+            "attention_mask": torch.ones(ids.shape, dtype=torch.int64, device=self._device),
+        }
+        if self.takes_types:
+            features["token_type_ids"] = torch.from_numpy(types).to(self._device)
+        with torch.inference_mode():
+            vectors: Floats = self.model(features)["sentence_embedding"].float().cpu().numpy()
+        return vectors
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        """Return the vectors of texts, `(n, dim) float32`, by the model's own `encode`."""
+        vectors: torch.Tensor = self.model.encode(
+            list(texts), convert_to_tensor=True, show_progress_bar=False
+        )
+        return vectors.float().cpu().numpy()
+
+
+def _load_model(name: str, folder: Path, compute: Compute) -> SentenceTransformer:
+    kind = read_config(folder, "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
+    if not (folder / "modules.json").is_file() or kind != "SentenceTransformer":
+        raise ModelError(
+            f"model {name} is no bi-encoder: {folder} is no sentence-transformers embedding model "
+            "(no modules.json of one); set retrieval.bi_encoder to one, as all-MiniLM-L6-v2"
+        )
+    weights = (p for p in folder.rglob("pytorch_model*.bin") if not any(p.parent.glob("*.safetensors")))
+    if (pickled := next(weights, None)) is not None:
+        raise ModelError(
+            f"model {name}: {pickled.relative_to(folder)} is a pickle, which can run code: "
+            "save the model again with safetensors"
+        )
+    try:
+        model = SentenceTransformer(
+            str(folder),
+            device=str(compute.device),
+            local_files_only=True,
+            trust_remote_code=compute.trust_remote_code,
+            model_kwargs={"use_safetensors": True},
+        )
+    except Exception as error:
+        raise ModelError(f"model {name} cannot be loaded as a bi-encoder: {first_line(error)}") from error
+    return model.to(compute.dtype).eval()
+
+
+def _fast_tokenizer(model: SentenceTransformer) -> Tokenizer | None:
+    backend = getattr(getattr(model, "tokenizer", None), "backend_tokenizer", None)
+    plain = type(model[0]).__name__ == "Transformer" and not model.default_prompt_name
+    return backend if plain and isinstance(backend, Tokenizer) else None
