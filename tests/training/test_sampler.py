@@ -1,0 +1,53 @@
+"""Batches: of similar length, or of different groups, each row once, in an order that seed and epoch fix."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dupmine.training.sampler import DistinctSampler, LengthGroupedSampler, input_lengths
+
+from ..tiny_models import bert_tokenizer
+
+
+def test_rows_are_grouped_by_length_in_the_order_of_seed_and_epoch() -> None:
+    lengths = np.random.default_rng(0).integers(3, 100, 1000)
+    sampler = LengthGroupedSampler(None, 4, False, seed=7, lengths=lengths)
+    sampler.set_epoch(2)
+    rng = np.random.default_rng([7, 2])
+    expected: list[list[int]] = []
+    order = rng.permutation(1000).tolist()
+    for start in range(0, 1000, 256):
+        pool = sorted(order[start : start + 256], key=lambda row: lengths[row])
+        expected += [pool[i : i + 4] for i in range(0, len(pool), 4)]
+    assert list(sampler) == [expected[i] for i in rng.permutation(250)]
+    assert len(sampler) == 250
+    spread = np.mean([np.ptp(lengths[batch]) for batch in sampler])
+    assert spread < 3
+    sampler.set_epoch(3)
+    assert list(sampler) != [expected[i] for i in rng.permutation(250)]
+
+
+@given(
+    groups=st.lists(st.integers(0, 12), min_size=1, max_size=80),
+    size=st.integers(2, 9),
+    epoch=st.integers(0, 3),
+)
+def test_no_batch_has_two_rows_of_a_group(groups: list[int], size: int, epoch: int) -> None:
+    of = np.array(groups)
+    sampler = DistinctSampler(None, size, False, seed=1, groups=of)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(groups)))
+    for batch in batches:
+        assert len(batch) <= size
+        assert len(set(of[batch].tolist())) == len(batch)
+    assert batches == list(sampler)
+
+
+def test_lengths_count_special_tokens_up_to_the_limit() -> None:
+    tokenizer = bert_tokenizer().backend_tokenizer
+    left, right = ["cat", "cat dog"], ["how", "how do you read a book"]
+    assert input_lengths((left, right), tokenizer, 10).tolist() == [5, 10]

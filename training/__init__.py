@@ -1,0 +1,1 @@
+"""What the trainings of both models share: settings, data, batches, checkpoints and what they leave."""

@@ -1,0 +1,80 @@
+"""What a training leaves beside the model: its card, `training.json` and the curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ..evaluation.classification import Agreement
+from ..report.plots import plot_loss, plot_precision_recall
+from ..schema import LabelledPairs
+from ..settings import BUILTIN_BI_ENCODER
+from ..store.files import write_atomically
+from .data import Sets, fingerprint
+from .folder import RECORD
+from .outcome import Outcome
+
+CARD = "README.md"
+
+_PIPELINES = {"cross-encoder": "text-ranking", "bi-encoder": "sentence-similarity"}
+
+
+def write_outcome(outcome: Outcome, sets: Sets, command: str, folder: Path) -> None:
+    """Write `loss.svg`, `pr.svg` (for labels 0 or 1), `README.md` and, last, `training.json`."""
+    plot_loss(outcome.history, folder / "loss.svg")
+    if not isinstance(outcome.result, Agreement):
+        name = f"{outcome.kind}, {len(sets.valid):,} validation pairs"
+        plot_precision_recall({name: (sets.valid.label > 0.5, outcome.score)}, folder / "pr.svg")
+    data = {**sets.facts, "train": _described(sets.train), "valid": _described(sets.valid)}
+    _write(folder / CARD, _card(outcome, data, command))
+    files = sorted({path.name for path in folder.iterdir()} | {RECORD})
+    record = {"command": command, "data": data, **outcome.to_dict(), "files": files}
+    _write(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def _card(outcome: Outcome, data: dict[str, Any], command: str) -> str:
+    environment = Environment(
+        loader=PackageLoader("dupmine", "training"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    return environment.get_template("card.md.j2").render(
+        front=yaml.safe_dump(_front_matter(outcome), sort_keys=False),
+        outcome=outcome,
+        data=data,
+        command=command,
+        settings=outcome.settings.to_yaml(),
+        continuous=isinstance(outcome.result, Agreement),
+    )
+
+
+def _front_matter(outcome: Outcome) -> dict[str, Any]:
+    base = outcome.settings.model.base
+    front: dict[str, Any] = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": _PIPELINES[outcome.kind],
+        "tags": ["dupmine", "duplicate-questions", "sentence-transformers", outcome.kind],
+    }
+    if base == BUILTIN_BI_ENCODER:
+        front["base_model"] = f"sentence-transformers/{base}"
+    elif not Path(base).expanduser().exists():  # a folder's name says nothing to others
+        front["base_model"] = base
+    return front
+
+
+def _described(pairs: LabelledPairs) -> dict[str, Any]:
+    return {
+        "pairs": len(pairs),
+        "mean_label": round(float(pairs.label.mean()), 4),
+        "sha256": fingerprint(pairs),
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,88 @@
+"""A training on one page: folder → model → plan → steps → best checkpoint → what it leaves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from ..inference.compute import Compute, resolve_compute
+from ..inference.locate import fingerprint, locate_model, quiet_loading
+from ..progress import Progress
+from ..schema import LabelledPairs
+from .card import write_outcome
+from .data import Sets
+from .folder import TrainingFolder, open_training, step_of
+from .outcome import Outcome, judge_model, start_of
+from .plan import Plan, basis_of, prolonged
+from .settings import TrainSettings
+from .trainer import Task, fit, require_first_device
+
+log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=TrainSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Where a training writes and what may be there; `command` is what started it."""
+
+    out: Path
+    resume: bool = False
+    restart: bool = False
+    overwrite: bool = False
+    command: str = "dupmine.training"
+
+
+def run_training(
+    sets: Sets,
+    settings: S,
+    prepare: Callable[[LabelledPairs, S, Compute], Task],
+    request: Request,
+    progress: Progress,
+) -> Outcome:
+    """Train the model that `prepare` makes, and write it with its card, record and plots to a folder.
+
+    Raises:
+        DupmineError: pairs, settings, a base model or a folder that do not fit; see its subclasses.
+    """
+    compute = resolve_compute(settings.compute)
+    require_first_device(compute)
+    base = locate_model(settings.model.base)
+    opened = open_training(
+        request.out, resume=request.resume, restart=request.restart, overwrite=request.overwrite
+    )
+    with opened as folder, quiet_loading():
+        task = prepare(sets.train, settings, compute)
+        plan = Plan.make(settings.training, task.n_batches)
+        sha256 = fingerprint(base)
+        _require_same(folder, basis_of(settings, plan, {**sets.fingerprints(), "base model": sha256}))
+        before = start_of(task, sets.valid)
+        fitted = fit(task, sets.valid, settings.training, plan, folder, progress)
+        _load_weights(task, fitted.best)
+        outcome = judge_model(task, sets.valid, fitted, settings, sha256=sha256, before=before)
+        task.model.save_pretrained(str(folder.staging), create_model_card=False)
+        write_outcome(outcome, sets, request.command, folder.staging)
+    log.info("%d steps, the best at %d: %s", fitted.steps, step_of(fitted.best), request.out)
+    return outcome
+
+
+def _require_same(folder: TrainingFolder, basis: dict[str, str]) -> None:
+    last = folder.last()
+    before = {} if last is None else prolonged(folder.planned(), basis, step_of(last))
+    folder.require(before, basis)
+    folder.sweep()
+
+
+def _load_weights(task: Task, checkpoint: Path) -> None:
+    options: dict[str, Any] = {
+        "device": str(task.compute.device),
+        "local_files_only": True,
+        "trust_remote_code": task.compute.trust_remote_code,
+        "model_kwargs": {"dtype": torch.float32},
+    }
+    task.model.load_state_dict(type(task.model)(str(checkpoint), **options).state_dict())
