@@ -1,0 +1,66 @@
+"""`dupmine compare`: several approaches trained and tested on one split."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import SettingsError
+from ..progress import Progress
+from ..settings import load_staged, parse_overrides
+from . import options
+from .logs import set_level
+
+
+def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="YAML file with the split and the approaches.")
+    ],
+    pairs: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Labelled pairs: CSV, TSV, JSON lines or Parquet.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for all of it; by default the config's name, here."),
+    ] = None,
+    set_: options.Set = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the effective settings as YAML and stop.")
+    ] = False,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+    log_format: options.LogFormatOption = "text",
+) -> None:
+    """Train and test several approaches on one split; again with the same --out, it goes on."""
+    set_level(log_level)
+    from ..evaluation.comparison_settings import CompareSettings, read_approaches
+
+    flags = {"split.file": pairs, "compute.device": device, "compute.threads": threads}
+    settings = load_staged(CompareSettings, config, parse_overrides(set_ or []) | options.given(flags))
+    read_approaches(settings)
+    if print_config:
+        typer.echo(settings.to_yaml(), nl=False)
+        return
+    try:
+        import accelerate  # noqa: F401 - the trainers look for it later, when hours may have passed
+
+        from ..evaluation.compare import compare as compare_approaches
+        from ..report import plots  # noqa: F401 - so do the plots for theirs
+    except ImportError as error:
+        raise SettingsError(
+            f"comparing needs {error.name}, not installed here: pip install 'dupmine[train]'"
+        ) from None
+
+    out = Path(config.stem) if out is None else out
+    progress = Progress(options.bars(quiet, log_format))
+    command = shlex.join(["dupmine", *sys.argv[1:]])
+    comparison = compare_approaches(settings, out, progress, command=command)
+    if not quiet:
+        typer.echo("\n".join(comparison.table()))
+        typer.echo(f"\nwritten to {out}")

@@ -1,0 +1,134 @@
+"""What a comparison found: a row per approach, as JSON, as a table and as a chart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..store.files import write_atomically
+from .bootstrap import Estimate
+from .classification import Judgement
+from .folder import write_json
+from .model import ModelKind
+
+FILES = ("comparison.json", "comparison.md", "comparison.svg")
+
+_NOTE = (
+    "The threshold, of a cosine or a probability, is the one with the best F1 on the valid pairs; the test "
+    "pairs are judged at it. In brackets are 95 % bootstrap intervals. Seconds of training are those without "
+    "validations, the seconds of scoring those of the test pairs."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An approach on the valid pairs, which chose its threshold and are flattered, and on the test pairs.
+
+    `training_seconds` is None where nothing was trained. `basis` is what the row follows from.
+    """
+
+    name: str
+    kind: ModelKind
+    base: str
+    objective: str | None
+    training_seconds: float | None
+    scoring_seconds: float
+    valid: Judgement
+    test: Judgement
+    basis: dict[str, str]
+
+    @property
+    def test_f1(self) -> Estimate:
+        """F1 on the test pairs at the threshold chosen on the valid pairs."""
+        assert self.test.honest is not None, "the valid pairs chose a threshold"
+        return self.test.honest.f1
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Rows of approaches on one split; `split` says of it how it was made and what leaks."""
+
+    settings: dict[str, Any]
+    split: dict[str, Any]
+    rows: list[Row]
+
+    def table(self) -> list[str]:
+        """Return the lines of a Markdown table, aligned for the screen too."""
+        head = [
+            "approach",
+            "valid F1",
+            "test F1",
+            "threshold",
+            "average precision",
+            "training s",
+            "scoring s",
+        ]
+        cells = [head, *(_cells(row) for row in self.rows)]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
+        lines = ["| " + " | ".join(_padded(line, widths)) + " |" for line in cells]
+        rule = [f"{'-' * (width + 1)}{':' if i else '-'}" for i, width in enumerate(widths)]
+        return [lines[0], "|" + "|".join(rule) + "|", *lines[1:]]
+
+    def write(self, folder: Path) -> None:
+        """Write `FILES` into a folder."""
+        from ..report.plots import plot_bars
+
+        write_json(folder / FILES[0], asdict(self))
+        text = "\n".join(["# Comparison", "", self._origin(), "", *self.table(), "", _NOTE, ""])
+        write_atomically(folder / FILES[1], lambda file: file.write(text.encode()))
+        bars = {
+            row.name: {
+                "valid F1": row.valid.best.f1.value,
+                "test F1": row.test_f1.value,
+                "test average precision": row.test.average_precision.value,
+            }
+            for row in self.rows
+        }
+        plot_bars(bars, folder / FILES[2], xlabel=f"{self.rows[0].test.pairs:,} test pairs")
+
+    def _origin(self) -> str:
+        made, leaks = self.split, self.split["splits"]
+        sizes = ", ".join(f"{name} {leak['pairs']:,}" for name, leak in leaks.items())
+        leaked = leaks["test"]["leaked_pairs"] / leaks["test"]["pairs"]
+        return (
+            f"{sum(leak['pairs'] for leak in leaks.values()):,} pairs of {made['file']}, divided by "
+            f"{made['by']} with seed {made['seed']}: {sizes}. Of the test pairs {100 * leaked:.1f} % have a "
+            "question that is in train too."
+        )
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Return the rows of an earlier comparison in a folder, none where there is none or it is damaged."""
+    try:
+        found = json.loads((folder / FILES[0]).read_bytes())
+        return TypeAdapter(list[Row]).validate_python(found["rows"])
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        return []
+
+
+def _cells(row: Row) -> list[str]:
+    threshold = row.test.honest.threshold if row.test.honest else float("nan")
+    trained = "-" if row.training_seconds is None else f"{row.training_seconds:,.0f}"
+    return [
+        row.name,
+        f"{row.valid.best.f1.value:.4f}",
+        _with_interval(row.test_f1),
+        f"{threshold:.4f}",
+        _with_interval(row.test.average_precision),
+        trained,
+        f"{row.scoring_seconds:,.1f}",
+    ]
+
+
+def _with_interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.4f} ({estimate.low:.3f}-{estimate.high:.3f})"
+
+
+def _padded(line: Sequence[str], widths: Sequence[int]) -> list[str]:
+    first, *others = zip(line, widths, strict=True)
+    return [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]

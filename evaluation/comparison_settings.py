@@ -1,0 +1,151 @@
+"""The settings of a comparison: one split of labelled pairs, and the approaches trained and tested on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from ..errors import SettingsError
+from ..settings import ComputeSettings, PairSettings, StagedSettings, _Stage, load_staged
+from ..training.settings import BiEncoderTraining, CrossEncoderTraining, TrainSettings
+from .model import ModelKind
+from .splits import SplitPlan
+
+_KINDS: dict[ModelKind, type[BiEncoderTraining] | type[CrossEncoderTraining]] = {
+    "bi-encoder": BiEncoderTraining,
+    "cross-encoder": CrossEncoderTraining,
+}
+
+
+class DivisionSettings(_Stage):
+    """Which pairs are compared on, and how they are divided."""
+
+    file: str | None = Field(
+        default=None, min_length=1, description="file of labelled pairs; --pairs goes before it"
+    )
+    sample: int | None = Field(
+        default=None, ge=1, description="divide so many pairs, drawn with the labels of all; by default all"
+    )
+    by: Literal["pair", "question"] = Field(
+        default="question", description="question: no question in two splits; pair: at random"
+    )
+    train: float = Field(default=0.8, gt=0.0, lt=1.0, description="share of the pairs to train on")
+    valid: float = Field(
+        default=0.1, gt=0.0, lt=1.0, description="share that chooses the checkpoint and the threshold"
+    )
+    test: float = Field(default=0.1, gt=0.0, lt=1.0, description="share that is tested on")
+    seed: int = Field(default=42, ge=0, le=2**32 - 1, description="seed of the sample and of the splits")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if abs(self.train + self.valid + self.test - 1) > 1e-6:
+            raise PydanticCustomError(
+                "contradiction", "settings split.train, split.valid and split.test: they should sum to 1"
+            )
+        return self
+
+    def plan(self) -> SplitPlan:
+        """Return how the file is divided."""
+        shares = {"train": self.train, "valid": self.valid, "test": self.test}
+        return SplitPlan(shares, self.by, self.sample, self.seed)
+
+
+class Approaches(BaseModel):
+    """What is compared, by name; each has a kind, whether it is trained, and settings of that training."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, dict[str, Any]] = Field(init=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reach_inside(cls, values: Any) -> Any:
+        """Let `--set "approaches.NAME.epochs=1"` change one setting of an approach."""
+        if not isinstance(values, Mapping):
+            return values
+        merged = {name: dict(of) if isinstance(of, Mapping) else of for name, of in values.items()}
+        for name in values:
+            approach, _, key = str(name).rpartition(".")
+            if isinstance(merged.get(approach), dict) and not isinstance(values[name], Mapping):
+                merged[approach][key] = merged.pop(name)
+        return merged
+
+
+class CompareSettings(StagedSettings):
+    """The settings of `compare`."""
+
+    pairs: PairSettings = PairSettings()
+    split: DivisionSettings = DivisionSettings()
+    compute: ComputeSettings = ComputeSettings()
+    approaches: Approaches = Approaches()
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """A model to compare: as it is, or trained with these settings."""
+
+    name: str
+    kind: ModelKind
+    trained: bool
+    settings: TrainSettings
+
+    @property
+    def base(self) -> str:
+        """The model that it is or starts from."""
+        return self.settings.model.base
+
+    @property
+    def objective(self) -> str | None:
+        """The loss, a cross-encoder's by its head; None where nothing is trained."""
+        if not self.trained:
+            return None
+        if isinstance(self.settings, BiEncoderTraining):
+            return self.settings.objective.loss
+        return self.settings.model.head
+
+    @property
+    def folder(self) -> str:
+        """The name as that of a folder: `MiniLM + MNRL` is `minilm-mnrl`."""
+        return re.sub(r"[^\w.]+", "-", self.name.lower()).strip("-.")
+
+
+def read_approaches(settings: CompareSettings) -> list[Approach]:
+    """Return the approaches in their order, each with all its settings.
+
+    Raises:
+        SettingsError: there is none, two have names too similar, or one has a setting that is unknown, out
+            of range or missing.
+    """
+    given = settings.approaches.model_extra or {}
+    if not given:
+        raise SettingsError("setting approaches: there is none; configs/compare-quora.yaml has five")
+    found = [_approach(name, of, settings) for name, of in given.items()]
+    named: dict[str, str] = {}
+    for approach in found:
+        other = named.setdefault(approach.folder, approach.name)
+        if not approach.folder or other != approach.name:
+            raise SettingsError(
+                f"setting approaches.{approach.name}: its name makes no name of a folder, or that of one "
+                "before it; rename it"
+            )
+    return found
+
+
+def _approach(name: str, given: Mapping[str, Any], settings: CompareSettings) -> Approach:
+    own = dict(given)
+    kind, trained = own.pop("kind", None), own.pop("trained", True)
+    if kind not in _KINDS:
+        raise SettingsError(
+            f"setting approaches.{name}.kind: should be bi-encoder or cross-encoder, not {kind!r}"
+        )
+    if not isinstance(trained, bool):
+        raise SettingsError(f"setting approaches.{name}.trained: should be true or false, not {trained!r}")
+    shared = {"pairs": settings.pairs.model_dump(), "compute": settings.compute.model_dump()}
+    try:
+        return Approach(name, kind, trained, load_staged(_KINDS[kind], None, {**shared, **own}))
+    except SettingsError as error:
+        raise SettingsError(f"approach {name}: {error}") from None
