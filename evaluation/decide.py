@@ -1,0 +1,240 @@
+"""Fit the corpus-aware decision to labelled pairs of a corpus that was mined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import StratifiedGroupKFold
+
+from ..corpus.tokens import tokenise
+from ..corpus.unique import collapse_exact_duplicates, normalised_key
+from ..errors import InputError
+from ..inference.locate import fingerprint, load_tokenizer, locate_model
+from ..miner import Miner
+from ..progress import Progress
+from ..rerank.calibration import Fitted, load_calibration
+from ..rerank.decision import FEATURES, Decision, Evidence, identity
+from ..rerank.wording import rarity
+from ..result import MiningResult
+from ..schema import TEXT, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
+from ..settings import MiningSettings
+from .calibrate import CalibrateSettings, pairs_sha256, require_pairs, require_place, write_beside
+from .calibrators import calibration_error, fit_best
+from .metrics import Flags
+from .splits import question_components
+from .thresholds import find_thresholds
+
+# Chosen by cross-validation on split `valid` of Quora Question Pairs; extremely randomised splits
+# (Geurts et al., 2006) did better there than the best ones, and small trees as well as large ones.
+_TREES: dict[str, Any] = {
+    "objective": "binary",
+    "learning_rate": 0.03,
+    "num_leaves": 7,
+    "min_child_samples": 100,
+    "feature_fraction": 0.5,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambda_l2": 10.0,
+    "extra_trees": True,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbose": -1,
+}
+_ROUNDS = 600
+_KEPT = (0.5, 0.1)  # shares of the other texts in thinner corpora
+_PARTS = 4  # of the labelled questions, each with other texts thinned
+_LEAST = 100  # labelled candidates of each kind
+
+
+def calibrate_decision(
+    settings: CalibrateSettings,
+    pairs: LabelledPairs,
+    corpus: Path,
+    progress: Progress,
+    *,
+    out: Path | None = None,
+) -> tuple[Decision, Path]:
+    """Fit the decision of a cross-encoder on labelled pairs of a corpus; return it and the folder it is in.
+
+    `corpus` is the folder of a run with the model, or a file, which is mined first. The decision is written
+    beside the model or, with `out`, into a copy of the model.
+
+    Raises:
+        InputError: the pairs do not do, are not in the corpus, or the run is one of another model.
+        ModelError: the model cannot be found or loaded.
+        OutputError: there is no writing to the model's folder, or to `out`.
+    """
+    name = settings.rerank.cross_encoder
+    folder = locate_model(name)
+    require_place(name, folder, out)
+    require_pairs(pairs, int(np.unique(question_components(pairs)).size), settings.calibration.folds)
+    result = _mined(settings, corpus, folder, progress)
+    rerank = result.settings.rerank
+    tokenizer = load_tokenizer(folder)
+    texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
+    decision = fit_decision(
+        result,
+        pairs,
+        tokenise(texts, tokenizer, max_tokens=result.settings.corpus.max_tokens, progress=progress),
+        cross_encoder=identity(folder, load_calibration(folder) if rerank.calibrate else None),
+        n_tokens=tokenizer.get_vocab_size(),
+        sha256=pairs_sha256(pairs),
+        folds=settings.calibration.folds,
+        seed=settings.calibration.seed,
+    )
+    return decision, write_beside(decision, folder, out)
+
+
+def _mined(settings: CalibrateSettings, corpus: Path, folder: Path, progress: Progress) -> MiningResult:
+    if (corpus / "manifest.json").is_file():
+        result = MiningResult.load(corpus)
+        if result.manifest["models"]["cross_encoder"]["sha256"] != fingerprint(folder):
+            raise InputError(
+                f"{corpus} is no run with the model {settings.rerank.cross_encoder} as it is now, "
+                "weights and calibration: mine again with it"
+            )
+        return result
+    stages = {"corpus": settings.corpus, "retrieval": settings.retrieval, "compute": settings.compute}
+    rerank = settings.rerank.model_copy(update={"decision": "pair"})
+    miner = Miner(MiningSettings(rerank=rerank, **stages), progress=progress.enabled)
+    return miner.mine(corpus)
+
+
+def fit_decision(  # noqa: PLR0913 - all of it named at the call
+    result: MiningResult,
+    pairs: LabelledPairs,
+    tokens: TokenStore,
+    *,
+    cross_encoder: str,
+    n_tokens: int,
+    sha256: str,
+    folds: int = 5,
+    seed: int = 42,
+) -> Decision:
+    """Fit the decision to the labelled pairs among a run's candidates.
+
+    `tokens` are the cross-encoder's of the run's rows, `cross_encoder` what its logits follow from,
+    `n_tokens` the size of its vocabulary, `sha256` that of the labelled pairs. Each pair is seen in the whole
+    corpus, in thinner ones and alone, so that the decision does not hang on how dense a corpus is. A labelled
+    pair that is no candidate counts as refused.
+
+    Raises:
+        InputError: too few labelled pairs are candidates of the run.
+    """
+    floor = result.settings.retrieval.floor
+    candidates = result.scored_pairs.where(result.scored_pairs.cosine >= floor)
+    at = positions(rows_of(pairs, result), candidates)
+    actual, seen = pairs.label > 0.5, at >= 0
+    _require(pairs, actual, seen)
+    group = question_components(pairs)
+    idf = np.round(rarity(tokens, n_tokens), 2)
+    views = [
+        Evidence(candidates, tokens, floor, idf).matrix(candidates.where(at[seen])),
+        *_thinner(candidates, at[seen], group[seen], tokens, idf, seed),
+    ]
+    held_out = _held_out(views, actual[seen], group[seen], folds, seed)
+    fit = fit_best(held_out, actual[seen], group[seen], folds=folds, seed=seed)
+    probability = np.zeros(len(pairs), np.float32)
+    probability[seen] = probabilities(fit.held_out)
+    own = np.full(len(pairs), -np.inf, np.float32)
+    own[seen] = candidates.cross_logit[at[seen]]
+    even = np.ones(int(seen.sum()))
+    return Decision(
+        bi_encoder=result.manifest["models"]["bi_encoder"]["sha256"],
+        cross_encoder=cross_encoder,
+        floor=floor,
+        corpus_texts=len(tokens.lengths),
+        pairs=Fitted(n=len(pairs), duplicates=int(actual.sum()), sha256=sha256),
+        features=FEATURES,
+        curve=fit.curve,
+        ece={
+            "cross_encoder": calibration_error(own[seen].astype(np.float64), actual[seen], even),
+            "decision": calibration_error(fit.held_out, actual[seen], even),
+        },
+        average_precision={
+            "cross_encoder": float(average_precision_score(actual, probabilities(own))),
+            "decision": float(average_precision_score(actual, probability)),
+        },
+        thresholds=find_thresholds(probability, actual, group, base_rate=float(actual.mean()), seed=seed),
+        idf=tuple(float(value) for value in idf),
+        trees=_fit(views, actual[seen], seed).model_to_string(),
+    )
+
+
+def rows_of(pairs: LabelledPairs, result: MiningResult) -> tuple[Rows, Rows]:
+    """Return the rows of a run that the texts of labelled pairs have, -1 where it lacks them."""
+    unique = collapse_exact_duplicates(result.corpus.documents[TEXT])
+    row_of = {normalised_key(text): row for row, text in enumerate(unique.texts)}
+    left, right = (
+        np.array([row_of.get(normalised_key(text), -1) for text in texts], np.int64)
+        for texts in (pairs.left, pairs.right)
+    )
+    return left, right
+
+
+def positions(rows: tuple[Rows, Rows], pairs: ScoredPairs) -> Rows:
+    """Return where pairs of rows stand among sorted scored pairs, -1 where they do not."""
+    n = max(int(max(end.max(initial=0) for end in (*rows, pairs.right))), 0) + 1
+    low, high = np.minimum(*rows), np.maximum(*rows)
+    keys = pairs.left * n + pairs.right
+    wanted = np.where((low >= 0) & (low < high), low * n + high, -1)
+    at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+    found = keys[at] == wanted if len(keys) else np.zeros(len(wanted), bool)
+    return np.where(found, at, -1)
+
+
+def _thinner(
+    pairs: ScoredPairs, at: Rows, group: Rows, tokens: TokenStore, idf: Floats, seed: int
+) -> Iterator[Floats]:
+    """Yield the features of the labelled pairs at some positions in thinner and thinner corpora."""
+    generator = np.random.default_rng(seed)
+    part = generator.integers(0, _PARTS, int(group.max()) + 1)[group]
+    for kept in _KEPT:
+        features = np.empty((len(at), len(FEATURES)), np.float32)
+        for number in range(_PARTS):
+            here = part == number
+            rows = generator.random(len(tokens.lengths)) < kept
+            rows[pairs.left[at[here]]] = rows[pairs.right[at[here]]] = True
+            thin = pairs.where(rows[pairs.left] & rows[pairs.right])
+            features[here] = Evidence(thin, tokens, 0.0, idf).matrix(pairs.where(at[here]))
+        yield features
+    alone = pairs.where(at)
+    ends = np.arange(2 * len(at)).reshape(-1, 2)
+    own_tokens = tokens.take(np.stack([alone.left, alone.right], axis=1).ravel())
+    lonely = ScoredPairs.from_logits(ends[:, 0], ends[:, 1], alone.cosine, alone.cross_logit)
+    yield Evidence(lonely, own_tokens, 0.0, idf).matrix(lonely)
+
+
+def _held_out(views: list[Floats], actual: Flags, group: Rows, folds: int, seed: int) -> Floats:
+    """Return what trees that have not seen a pair's questions say of it in the whole corpus."""
+    said = np.empty(len(actual), np.float32)
+    for fitted, held in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
+        views[0], actual, group
+    ):
+        trees = _fit([view[fitted] for view in views], actual[fitted], seed)
+        said[held] = np.asarray(trees.predict(views[0][held], raw_score=True))
+    return said
+
+
+def _fit(views: list[Floats], actual: Flags, seed: int) -> lightgbm.Booster:
+    data = lightgbm.Dataset(
+        np.concatenate(views), np.tile(actual, len(views)).astype(np.float32), feature_name=list(FEATURES)
+    )
+    settings = _TREES | {"min_child_samples": _TREES["min_child_samples"] * len(views), "seed": seed}
+    return lightgbm.train(settings, data, _ROUNDS)
+
+
+def _require(pairs: LabelledPairs, actual: Flags, seen: npt.NDArray[np.bool_]) -> None:
+    duplicates, others = int((actual & seen).sum()), int((~actual & seen).sum())
+    if min(duplicates, others) < _LEAST:
+        raise InputError(
+            f"{pairs.source}: the decision needs at least {_LEAST} duplicates and as many other pairs that "
+            f"are candidates of the corpus, and {duplicates:,} and {others:,} of {len(pairs):,} pairs are; "
+            "are their texts in the corpus?"
+        )

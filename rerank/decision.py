@@ -1,0 +1,208 @@
+"""The corpus-aware decision: a pair is judged with what the corpus around it says.
+
+Gradient-boosted trees over the cross-encoder's logit, the cosine, the words both texts share and the
+neighbourhood of both. `dupmine calibrate --corpus` fits them and puts them beside the cross-encoder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import ModelError, SettingsError
+from ..progress import Progress
+from ..schema import Floats, ScoredPairs, TokenStore
+from ..settings import RerankSettings
+from ..store.files import write_atomically
+from .calibration import Calibration, Curve, Fitted, Thresholds, weights_sha256
+from .neighbours import Neighbours
+from .wording import Wording
+
+if TYPE_CHECKING:
+    import lightgbm
+
+log = logging.getLogger(__name__)
+
+FILE = "decision.json"
+NO_DECISION = "none"  # in the place of a fingerprint
+
+_BLOCK = 100_000  # pairs looked at together
+_ANEW = "fit it anew with `dupmine calibrate --corpus`, or set rerank.decision: pair"
+
+
+class Decision(BaseModel):
+    """What `dupmine calibrate --corpus` fitted.
+
+    It belongs to a bi-encoder and to a cross-encoder with its calibration (`cross_encoder`, see
+    `identity`), and looks at pairs with a cosine of at least `floor`. `trees` is LightGBM's text format,
+    `idf` the rarity of each token of the cross-encoder's vocabulary; `curve` turns what the trees say into
+    calibrated log-odds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    version: Literal[1] = 1
+    bi_encoder: str
+    cross_encoder: str
+    floor: float
+    corpus_texts: int
+    pairs: Fitted
+    features: tuple[str, ...]
+    curve: Curve
+    ece: dict[str, float]
+    average_precision: dict[str, float]
+    thresholds: Thresholds
+    idf: tuple[float, ...]
+    trees: str
+
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of all that decides."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @cached_property
+    def _booster(self) -> lightgbm.Booster:
+        import lightgbm
+
+        return lightgbm.Booster(model_str=self.trees)
+
+    def decide(
+        self, pairs: ScoredPairs, tokens: TokenStore, progress: Progress, *, threads: int | None = None
+    ) -> ScoredPairs:
+        """Return the pairs with the decision's logits; `tokens` are the cross-encoder's, of all rows."""
+        evidence = self._evidence(pairs, tokens)
+        logit = np.empty(len(pairs), np.float32)
+        with progress.bar("decide", len(pairs), "pairs") as bar:
+            for start in range(0, len(pairs), _BLOCK):
+                block = np.arange(start, min(start + _BLOCK, len(pairs)))
+                logit[block] = self._log_odds(evidence.matrix(pairs.where(block)), threads)
+                bar.update(len(block))
+        return pairs.decided(logit)
+
+    def shares(
+        self, pairs: ScoredPairs, n_rows: int, at: int, tokens: TokenStore
+    ) -> dict[str, tuple[float, float]]:
+        """Return each feature's value and its share of the log-odds of the pair at a position.
+
+        `tokens` are those of its two texts. The shares are SHAP values (Lundberg et al., 2020) before
+        calibration; with that of `base`, what an average pair has, they sum up to what the trees say.
+        """
+        pair, near = pairs.where(np.array([at])), pairs.where(pairs.cosine >= self.floor)
+        first, second = np.array([0]), np.array([1])
+        wording = Wording(tokens, np.array(self.idf, np.float32))
+        features = _own(pair) | Neighbours(n_rows, near).describe(pair, pair.cross_logit)
+        features |= wording.describe(replace(pair, left=first, right=second))
+        row = np.stack(list(features.values()), axis=1)
+        said = np.asarray(self._booster.predict(row, pred_contrib=True))[0]
+        return {
+            name: (float(value), float(share))
+            for name, value, share in zip([*FEATURES, "base"], [*row[0], 1.0], said, strict=True)
+        }
+
+    def _evidence(self, pairs: ScoredPairs, tokens: TokenStore) -> Evidence:
+        return Evidence(pairs, tokens, self.floor, np.array(self.idf, np.float32))
+
+    def _log_odds(self, features: Floats, threads: int | None) -> Floats:
+        said = self._booster.predict(features, raw_score=True, num_threads=threads or 0)
+        return np.asarray(self.curve.log_odds(np.asarray(said, np.float64)), np.float32)
+
+    def write(self, folder: Path) -> None:
+        """Write `decision.json` into a model's folder, whole or not at all."""
+        text = self.model_dump_json(indent=1) + "\n"
+        write_atomically(folder / FILE, lambda file: file.write(text.encode()))
+
+
+class Evidence:
+    """Features of pairs among all scored pairs of a corpus."""
+
+    def __init__(self, pairs: ScoredPairs, tokens: TokenStore, floor: float, idf: Floats) -> None:
+        """Take all scored pairs, sorted, the cross-encoder's tokens of all rows and its vocabulary's idf.
+
+        Pairs with a cosine below `floor` make no neighbours.
+        """
+        near = pairs.cosine >= floor
+        self._neighbours = Neighbours(len(tokens.lengths), pairs if near.all() else pairs.where(near))
+        self._wording = Wording(tokens, idf)
+
+    def describe(self, pairs: ScoredPairs) -> dict[str, Floats]:
+        """Return the features of some pairs by name, each `(n_pairs,) float32`."""
+        return (
+            _own(pairs) | self._neighbours.describe(pairs, pairs.cross_logit) | self._wording.describe(pairs)
+        )
+
+    def matrix(self, pairs: ScoredPairs) -> Floats:
+        """Return the features of some pairs, `(n_pairs, len(FEATURES)) float32`."""
+        return np.stack(list(self.describe(pairs).values()), axis=1)
+
+
+def _own(pairs: ScoredPairs) -> dict[str, Floats]:
+    return {"logit": pairs.cross_logit, "cosine": pairs.cosine}
+
+
+def _names() -> tuple[str, ...]:
+    nothing = TokenStore(np.empty(0, np.int32), np.zeros(1, np.int64), 0)
+    return tuple(
+        Evidence(ScoredPairs.none(), nothing, 0.0, np.zeros(1, np.float32)).describe(ScoredPairs.none())
+    )
+
+
+FEATURES = _names()
+
+
+def find_decision(
+    settings: RerankSettings, folder: Path, bi_encoder: str, calibration: Calibration | None
+) -> Decision | None:
+    """Return the decision to take with a cross-encoder in `folder` and a bi-encoder by its fingerprint.
+
+    Raises:
+        ModelError: the decision cannot be read.
+        SettingsError: `rerank.decision: corpus` asks for one, and there is none for these models.
+    """
+    if settings.decision == "pair":
+        return None
+    found = load_decision(folder)
+    if found is None:
+        problem = f"model {settings.cross_encoder} has none"
+    elif found.features != FEATURES:
+        problem = f"{folder / FILE} was fitted by another version of dupmine"
+    elif found.bi_encoder != bi_encoder:
+        problem = f"{folder / FILE} was fitted with another bi-encoder"
+    elif found.cross_encoder != identity(folder, calibration):
+        problem = f"{folder / FILE} was fitted with other weights or another calibration"
+    else:
+        return found
+    if settings.decision == "corpus":
+        raise SettingsError(
+            f"setting rerank.decision: corpus needs a fitted decision, and {problem}: {_ANEW}"
+        )
+    if found is not None:
+        log.warning("each pair is decided on its own: %s: %s", problem, _ANEW)
+    return None
+
+
+def identity(folder: Path, calibration: Calibration | None) -> str:
+    """Return what the logits of a cross-encoder follow from: its weights and the curve over them."""
+    curve = "none" if calibration is None else f"{calibration.curve.model_dump_json()}{calibration.shift}"
+    return hashlib.sha256(f"{weights_sha256(folder)} {curve}".encode()).hexdigest()
+
+
+def load_decision(folder: Path) -> Decision | None:
+    """Return the decision beside a cross-encoder, None where there is none.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        return Decision.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ModelError(f"{path} cannot be read ({str(error).splitlines()[0]}): {_ANEW}") from None
