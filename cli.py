@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import sys
 from pathlib import Path
@@ -12,9 +13,13 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import options
+from .commands import judge, options
+from .commands.calibrate import calibrate
+from .commands.compare import compare
+from .commands.export import export
 from .commands.logs import json_asked, log_end, log_json, set_level
 from .commands.store import store
+from .commands.train import train
 from .errors import DupmineError
 
 app = typer.Typer(
@@ -27,6 +32,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(store)
+app.add_typer(train)
+app.command()(judge.split)
+app.command()(judge.evaluate)
+app.command()(compare)
+app.command()(calibrate)
+app.command()(export)
 
 
 def _print_version(asked: bool) -> None:
@@ -68,6 +79,10 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
     threshold: Annotated[
         float | None, typer.Option(help="Probability from which a pair is a duplicate.")
     ] = None,
+    target_precision: Annotated[
+        float | None,
+        typer.Option(help="Instead: the threshold that gives accepted pairs this precision, as 0.95."),
+    ] = None,
     top_k: Annotated[int | None, typer.Option(help="Neighbours asked for at first.")] = None,
     floor: Annotated[float | None, typer.Option(help="Pairs below this cosine are not scored.")] = None,
     keep: Annotated[
@@ -102,6 +117,7 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "retrieval.floor": floor,
         "rerank.cross_encoder": cross_encoder,
         "rerank.threshold": threshold,
+        "rerank.target_precision": target_precision,
         "clustering.keep": keep,
         "compute.device": device,
         "compute.threads": threads,
@@ -139,12 +155,14 @@ def evaluate_run(
             help="Gold clusters (id, cluster) or labelled pairs (qid1, qid2, is_duplicate); CSV or Parquet.",
         ),
     ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare the clusters of a run with gold clusters or labelled pairs."""
-    from .evaluation.run import evaluate
+    """Compare the clusters of a run, and what its stages found, with gold clusters or labelled pairs."""
+    from .commands.judge_view import stages_lines
+    from .evaluation.run import evaluate_stages
 
-    for name, value in evaluate(run, labels).items():
-        typer.echo(f"{value:>12,.4f} {name}" if isinstance(value, float) else f"{value:>12,} {name}")
+    found = evaluate_stages(run, labels)
+    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(stages_lines(found)))
 
 
 def _terminate(signum: int, _frame: FrameType | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_SHOWN = 8  # shares in words
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -12,6 +14,10 @@ class Explanation:
     `cosine` and `probability` are None where the pair was never scored, and `cosine` alone where it was no
     candidate and scored only to tell a member's probability to its representative. `path` leads from one to
     the other through their cluster along the most probable pairs, each with its probability.
+
+    Where the corpus decided, `cross_encoder` is the cross-encoder's own probability, and `shares` names each
+    feature with its value and what it adds to the log-odds, the weightiest first; `base` is the average
+    pair's.
     """
 
     left_id: str
@@ -23,6 +29,8 @@ class Explanation:
     cosine: float | None
     probability: float | None
     path: tuple[tuple[str, str, float], ...]
+    cross_encoder: float | None = None
+    shares: tuple[tuple[str, float, float], ...] = ()
 
     def __str__(self) -> str:
         """Return the explanation in words."""
@@ -33,5 +41,8 @@ class Explanation:
         else:
             cosine = "" if self.cosine is None else f"cosine {self.cosine:.3f}, "
             lines.append(f"decided by {self.decided_by}: {cosine}probability {self.probability:.3f}")
+        if self.shares:
+            lines.append(f"  the cross-encoder alone: probability {self.cross_encoder:.3f}")
+            lines += [f"  {share:+.2f} {name} = {value:.3g}" for name, value, share in self.shares[:_SHOWN]]
         lines += [f"  {a} - {b}: probability {p:.3f}" for a, b, p in self.path]
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The run on one page: collapse → tokenise → embed → index → retrieve → rerank → cluster → tables."""
+"""The run on one page: collapse, tokenise, embed, index, retrieve, rerank, decide, cluster, tables."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from .corpus.unique import collapse_exact_duplicates
 from .inference.compute import Compute, resolve_compute
 from .inference.locate import quiet_loading
 from .progress import Progress
+from .rerank.calibration import choose_threshold
+from .rerank.decision import NO_DECISION, Decision, find_decision
 from .rerank.scorer import CrossEncoder, score_pairs
 from .result import MiningResult
 from .retrieval.candidates import find_candidates, pair_cosines
@@ -42,6 +44,7 @@ class Models:
     scorer: CrossEncoder
     compute: Compute
     same_tokens: bool  # whether both tokenise alike, special tokens aside
+    decision: Decision | None  # None: each pair on its own
 
     @classmethod
     def load(cls, settings: MiningSettings) -> Models:
@@ -55,7 +58,19 @@ class Models:
         with quiet_loading():
             encoder = BiEncoder(settings.retrieval.bi_encoder, compute)
             scorer = CrossEncoder(settings.rerank, compute)
-        return cls(encoder, scorer, compute, _same_tokens(encoder.tokenizer, scorer.tokenizer))
+        same = _same_tokens(encoder.tokenizer, scorer.tokenizer)
+        decision = find_decision(settings.rerank, scorer.folder, encoder.sha256, scorer.calibration)
+        return cls(encoder, scorer, compute, same, decision)
+
+    def settle(self, settings: MiningSettings) -> tuple[MiningSettings, str]:
+        """Return the settings with the threshold as a number, and what it goes by.
+
+        Raises:
+            SettingsError: a target precision that the cross-encoder is not known to reach.
+        """
+        threshold, basis = choose_threshold(settings.rerank, self.decision or self.scorer.calibration)
+        rerank = settings.rerank.model_copy(update={"threshold": threshold, "target_precision": None})
+        return settings.model_copy(update={"rerank": rerank}), basis
 
     def describe(self) -> dict[str, Any]:
         """Return what the manifest says of the models."""
@@ -63,6 +78,7 @@ class Models:
             "models": {
                 "bi_encoder": {"sha256": self.encoder.sha256, "dim": self.encoder.dim},
                 "cross_encoder": {"sha256": self.scorer.sha256, "head": self.scorer.head.kind},
+                "decision": {"sha256": NO_DECISION if self.decision is None else self.decision.sha256},
             },
             "compute": {"device": str(self.compute.device), "precision": str(self.compute.dtype)[6:]},
         }
@@ -80,8 +96,9 @@ def mine_corpus(
 
     `work` keeps what is finished; `seconds` are those of the stages before this.
     """
+    settings, basis = models.settle(settings)
     run = RunRecord(settings, corpus, seconds)
-    run.describe(**models.describe())
+    run.describe(**models.describe(), threshold={"value": settings.rerank.accepts_from, "by": basis})
     work.require(basis_of(corpus, settings, models))
 
     with run.stage("collapse"):
@@ -96,6 +113,8 @@ def mine_corpus(
     candidates = retrieve(embeddings, settings.retrieval, models.compute, work, progress, run)
     with run.stage("rerank"):
         pairs = score_pairs(models.scorer, pair_tokens, candidates, progress, work)
+    with run.stage("decide"):
+        pairs = decide(pairs, pair_tokens, models, progress)
 
     def score_rows(left: Rows, right: Rows) -> ScoredPairs:
         unseen = CandidatePairs(left, right, pair_cosines(embeddings, left, right))
@@ -105,7 +124,7 @@ def mine_corpus(
         partition = cluster_pairs(
             len(unique),
             pairs,
-            threshold=settings.rerank.threshold,
+            threshold=settings.rerank.accepts_from,
             settings=settings.clustering,
             score_unseen=score_rows,
         )
@@ -170,17 +189,21 @@ def retrieve(
     return CandidatePairs(left, right, cosine)
 
 
+def decide(pairs: ScoredPairs, tokens: TokenStore, models: Models, progress: Progress) -> ScoredPairs:
+    """Decide all candidates with their neighbours, if the models come with that; `tokens` are of all rows."""
+    if models.decision is None:
+        return pairs
+    return models.decision.decide(pairs, tokens, progress)
+
+
 def check_keep(settings: ClusteringSettings, documents: pa.Table) -> None:
     """Choose among no clusters, so that a column that cannot be ranked ends the run before it begins.
 
     Raises:
         SettingsError: `settings.keep` names a column that `documents` lacks or that has no order.
     """
-    rows, scores = np.empty(0, np.int64), np.empty(0, np.float32)
     nowhere = np.full(len(documents), -1)
-    choose_representatives(
-        rows, nowhere, documents, ScoredPairs(rows, rows, scores, scores, scores), settings=settings
-    )
+    choose_representatives(np.empty(0, np.int64), nowhere, documents, ScoredPairs.none(), settings=settings)
 
 
 def tokenise_texts(

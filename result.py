@@ -13,10 +13,27 @@ import pyarrow.compute as pc
 
 from .clustering import choose_representatives, cluster_pairs, weakest_links
 from .clustering.paths import strongest_path
+from .corpus.tokens import tokenise
 from .corpus.unique import collapse_exact_duplicates
-from .errors import InputError
+from .errors import InputError, ModelError
 from .explanation import Explanation
-from .schema import DOC_ID, POSITION, TEXT, Corpus, Floats, Rows, ScoredPairs, id_ranks
+from .inference.locate import load_tokenizer, locate_model
+from .progress import SILENT
+from .schema import (
+    CORPUS,
+    CROSS_ENCODER,
+    DECIDERS,
+    DOC_ID,
+    EXACT,
+    POSITION,
+    TEXT,
+    Corpus,
+    Floats,
+    Rows,
+    ScoredPairs,
+    id_ranks,
+    probabilities,
+)
 from .settings import MiningSettings, load_settings
 from .store.run import open_run, read_run, write_run
 from .store.tables import clusters_table, pairs_table, read_pairs, row_anchors
@@ -85,7 +102,7 @@ class MiningResult:
     @cached_property
     def pairs_table(self) -> pa.Table:
         """Every scored pair and every exact duplicate."""
-        threshold = self.settings.rerank.threshold
+        threshold = self.settings.rerank.accepts_from
         return pairs_table(self.corpus.documents, self.row_of, self.scored_pairs, threshold)
 
     @cached_property
@@ -146,6 +163,7 @@ class MiningResult:
         rows = [int(self.row_of[end]) for end in ends]
         path = self._path(rows) if min(rows) >= 0 else None
         cosine, probability, decided_by = self._scores(rows)
+        at = self._pair_at(rows) if decided_by == CORPUS else None
         return Explanation(
             left_id=str(left),
             right_id=str(right),
@@ -156,21 +174,50 @@ class MiningResult:
             cosine=cosine,
             probability=probability,
             path=path or (),
+            cross_encoder=None if at is None else float(probabilities(self.scored_pairs.cross_logit[at])),
+            shares=() if at is None else self._shares(at, texts),
         )
 
     def _scores(self, rows: list[int]) -> tuple[float | None, float | None, str]:
         if min(rows) < 0:
             return None, None, "an empty text is compared with nothing"
         if rows[0] == rows[1]:
-            return 1.0, 1.0, "exact"
-        pairs = self.scored_pairs
-        at = np.flatnonzero((pairs.left == min(rows)) & (pairs.right == max(rows)))
-        if len(at) == 0:
+            return 1.0, 1.0, EXACT
+        pairs, at = self.scored_pairs, self._pair_at(rows)
+        if at is None:
             probability = self._to_representatives.get((min(rows), max(rows)))
             if probability is None:
                 return None, None, "the bi-encoder did not propose the pair"
-            return None, probability, "cross-encoder"
-        return float(pairs.cosine[at[0]]), float(pairs.probability[at[0]]), "cross-encoder"
+            return None, probability, CROSS_ENCODER
+        return float(pairs.cosine[at]), float(pairs.probability[at]), DECIDERS[pairs.decided_by[at]]
+
+    def _pair_at(self, rows: list[int]) -> int | None:
+        """Return the position of a scored pair of rows, None where it was not scored."""
+        pairs = self.scored_pairs
+        at = np.flatnonzero((pairs.left == min(rows)) & (pairs.right == max(rows)))
+        return int(at[0]) if len(at) else None
+
+    def _shares(self, at: int, texts: list[str]) -> tuple[tuple[str, float, float], ...]:
+        """Return what each feature added to the corpus-aware decision of a pair, the weightiest first.
+
+        Nothing where the model that decided is not there any more.
+        """
+        from .rerank.decision import load_decision
+
+        rerank, known = self.settings.rerank, self.manifest["models"]["decision"]["sha256"]
+        try:
+            folder = locate_model(rerank.cross_encoder)
+            decision = load_decision(folder)
+            tokenizer = load_tokenizer(folder)
+        except ModelError:
+            return ()
+        if decision is None or decision.sha256 != known:
+            return ()
+        tokens = tokenise(texts, tokenizer, max_tokens=self.settings.corpus.max_tokens, progress=SILENT)
+        n_rows = int(self.row_of.max(initial=-1)) + 1
+        shares = decision.shares(self.scored_pairs, n_rows, at, tokens)
+        ordered = sorted(shares.items(), key=lambda item: -abs(item[1][1]))
+        return tuple((name, value, share) for name, (value, share) in ordered)
 
     def _path(self, rows: list[int]) -> tuple[tuple[str, str, float], ...] | None:
         """Return the strongest path between two rows inside one cluster, None across clusters."""
@@ -230,7 +277,7 @@ class MiningResult:
         partition = cluster_pairs(
             int(self.row_of.max(initial=-1)) + 1,
             self.scored_pairs,
-            threshold=settings.rerank.threshold,
+            threshold=settings.rerank.accepts_from,
             settings=settings.clustering,
         )
         known = self.manifest["counts"]
@@ -288,7 +335,7 @@ class MiningResult:
         sizes = np.bincount(labels)
         rows = self.row_of[self.row_of >= 0]
         return {
-            "accepted_pairs": int((self.scored_pairs.probability >= self.settings.rerank.threshold).sum()),
+            "accepted_pairs": int((self.scored_pairs.probability >= self.settings.rerank.accepts_from).sum()),
             "exact_duplicates": len(rows) - int(rows.max(initial=-1)) - 1,
             "clusters": int((sizes > 1).sum()),
             "clustered_documents": int(sizes[sizes > 1].sum()),
@@ -302,7 +349,7 @@ class MiningResult:
         return (
             f"MiningResult({counts['documents']:,} documents, {counts['clusters']:,} clusters, "
             f"{counts['removed_documents']:,} documents that could go, "
-            f"threshold {self.settings.rerank.threshold:g})"
+            f"threshold {self.settings.rerank.accepts_from:g})"
         )
 
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -110,38 +110,49 @@ class CandidatePairs:
         return len(self.left)
 
 
+EXACT, CROSS_ENCODER, CORPUS = DECIDERS = ("exact", "cross-encoder", "corpus")
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredPairs(CandidatePairs):
-    """Candidate pairs with the cross-encoder's answer: `probability` is the logistic of `logit`."""
+    """Candidate pairs with stage 2's answer: `probability` is the logistic of `logit`.
+
+    `cross_logit` is the cross-encoder's own; the corpus-aware decision puts another in `logit`.
+    `decided_by` are positions in `DECIDERS`, `(n_pairs,) int8`.
+    """
 
     logit: Floats
     probability: Floats
+    cross_logit: Floats
+    decided_by: npt.NDArray[np.int8]
 
     @classmethod
     def from_logits(cls, left: Rows, right: Rows, cosine: Floats, logit: Floats) -> ScoredPairs:
-        """Add the probabilities to scored pairs."""
-        return cls(left, right, cosine, logit, probabilities(logit))
+        """Take the cross-encoder's logits as the answer."""
+        by = np.full(len(left), DECIDERS.index(CROSS_ENCODER), np.int8)
+        return cls(left, right, cosine, logit, probabilities(logit), logit, by)
+
+    @classmethod
+    def none(cls) -> ScoredPairs:
+        """Return no pairs."""
+        rows, scores = np.empty(0, np.int64), np.empty(0, np.float32)
+        return cls.from_logits(rows, rows, scores, scores)
 
     @classmethod
     def concatenate(cls, *parts: ScoredPairs) -> ScoredPairs:
         """Join disjoint sets of pairs into one, sorted by (left, right)."""
-        columns = [
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("left", "right", "cosine", "logit", "probability")
-        ]
+        columns = [np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(cls)]
         order = np.lexsort((columns[1], columns[0]))
         return cls(*(column[order] for column in columns))
 
     def where(self, mask: npt.NDArray[np.bool_] | Rows) -> ScoredPairs:
         """Return the pairs that a mask selects, or those at some positions, in their order."""
-        return replace(
-            self,
-            left=self.left[mask],
-            right=self.right[mask],
-            cosine=self.cosine[mask],
-            logit=self.logit[mask],
-            probability=self.probability[mask],
-        )
+        return replace(self, **{column.name: getattr(self, column.name)[mask] for column in fields(self)})
+
+    def decided(self, logit: Floats) -> ScoredPairs:
+        """Return the pairs with the logits of the corpus-aware decision."""
+        by = np.full(len(self), DECIDERS.index(CORPUS), np.int8)
+        return replace(self, logit=logit, probability=probabilities(logit), decided_by=by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +258,11 @@ PAIRS = pa.schema(
         _described("probability", pa.float32(), "probability that the two are duplicates, 0 to 1"),
         _described("is_duplicate", pa.bool_(), "whether the pair was accepted"),
         _described(
-            "decided_by", pa.string(), "exact: equal normalised texts; cross-encoder: its probability"
+            "decided_by",
+            pa.string(),
+            "exact: equal normalised texts; cross-encoder: its probability; corpus: the decision that looks "
+            "at the neighbours too",
         ),
+        _described("cross_encoder", pa.float32(), "the cross-encoder's own probability, 0 to 1"),
     ]
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from .errors import SettingsError
 
@@ -115,8 +116,27 @@ class RerankSettings(_Stage):
         min_length=1,
         description="sequence classifier: built-in, folder or hub name",
     )
-    threshold: float = Field(
-        default=0.35, ge=0.0, le=1.0, description="probability from which a pair is a duplicate"
+    threshold: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description="probability from which a pair is a duplicate; by default the one with the best F1 on "
+        "the pairs the model was calibrated with, 0.5 for a model without calibration",
+    )
+    target_precision: float | None = Field(
+        default=None,
+        ge=0.5,
+        le=1.0,
+        description="instead of threshold: the lowest that gives accepted pairs this precision, by the "
+        "model's calibration",
+    )
+    calibrate: bool = Field(
+        default=True, description="use the model's calibration, if it has one (dupmine calibrate makes it)"
+    )
+    decision: Literal["auto", "pair", "corpus"] = Field(
+        default="auto",
+        description="pair: by the cross-encoder alone; corpus: with what the pair's neighbours say, as "
+        "fitted by dupmine calibrate --corpus; auto: corpus where the model has that for this bi-encoder",
     )
     symmetric: bool = Field(default=False, description="score both orders of a pair and average their logits")
     head: Literal["auto", "sigmoid", "softmax", "nli", "score"] = Field(
@@ -129,6 +149,22 @@ class RerankSettings(_Stage):
         gt=0.0,
         description="head score: the model's value for identical meaning (STS models: 1 or 5)",
     )
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> Self:
+        if self.threshold is not None and self.target_precision is not None:
+            raise PydanticCustomError(
+                "contradiction",
+                "settings rerank.threshold and rerank.target_precision: give one of the two; it is null that "
+                "takes the other back",
+            )
+        return self
+
+    @property
+    def accepts_from(self) -> float:
+        """The threshold, once it is a number: the loaded model settles what was left to it."""
+        assert self.threshold is not None, "settled by Models.settle"
+        return self.threshold
 
 
 class ClusteringSettings(_Stage):
@@ -328,6 +364,8 @@ def _validated(kind: type[S], values: dict[str, Any], source: str | None) -> S:
 
 
 def _problem(kind: type[StagedSettings], problem: dict[str, Any]) -> str:
+    if problem["type"] == "contradiction":
+        return str(problem["msg"])
     *stage, key = [str(part) for part in problem["loc"]]
     name = ".".join([*stage, key])
     if problem["type"] == "extra_forbidden":

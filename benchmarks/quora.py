@@ -2,9 +2,12 @@
 
     python benchmarks/quora.py DATA [--run out/quora] [--config configs/quora.yaml] [--json FILE]
 
+A run that was mined with `rerank.decision: pair` is judged twice: as it is, and as the decision of the
+config's model would have it (`with_the_corpus`).
+
 DATA is a folder with `questions-eval.csv` (qid, question) and `pairs.parquet` (qid1, qid2, is_duplicate,
-split). The run is mined if it is not there yet, else only judged again. The threshold of the bi-encoder
-alone is chosen on split `valid`; figures are on split `test`.
+split). The run is mined if it is not there yet, else only judged again. The thresholds of the bi-encoder
+alone and of the cross-encoder alone are chosen on split `valid`; figures are on split `test`.
 """
 
 from __future__ import annotations
@@ -19,12 +22,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.metrics import average_precision_score
 
 from dupmine import Miner, MiningResult
 from dupmine.clustering import cluster_pairs
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.evaluation.metrics import pair_metrics
-from dupmine.schema import TEXT
+from dupmine.pipeline import decide, tokenise_texts
+from dupmine.progress import SILENT
+from dupmine.rerank.decision import NO_DECISION
+from dupmine.rerank.scorer import score_pairs
+from dupmine.schema import TEXT, CandidatePairs, Rows, ScoredPairs, probabilities
 
 SAMPLE = 2000
 Flags = npt.NDArray[np.bool_]
@@ -46,6 +54,8 @@ def main() -> None:
         "peak_memory_gib": manifest["peak_memory_gib"],
         **judge(result, labelled, miner),
     }
+    if miner.models.decision is not None and manifest["models"]["decision"]["sha256"] == NO_DECISION:
+        figures["with_the_corpus"] = judge(decide_again(result, miner), labelled, miner)
     print(json.dumps(figures, indent=2))
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -73,26 +83,50 @@ def machine() -> dict[str, Any]:
     }
 
 
+def decide_again(result: MiningResult, miner: Miner) -> MiningResult:
+    """Take the corpus-aware decision in a run that was mined pair by pair: what `mine` finds with it."""
+    texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
+    settings, _ = miner.models.settle(miner.settings)
+    _, tokens = tokenise_texts(texts, settings, miner.models, SILENT)
+    candidates = result.scored_pairs.where(result.scored_pairs.cosine >= settings.retrieval.floor)
+
+    def score_rows(left: Rows, right: Rows) -> ScoredPairs:
+        unseen = CandidatePairs(left, right, np.zeros(len(left), np.float32))
+        return score_pairs(miner.models.scorer, tokens, unseen, SILENT)
+
+    pairs = decide(candidates, tokens, miner.models, SILENT)
+    threshold = settings.rerank.accepts_from
+    partition = cluster_pairs(
+        len(texts), pairs, threshold=threshold, settings=settings.clustering, score_unseen=score_rows
+    )
+    return MiningResult.build(
+        corpus=result.corpus,
+        row_of=result.row_of,
+        pairs=ScoredPairs.concatenate(pairs, partition.scored),
+        labels=partition.labels,
+        settings=settings,
+        manifest={"counts": dict(partition.counts)},
+        score_rows=score_rows,
+    )
+
+
 def judge(result: MiningResult, labelled: pd.DataFrame, miner: Miner) -> dict[str, Any]:
     """Return quality on labelled pairs by split, and cohesion of guarded clusters and plain components."""
     pairs = result.scored_pairs
     settings = result.settings
     n_rows = int(result.row_of.max()) + 1
     plain = settings.clustering.model_copy(update={"method": "components"})
-    threshold = settings.rerank.threshold
+    threshold = settings.rerank.accepts_from
     labels = {
         "guarded": result.row_labels,
         "components": cluster_pairs(n_rows, pairs, threshold=threshold, settings=plain).labels,
     }
     splits = {name: LabelledPairs(labelled[labelled["split"] == name], result) for name in ("valid", "test")}
-    cut = splits["valid"].best_cosine()
     return {
         "candidate_recall": {name: split.candidate_recall() for name, split in splits.items()},
-        "bi_encoder_alone": {
-            "threshold": cut,
-            **{n: pair_metrics(s.cosine >= cut, s.actual) for n, s in splits.items()},
-        },
-        "accepted_pairs": {n: pair_metrics(s.probability >= threshold, s.actual) for n, s in splits.items()},
+        "bi_encoder_alone": judge_scores(splits, "cosine", splits["valid"].best_cosine()),
+        "cross_encoder_alone": judge_scores(splits, "cross_encoder", splits["valid"].best_probability()),
+        "accepted_pairs": judge_scores(splits, "probability", threshold),
         "same_cluster": {
             kind: {n: pair_metrics(of[s.left] == of[s.right], s.actual) for n, s in splits.items()}
             for kind, of in labels.items()
@@ -100,6 +134,16 @@ def judge(result: MiningResult, labelled: pd.DataFrame, miner: Miner) -> dict[st
         "cohesion": {kind: cohesion(of, result, miner) for kind, of in labels.items()},
         "largest_cluster": {kind: largest(of, result) for kind, of in labels.items()},
     }
+
+
+def judge_scores(splits: dict[str, LabelledPairs], name: str, threshold: float) -> dict[str, Any]:
+    """Return what a threshold of one of the scores makes of each split, and their average precision."""
+    found: dict[str, Any] = {"threshold": threshold}
+    for split, pairs in splits.items():
+        score = getattr(pairs, name)
+        found[split] = pair_metrics(score >= threshold, pairs.actual)
+        found[split]["average_precision"] = float(average_precision_score(pairs.actual, score))
+    return found
 
 
 class LabelledPairs:
@@ -121,6 +165,8 @@ class LabelledPairs:
         self.floor = result.settings.retrieval.floor
         self.cosine = np.where(self.exact, 1.0, np.where(keys[at] == wanted, pairs.cosine[at], 0.0))
         self.probability = np.where(self.exact, 1.0, np.where(keys[at] == wanted, pairs.probability[at], 0.0))
+        own = probabilities(pairs.cross_logit)
+        self.cross_encoder = np.where(self.exact, 1.0, np.where(keys[at] == wanted, own[at], 0.0))
 
     def candidate_recall(self) -> float:
         """Return the share of duplicates that stage 1 proposed, exact duplicates among them."""
@@ -130,10 +176,17 @@ class LabelledPairs:
     def best_cosine(self) -> float:
         """Return the cosine with the best F1, in steps of 0.01 above the floor."""
         grid = np.arange(np.ceil(self.floor * 100) + 1, 100) / 100
-        scores = [pair_metrics(self.cosine >= cut, self.actual)["f1"] for cut in grid]
-        best = int(np.argmax(scores))
-        assert best > 0, "the best cosine lies at or below the floor, where pairs are not known"
-        return float(grid[best])
+        best = self._best(self.cosine, grid)
+        assert best > grid[0], "the best cosine lies at or below the floor, where pairs are not known"
+        return best
+
+    def best_probability(self) -> float:
+        """Return the cross-encoder's probability with the best F1, in steps of 0.01."""
+        return self._best(self.cross_encoder, np.arange(1, 100) / 100)
+
+    def _best(self, score: npt.NDArray[np.float64], grid: npt.NDArray[np.float64]) -> float:
+        scores = [pair_metrics(score >= cut, self.actual)["f1"] for cut in grid]
+        return float(grid[int(np.argmax(scores))])
 
 
 def cohesion(labels: npt.NDArray[np.int64], result: MiningResult, miner: Miner) -> dict[str, float]:
@@ -151,7 +204,7 @@ def cohesion(labels: npt.NDArray[np.int64], result: MiningResult, miner: Miner) 
     texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
     ends = zip(np.minimum(*rows), np.maximum(*rows), strict=True)
     probability = miner.score_pairs([(texts[a], texts[b]) for a, b in ends])
-    return {"pairs": SAMPLE, "accepted": float((probability >= result.settings.rerank.threshold).mean())}
+    return {"pairs": SAMPLE, "accepted": float((probability >= result.settings.rerank.accepts_from).mean())}
 
 
 def largest(labels: npt.NDArray[np.int64], result: MiningResult) -> int:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from ..errors import ModelError
 from ..settings import BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER
 
@@ -131,16 +133,36 @@ def read_config(folder: Path, file: str = "config.json") -> dict[str, Any]:
     return loaded if isinstance(loaded, dict) else {}
 
 
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Return the fast tokenizer of a model's folder.
+
+    Raises:
+        ModelError: there is none, or it cannot be read.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # tokenizers raises the bare class
+        raise ModelError(f"{path} cannot be read ({first_line(error)})") from None
+
+
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def fingerprint(folder: Path) -> str:
-    """Return a SHA-256 over the names and contents of a model's weights, configuration and tokenizer."""
+    """Return a SHA-256 over the names and contents of what a model's scores follow from.
+
+    Those are its weights, configuration, tokenizer and calibration; a decision taken after the scores is not.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in {".json", ".safetensors", ".txt", ".model"}:
+        if (
+            path.is_file()
+            and path.name != "decision.json"
+            and path.suffix in {".json", ".model", ".onnx", ".safetensors", ".txt"}
+        ):
             digest.update(str(path.relative_to(folder)).encode() + b"\0")
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pyarrow.compute as pc
 from ..errors import OutputError
 from ..pipeline import Models, check_keep
 from ..progress import Progress
-from ..schema import DOC_ID, Corpus, Rows, ScoredPairs
+from ..rerank.decision import NO_DECISION, Decision
+from ..schema import DOC_ID, Corpus, Rows
 from ..settings import MiningSettings
 from ..store.changes import CHANGES, MEMBERS, find_changes, keep_ids
 from ..store.commits import Commit, Segment, StoredFile
@@ -70,10 +72,23 @@ def next_commit(
     require_space(store, _space(before, target, step, kept.models["bi_encoder"]["dim"]))
     corpus = Corpus(target.documents, kept.columns.get("text", ""), kept.columns.get("id"))
     work = _open_work(store / WORK, step, kept)
-    generation = advance(Task(corpus, before, step.settings, step.models, step.progress, work, step.reuse))
+    decision = partial(_decision, step.models) if decides_with_corpus(kept) else None
+    task = Task(corpus, before, step.settings, step.models, step.progress, work, step.reuse, decision)
+    generation = advance(task)
     with timed(generation.seconds, "commit"):
         commit, changes = _commit(store, before, target, generation, kept, anew=step.anew)
     return UpdateReport.of(commit, changes, (seconds or {}) | generation.seconds)
+
+
+def decides_with_corpus(commit: Commit) -> bool:
+    """Whether a generation's pairs were decided with what their neighbours say."""
+    return bool(commit.models.get("decision", {}).get("sha256", NO_DECISION) != NO_DECISION)
+
+
+def _decision(models: Callable[[], Models]) -> Decision:
+    found = models().decision
+    assert found is not None, "the models are those of the commit"
+    return found
 
 
 def _facts(before: Commit, step: Step) -> Commit:
@@ -155,7 +170,7 @@ def _added(
         "texts": [generation.unique.texts[row] for row in fresh],
         "tokens": generation.tokens.take(fresh),
         "embeddings": generation.embeddings[fresh],
-        "pairs": ScoredPairs(*ends, pairs.cosine, pairs.logit, pairs.probability),
+        "pairs": replace(pairs, left=ends[0], right=ends[1]),
     }
 
 

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from ..errors import ModelError
+from ..inference.locate import locate_model
 from ..pipeline import Models
 from ..progress import SILENT
+from ..rerank.decision import FILE, Decision, load_decision
 from ..result import MiningResult
 from ..schema import Corpus
+from ..settings import MiningSettings
+from ..store.commits import Commit
 from ..store.compatibility import stored_settings
 from ..store.manifest import RunRecord
 from ..store.segments import Snapshot
 from ..store.tables import stored_clusters
+from .commit import decides_with_corpus
 from .generation import Task, advance
 
 
 def as_result(snapshot: Snapshot) -> MiningResult:
     """Return what a run over the documents of a generation finds, with the store's cluster ids.
 
-    Everything is known: no model is loaded.
+    Everything is known: no model is loaded but the trees of a corpus-aware decision.
+
+    Raises:
+        ModelError: those are not the ones the store decided with.
     """
     commit = snapshot.commit
     settings = stored_settings(commit)
     corpus = Corpus(snapshot.documents, commit.columns.get("text", ""), commit.columns.get("id"))
-    generation = advance(Task(corpus, snapshot, settings, _no_models, SILENT))
+    decision = partial(_decision_of, commit, settings) if decides_with_corpus(commit) else None
+    generation = advance(Task(corpus, snapshot, settings, _no_models, SILENT, decision=decision))
     record = RunRecord(settings, corpus)
     record.count(**generation.counts)
     record.describe(models=commit.models, store={"generation": commit.generation})
@@ -29,6 +41,17 @@ def as_result(snapshot: Snapshot) -> MiningResult:
     result.manifest = record.manifest
     result.clusters_table = stored_clusters(snapshot.documents, snapshot.state)
     return result
+
+
+def _decision_of(commit: Commit, settings: MiningSettings) -> Decision:
+    folder = locate_model(settings.rerank.cross_encoder)
+    found = load_decision(folder)
+    if found is None or found.sha256 != commit.models["decision"]["sha256"]:
+        raise ModelError(
+            f"{folder / FILE} is not the decision the store was made with: put that back, or compute anew "
+            "with `dupmine store rebuild`"
+        )
+    return found
 
 
 def _no_models() -> Models:

@@ -18,6 +18,7 @@ from ..clustering.partition import canonical_labels, cluster_pairs, find_compone
 from ..corpus.unique import collapse_exact_duplicates
 from ..pipeline import Models, tokenise_texts
 from ..progress import Progress
+from ..rerank.decision import Decision
 from ..rerank.scorer import score_pairs
 from ..result import MiningResult
 from ..retrieval.candidates import find_candidates, pair_cosines
@@ -48,7 +49,7 @@ class Task:
     """What to derive a generation from: the documents it shall hold and the generation before.
 
     `models` loads them; it is called only where a text or a pair needs them. Finished shards are kept in
-    `work`.
+    `work`. A corpus-aware `decision` is taken of all pairs anew, since each hangs on others.
     """
 
     corpus: Corpus
@@ -58,6 +59,7 @@ class Task:
     progress: Progress
     work: Work | None = None
     reuse: Reuse = Reuse()
+    decision: Callable[[], Decision] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,9 @@ def advance(task: Task) -> Generation:
         candidates, capped = _find_candidates(embeddings, np.flatnonzero(arrived), scores, task)
     with timed(seconds, "rerank"):
         pairs = scores.of(candidates)
+    with timed(seconds, "decide"):
+        if task.decision is not None:
+            pairs = task.decision().decide(pairs, tokens, task.progress)
 
     def score_rows(left: Rows, right: Rows) -> ScoredPairs:
         return scores.of(CandidatePairs(left, right, pair_cosines(embeddings, left, right)))
@@ -260,9 +265,9 @@ def _find_candidates(
 
 def _touched(number: Rows, arrived: Mask, pairs: ScoredPairs, task: Task) -> Mask:
     """Tell which rows are in a component that gained or lost a text; all others keep their clusters."""
-    if not task.reuse.clusters:
+    if task.decision is not None or not task.reuse.clusters:
         return np.ones(len(number), bool)
-    before, threshold = task.before, task.settings.rerank.threshold
+    before, threshold = task.before, task.settings.rerank.accepts_from
     row_of = _row_of_text(number, before)
     departed = _alive(before) & (row_of < 0)
     links = before.pairs.where(before.pairs.probability >= threshold)
@@ -286,7 +291,7 @@ def _cluster(
     partition = cluster_pairs(
         len(rows),
         replace(inside, left=rank[inside.left], right=rank[inside.right]),
-        threshold=task.settings.rerank.threshold,
+        threshold=task.settings.rerank.accepts_from,
         settings=task.settings.clustering,
         score_unseen=score_unseen,
     )

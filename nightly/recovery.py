@@ -11,9 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import CorruptStoreError, InputError
+from ..rerank.decision import NO_DECISION
 from ..settings import MiningSettings
 from ..store.changes import MEMBERS, find_changes
 from ..store.commits import Commit, commit_file, copy_of, generations, read_commit
+from ..store.compatibility import stored_settings
 from ..store.documents import with_documents
 from ..store.segments import Snapshot, read_intact, read_snapshot, state_file, unseen_file, write_state
 from ..store.upkeep import COMPUTED, Damage, drop_generation, find_damage, restore_copies
@@ -24,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def what_holds(before: Commit, settings: MiningSettings, models: dict[str, Any]) -> Reuse:
     """Tell what of a generation holds under other settings and models."""
-    new, old = settings.model_dump(), before.settings
+    new, old = settings.model_dump(), stored_settings(before).model_dump()
 
     def same(stage: str, *keys: str) -> bool:
         return all(new[stage][key] == old[stage][key] for key in keys or new[stage])
@@ -32,9 +34,10 @@ def what_holds(before: Commit, settings: MiningSettings, models: dict[str, Any])
     computed = same("compute", "precision", "device") and same("corpus", "max_tokens")
     embeddings = computed and models["bi_encoder"] == before.models["bi_encoder"]
     scores = computed and models["cross_encoder"] == before.models["cross_encoder"]
-    scores = scores and same("rerank", "symmetric", "head", "score_max")
+    scores = scores and same("rerank", "symmetric", "head", "score_max", "calibrate")
     neighbours = embeddings and same("retrieval")
     clusters = neighbours and scores and same("rerank") and same("clustering")
+    clusters = clusters and models["decision"] == before.models.get("decision", {"sha256": NO_DECISION})
     return Reuse(embeddings=embeddings, neighbours=neighbours, scores=scores, clusters=clusters)
 
 

@@ -102,6 +102,6 @@ class Searcher:
         document = self._document[place]
         clusters = self._snapshot.state["cluster_id"].take(document)
         documents = self._snapshot.documents.select([DOC_ID, TEXT]).take(document)
-        duplicate = probability >= self._settings.rerank.threshold
+        duplicate = probability >= self._settings.rerank.accepts_from
         columns = [query, rank, documents[DOC_ID], documents[TEXT], cosine, probability, clusters, duplicate]
         return pa.table(columns, schema=ANSWERS)

@@ -74,7 +74,8 @@ class Store:
     ) -> Store:
         """Make an empty store in a folder that is empty or not there.
 
-        Settings as `Miner` takes them; they hold until `rebuild` changes them.
+        Settings as `Miner` takes them; they hold until `rebuild` changes them. A threshold that is left to
+        the model is settled here, once.
 
         Raises:
             OutputError: the folder is not empty or cannot be written.
@@ -85,6 +86,7 @@ class Store:
         folder = Path(path).expanduser()
         settings = settings.changed(overrides) if settings else load_settings(config, overrides)
         store = cls(folder, settings, progress=progress, wait=wait)
+        store.settings, _ = store.models.settle(settings)
         described = store.models.describe()["models"]
         with output_errors(folder):
             make_folder(folder)
@@ -94,7 +96,7 @@ class Store:
                 names = (str(path.relative_to(folder)) for path in folder.rglob("*"))
                 if strange := [name for name in names if not re.fullmatch(_FIRST, name)]:
                     raise OutputError(f"{folder} is not empty (it holds {min(strange)}): give another folder")
-                first_commit(folder, settings, described)
+                first_commit(folder, store.settings, described)
                 sweep(folder, 1)
         return store
 
@@ -180,7 +182,8 @@ class Store:
     def rebuild(self, config: str | Path | None = None, **overrides: Any) -> UpdateReport:
         """Change settings or models: what they decide is computed anew, the rest is reused.
 
-        Without a `config` the overrides change the store's own settings.
+        Without a `config` the overrides change the store's own settings; `threshold=None` has it settled
+        anew, as for another model.
 
         Raises:
             LockError: another process writes to the store.
@@ -196,6 +199,7 @@ class Store:
             )
             self.__dict__.pop("models", None)  # their files may be other ones now
             try:
+                self.settings, _ = self.models.settle(self.settings)
                 reuse = what_holds(before.commit, self.settings, self.models.describe()["models"])
                 target = all_documents(before)
                 return self._advance("rebuild", before, target, anew=True, reuse=reuse, rebuilt=True)

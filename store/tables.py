@@ -7,10 +7,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import InputError
-from ..schema import CLUSTERS, DOC_ID, PAIRS, TEXT, Floats, Rows, ScoredPairs, id_ranks
-
-EXACT = "exact"
-CROSS_ENCODER = "cross-encoder"
+from ..schema import (
+    CLUSTERS,
+    DECIDERS,
+    DOC_ID,
+    EXACT,
+    PAIRS,
+    TEXT,
+    Floats,
+    Rows,
+    ScoredPairs,
+    id_ranks,
+    probabilities,
+)
 
 
 def clusters_table(
@@ -90,6 +99,9 @@ def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold
     left = np.concatenate([anchors[pairs.left], anchors[row_of[extra]]])
     right = np.concatenate([anchors[pairs.right], extra])
     certain = np.ones(len(extra), np.float32)
+    decided_by = pa.DictionaryArray.from_arrays(
+        np.append(pairs.decided_by, np.zeros(len(extra), np.int8)), DECIDERS
+    )
     return pa.table(
         [
             _strings(ids.take(left)),
@@ -97,7 +109,8 @@ def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold
             pa.array(np.concatenate([pairs.cosine, certain]), pa.float32()),
             pa.array(np.concatenate([pairs.probability, certain]), pa.float32()),
             pa.array(np.concatenate([pairs.probability >= threshold, certain > 0])),
-            pa.array([CROSS_ENCODER] * len(pairs) + [EXACT] * len(extra), pa.string()),
+            decided_by.cast(pa.string()),
+            pa.array(np.concatenate([probabilities(pairs.cross_logit), certain]), pa.float32()),
         ],
         schema=PAIRS,
     )
@@ -118,9 +131,22 @@ def read_pairs(pairs: pa.Table, documents: pa.Table, row_of: Rows) -> ScoredPair
             raise InputError(f"pairs.parquet names the document {unknown!r}, which the run does not hold")
         ends.append(row_of[found.to_numpy()])
     probability = scored["probability"].to_numpy().astype(np.float32)
+    own = scored["cross_encoder"].to_numpy().astype(np.float32)
+    decided_by = pc.index_in(scored["decided_by"], pa.array(DECIDERS)).to_numpy().astype(np.int8)
+    return ScoredPairs(
+        left=np.minimum(*ends),
+        right=np.maximum(*ends),
+        cosine=scored["cosine"].to_numpy(),
+        logit=_log_odds(probability),
+        probability=probability,
+        cross_logit=_log_odds(own),
+        decided_by=decided_by,
+    )
+
+
+def _log_odds(probability: Floats) -> Floats:
     with np.errstate(divide="ignore"):
-        logit = np.log(probability) - np.log1p(-probability)
-    return ScoredPairs(np.minimum(*ends), np.maximum(*ends), scored["cosine"].to_numpy(), logit, probability)
+        return np.asarray(np.log(probability) - np.log1p(-probability), np.float32)
 
 
 def row_anchors(row_of: Rows, ranks: Rows) -> Rows:

@@ -149,8 +149,6 @@ def test_any_file_a_byte_too_long(scene: str, kit: Kit, tmp_path: Path) -> None:
 
 
 def test_an_array_is_whole_or_not_there(tmp_path: Path) -> None:
-    nothing = np.empty(0, np.int64)
-    scores = np.empty(0, np.float32)
     with largest_file(62_000), pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as caught:
         write_segment(
             tmp_path,
@@ -159,7 +157,7 @@ def test_an_array_is_whole_or_not_there(tmp_path: Path) -> None:
             texts=[],
             tokens=TokenStore(np.empty(0, np.int32), np.zeros(1, np.int64), 0),
             embeddings=np.ones((1000, 32), np.float16),  # 64,128 bytes with the header
-            pairs=ScoredPairs(nothing, nothing, scores, scores, scores),
+            pairs=ScoredPairs.none(),
         )
     assert caught.value.errno == errno.EFBIG
     assert not (tmp_path / "segments" / "00000001" / "embeddings.npy").exists()

@@ -16,7 +16,8 @@ from dupmine.commands.metrics import metrics_of_run
 from . import shell
 from .tiny_models import TinyModels
 
-STAGES = {"read", "load", "collapse", "tokenise", "embed", "index", "retrieve", "rerank", "cluster", "tables"}
+STAGES = {"read", "load", "collapse", "tokenise", "embed", "index", "retrieve", "rerank", "decide", "cluster"}
+STAGES |= {"tables"}
 
 
 @pytest.fixture

@@ -129,6 +129,7 @@ def test_pairs_say_how_they_were_decided(result: MiningResult) -> None:
             "probability": 1.0,
             "is_duplicate": True,
             "decided_by": "exact",
+            "cross_encoder": 1.0,
         }
     ]
     assert (pairs["is_duplicate"] == (pairs["probability"] >= 0.5)).all()

@@ -208,7 +208,7 @@ def test_other_settings_are_refused(
 
     shards = sorted((unfinished / ".work").glob("*.npy"))
     assert refusal("--floor", "0.7", "--threshold", "0.9") == (
-        "retrieval.floor was 0.6, is 0.7; rerank.threshold was 0.35, is 0.9"
+        "retrieval.floor was 0.6, is 0.7; rerank.threshold was 0.5, is 0.9"
     )
     assert re.fullmatch(
         rf"rerank\.cross_encoder was {tiny['sigmoid']}, is {tiny['softmax']}; "
@@ -229,7 +229,7 @@ def test_other_settings_are_refused(
 
 
 def test_restart_discards_what_is_finished(runs: Runs, unfinished: Path, whole: tuple[Path, Ended]) -> None:
-    ended = runs.mine("--restart", "--threshold", "0.5", out=unfinished)
+    ended = runs.mine("--restart", "--threshold", "0.9", out=unfinished)
     assert (ended.code, ended.continued) == (0, "")
     assert tables_in(unfinished)["pairs"] != tables_in(whole[0])["pairs"]
     assert runs.mine("--restart", "--overwrite", out=unfinished).code == 0

@@ -11,6 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from dupmine import Store
 from dupmine.store.changes import EVENTS, replay
 
+from .decisions import Table, feature, fitted_to, with_decision
 from .stores import (
     POOL,
     Maker,
@@ -68,6 +71,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "threshold": 0.9,
         "method": "components",
         "keep_generations": 5,
+    },
+    # Decided with the neighbours: a new text changes what is said of others.
+    "score:asc": {
+        "bi_encoder": "static",
+        "cross_encoder": "corpus-aware",
+        "decision": "corpus",
+        "floor": 0.8,
+        "threshold": 0.5,
+        **LOOSE,
     },
 }
 SPELLINGS = (str, str.upper, str.lower, str.title)
@@ -193,10 +205,19 @@ def maker(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Any:
     @cache
     def make(name: str) -> Maker:
         given = SETTINGS[name] | {"keep": name}
+        folder = tmp_path_factory.mktemp("store")
+        if given["cross_encoder"] == "corpus-aware" and not (tiny.folder / "corpus-aware").exists():
+            decision = fitted_to(_more_support_than_objections, n_tokens=500, floor=0.8)
+            ends = Path(tiny["sigmoid"]), Path(tiny["static"])
+            with_decision(*ends, decision, tiny.folder / "corpus-aware")
         given |= {key: tiny[given[key]] for key in ("bi_encoder", "cross_encoder")}
-        return Maker.of(tmp_path_factory.mktemp("store") / "blank", **given)
+        return Maker.of(folder / "blank", **given)
 
     return make
+
+
+def _more_support_than_objections(table: Table) -> npt.NDArray[np.bool_]:
+    return feature(table, "best_support_low") > feature(table, "best_objection_high") - 0.3
 
 
 def played(maker: Maker, plan: list[tuple[str, Any]]) -> Player:

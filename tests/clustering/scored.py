@@ -1,5 +1,7 @@
 """Scored pairs from (left, right, probability), for the clustering tests."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from dupmine.schema import ScoredPairs
@@ -11,13 +13,13 @@ def scored(triples: list[Triple]) -> ScoredPairs:
     left, right, probability = zip(*triples, strict=True) if triples else ((), (), ())
     p = np.array(probability, dtype=np.float32)
     clipped = np.clip(p.astype(np.float64), 1e-6, 1 - 1e-6)
-    return ScoredPairs(
+    pairs = ScoredPairs.from_logits(
         np.array(left, dtype=np.int64),
         np.array(right, dtype=np.int64),
         np.full(len(p), 0.9, dtype=np.float32),
         np.log(clipped / (1 - clipped)).astype(np.float32),
-        p,
     )
+    return replace(pairs, probability=p)
 
 
 def clique(rows: range, probability: float) -> list[Triple]:

@@ -20,8 +20,7 @@ from dupmine.store.documents import all_documents, with_documents, without_docum
 from dupmine.store.segments import STATE, Snapshot, Texts
 
 NOTHING = np.empty(0, np.int64)
-NO_SCORES = np.empty(0, np.float32)
-PAIRS = ScoredPairs(NOTHING, NOTHING, NO_SCORES, NO_SCORES, NO_SCORES)
+PAIRS = ScoredPairs.none()
 TEXTS = Texts(pa.chunked_array([[]], pa.large_string()), TokenStore(NOTHING.astype(np.int32), NOTHING, 0), ())
 
 

@@ -257,11 +257,12 @@ def test_manifest(run: Path, miner: Miner) -> None:
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
     ]
-    assert manifest["settings"] == miner.settings.model_dump()
+    settled = miner.settings.changed({"rerank.threshold": manifest["threshold"]["value"]})
+    assert manifest["settings"] == settled.model_dump()
     assert manifest["columns"] == {"text": "text", "id": "id"}
     assert {"python", "dupmine", "torch", "transformers", "numpy"} <= set(manifest["versions"])
-    assert {len(model["sha256"]) for model in manifest["models"].values()} == {64}
-    assert list(manifest["models"]) == ["bi_encoder", "cross_encoder"]
+    assert {len(manifest["models"][name]["sha256"]) for name in ("bi_encoder", "cross_encoder")} == {64}
+    assert list(manifest["models"]) == ["bi_encoder", "cross_encoder", "decision"]
     expected = {
         "documents": 4,
         "unique_texts": 2,
@@ -286,6 +287,7 @@ def test_manifest(run: Path, miner: Miner) -> None:
         "index",
         "retrieve",
         "rerank",
+        "decide",
         "cluster",
         "tables",
     ]
