@@ -118,8 +118,7 @@ def load_base(settings: ClassifierSettings, compute: Compute) -> CrossEncoder:
     labels = _label_names(config, settings.head)
     architecture = str((config.get("architectures") or ["?"])[0])
     kept = architecture.endswith("ForSequenceClassification") and _n_labels(config) == len(labels)
-    log.info("base %s: %s head", name, "its" if kept else f"{architecture} without a fitting one, a fresh")
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": compute.trust_remote_code}
+    log.info("base %s (%s): %s", name, architecture, "keeps its head" if kept else "gets a fresh head")
     changes = {
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
@@ -127,19 +126,14 @@ def load_base(settings: ClassifierSettings, compute: Compute) -> CrossEncoder:
         "problem_type": None,
         **_dropouts(name, config, settings),
     }
-    loading = {"dtype": torch.float32, "ignore_mismatched_sizes": not kept, "use_safetensors": True}
     try:
-        body = Transformer(
-            str(folder),
-            transformer_task="sequence-classification",
-            model_kwargs={**options, **loading},
-            processor_kwargs=dict(options),
-            config_kwargs={**options, **changes},
-        )
+        body = _load(folder, changes, compute, kept=kept)
         body.max_seq_length = min(settings.max_tokens, _longest(body))
-        activation = nn.Sigmoid() if len(labels) == 1 else nn.Identity()
         model: CrossEncoder = CrossEncoder(
-            modules=[body], device=str(compute.device), activation_fn=activation, local_files_only=True
+            modules=[body],
+            device=str(compute.device),
+            activation_fn=nn.Sigmoid() if len(labels) == 1 else nn.Identity(),
+            local_files_only=True,
         )
     except Exception as error:
         raise ModelError(
@@ -147,6 +141,18 @@ def load_base(settings: ClassifierSettings, compute: Compute) -> CrossEncoder:
         ) from error
     _require_tokens(name, model)
     return model
+
+
+def _load(folder: Path, changes: dict[str, Any], compute: Compute, *, kept: bool) -> Transformer:
+    options = {"local_files_only": True, "trust_remote_code": compute.trust_remote_code}
+    loading = {"dtype": torch.float32, "ignore_mismatched_sizes": not kept, "use_safetensors": True}
+    return Transformer(
+        str(folder),
+        transformer_task="sequence-classification",
+        model_kwargs={**options, **loading},
+        processor_kwargs=dict(options),
+        config_kwargs={**options, **changes},
+    )
 
 
 def _body(name: str) -> Path:

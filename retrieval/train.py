@@ -126,13 +126,20 @@ def ranked_columns(
             "take another objective.loss"
         )
     columns = {"anchor": rows.left, "positive": rows.right}
-    if not objective.labelled_negatives or len(duplicates) == len(pairs):
-        return columns, groups
+    if objective.labelled_negatives and len(duplicates) < len(pairs):
+        columns["negative"] = _negatives(pairs, duplicates, rows, groups, seed=seed)
+    return columns, groups
+
+
+def _negatives(
+    pairs: LabelledPairs, duplicates: Rows, rows: LabelledPairs, groups: Rows, *, seed: int
+) -> list[str]:
+    """Return a negative for each row, whose texts change places where only the right one has any."""
     questions = number_questions(pairs)
     group_of = np.full(int(questions.max()) + 1, -1)
     group_of[questions[:, duplicates]] = groups
     texts, rng = _negative_texts(pairs, questions), np.random.default_rng(seed)
-    columns["negative"] = []
+    chosen = []
     for i, row in enumerate(duplicates):
         sides = [
             [text for question, text in texts.get(side, ()) if group_of[question] != groups[i]]
@@ -141,8 +148,8 @@ def ranked_columns(
         if sides[1] and not sides[0]:
             rows.left[i], rows.right[i] = rows.right[i], rows.left[i]
         usable = sides[0] or sides[1] or [rows.left[_of_other_group(groups, i, rng)]]
-        columns["negative"].append(usable[int(rng.integers(len(usable)))])
-    return columns, groups
+        chosen.append(usable[int(rng.integers(len(usable)))])
+    return chosen
 
 
 def _of_other_group(groups: Rows, row: int, rng: np.random.Generator) -> int:

@@ -137,7 +137,6 @@ def test_bars_on_a_terminal(tmp_path: Path, questions: Path) -> None:
         ("embed", "7", "texts"),
         ("top-6", "7", "texts"),
         ("score", "3", "pairs"),
-        ("decide", "3", "pairs"),
     ]
     assert len(lines) == 4
 

