@@ -30,7 +30,7 @@ class Explanation:
     probability: float | None
     path: tuple[tuple[str, str, float], ...]
     cross_encoder: float | None = None
-    shares: tuple[tuple[str, float, float], ...] = ()
+    shares: tuple[tuple[str, float | None, float], ...] = ()
 
     def __str__(self) -> str:
         """Return the explanation in words."""
@@ -43,6 +43,12 @@ class Explanation:
             lines.append(f"decided by {self.decided_by}: {cosine}probability {self.probability:.3f}")
         if self.shares:
             lines.append(f"  the cross-encoder alone: probability {self.cross_encoder:.3f}")
-            lines += [f"  {share:+.2f} {name} = {value:.3g}" for name, value, share in self.shares[:_SHOWN]]
+            lines += [
+                f"  {share:+.2f} {name} = {_shown(value)}" for name, value, share in self.shares[:_SHOWN]
+            ]
         lines += [f"  {a} - {b}: probability {p:.3f}" for a, b, p in self.path]
         return "\n".join(lines)
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}"

@@ -197,7 +197,7 @@ class MiningResult:
         at = np.flatnonzero((pairs.left == min(rows)) & (pairs.right == max(rows)))
         return int(at[0]) if len(at) else None
 
-    def _shares(self, at: int, texts: list[str]) -> tuple[tuple[str, float, float], ...]:
+    def _shares(self, at: int, texts: list[str]) -> tuple[tuple[str, float | None, float], ...]:
         """Return what each feature added to the corpus-aware decision of a pair, the weightiest first.
 
         Nothing where the model that decided is not there any more.

@@ -88,11 +88,12 @@ class Decision(BaseModel):
 
     def shares(
         self, pairs: ScoredPairs, n_rows: int, at: int, tokens: TokenStore
-    ) -> dict[str, tuple[float, float]]:
+    ) -> dict[str, tuple[float | None, float]]:
         """Return each feature's value and its share of the log-odds of the pair at a position.
 
-        `tokens` are those of its two texts. The shares are SHAP values (Lundberg et al., 2020) before
-        calibration; with that of `base`, what an average pair has, they sum up to what the trees say.
+        A value is None where a text has no such neighbour. `tokens` are those of its two texts. The shares
+        are SHAP values (Lundberg et al., 2020) before calibration; with that of `base`, what an average pair
+        has, they sum up to what the trees say.
         """
         pair, near = pairs.where(np.array([at])), pairs.where(pairs.cosine >= self.floor)
         first, second = np.array([0]), np.array([1])
@@ -102,7 +103,7 @@ class Decision(BaseModel):
         row = np.stack(list(features.values()), axis=1)
         said = np.asarray(self._booster.predict(row, pred_contrib=True))[0]
         return {
-            name: (float(value), float(share))
+            name: (None if np.isnan(value) else float(value), float(share))
             for name, value, share in zip([*FEATURES, "base"], [*row[0], 1.0], said, strict=True)
         }
 

@@ -146,13 +146,14 @@ def load_base(settings: ClassifierSettings, compute: Compute) -> CrossEncoder:
 def _load(folder: Path, changes: dict[str, Any], compute: Compute, *, kept: bool) -> Transformer:
     options = {"local_files_only": True, "trust_remote_code": compute.trust_remote_code}
     loading = {"dtype": torch.float32, "ignore_mismatched_sizes": not kept, "use_safetensors": True}
-    return Transformer(
+    body: Transformer = Transformer(
         str(folder),
         transformer_task="sequence-classification",
         model_kwargs={**options, **loading},
         processor_kwargs=dict(options),
         config_kwargs={**options, **changes},
     )
+    return body
 
 
 def _body(name: str) -> Path:

@@ -217,6 +217,7 @@ def test_the_last_layer_for_the_first_token_changes_nothing(name: str, tiny: Tin
         outputs.append(logits.detach())
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
     torch.testing.assert_close(*outputs)
+    assert model.base_model(ids).last_hidden_state.shape == (3, 12, 32)
     for plain, short in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, short, rtol=1e-3, atol=1e-4)
 
