@@ -20,10 +20,13 @@ from transformers import AutoModelForSequenceClassification, DebertaV2Config, De
 
 import dupmine
 from dupmine.errors import DupmineError, InputError, ModelError, OutputError, SettingsError
+from dupmine.inference.compute import resolve_compute
 from dupmine.inference.first_token import first_token_only
-from dupmine.rerank.train import SwappedPairs
+from dupmine.rerank.train import SwappedPairs, prepare_classifier
+from dupmine.settings import load_staged
 from dupmine.training.folder import is_whole, step_of
 from dupmine.training.run import Request
+from dupmine.training.settings import CrossEncoderTraining
 
 from ..killed import NEVER, Death, in_process
 from ..tiny_models import SIZES, TinyModels, bert_tokenizer
@@ -170,6 +173,27 @@ def test_the_large_config_trains_a_deberta(pairs: Path, tmp_path: Path) -> None:
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
     assert type(plain).__name__ == "DebertaV2ForSequenceClassification"
     assert plain.config.id2label == {0: "different", 1: "duplicate"}
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "targets"),
+    [
+        ("bert", "sigmoid", [0.05, 0.95]),
+        ("bert", "score", [0.05, 0.95]),
+        ("bert", "softmax", [0, 1]),
+        ("bert", "nli", [2, 1]),  # contradiction, entailment, neutral
+        ("nli-enc", "nli", [1, 0]),  # its own order
+    ],
+)
+def test_targets_follow_from_head_and_smoothing(
+    base: str, head: str, targets: list[float], tiny: TinyModels
+) -> None:
+    settings = small(tiny[base], model__head=head, training__label_smoothing=0.1)
+    loaded = load_staged(CrossEncoderTraining, None, settings)
+    task = prepare_classifier(lesson(2), loaded, resolve_compute(loaded.compute))
+    assert task.columns["label"] == pytest.approx(targets)
+    smoothing = getattr(getattr(task.loss.loss, "ce_loss", None), "label_smoothing", None)
+    assert smoothing == (0.1 if head in {"softmax", "nli"} else None)
 
 
 def test_each_pair_is_shown_in_either_order() -> None:
