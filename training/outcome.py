@@ -90,7 +90,7 @@ def judge_model(
     scores = Scores(task.scale, value, likely, False, time.perf_counter() - started)
     agreement = task.metric == "spearman"
     after = metric_of(task.metric, valid, value)
-    if before is not None and after < before:
+    if before is not None and round(after, 4) < round(before, 4):
         log.warning(
             "the training made the model worse: %s fell from %.4f to %.4f on the validation pairs; lower "
             "training.learning_rate or take another objective.loss",

@@ -67,7 +67,7 @@ class ObjectiveSettings(_Stage):
     """What a training of a bi-encoder minimises."""
 
     loss: LossKind = Field(
-        default="mnrl",
+        default="online-contrastive",
         description="cosine: squared error of the cosine; contrastive, online-contrastive: distances up to a "
         "margin; mnrl, cached-mnrl: each duplicate against all other texts of its batch",
     )
