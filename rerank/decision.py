@@ -73,16 +73,14 @@ class Decision(BaseModel):
 
         return lightgbm.Booster(model_str=self.trees)
 
-    def decide(
-        self, pairs: ScoredPairs, tokens: TokenStore, progress: Progress, *, threads: int | None = None
-    ) -> ScoredPairs:
+    def decide(self, pairs: ScoredPairs, tokens: TokenStore, progress: Progress) -> ScoredPairs:
         """Return the pairs with the decision's logits; `tokens` are the cross-encoder's, of all rows."""
         evidence = self._evidence(pairs, tokens)
         logit = np.empty(len(pairs), np.float32)
         with progress.bar("decide", len(pairs), "pairs") as bar:
             for start in range(0, len(pairs), _BLOCK):
                 block = np.arange(start, min(start + _BLOCK, len(pairs)))
-                logit[block] = self._log_odds(evidence.matrix(pairs.where(block)), threads)
+                logit[block] = self._log_odds(evidence.matrix(pairs.where(block)))
                 bar.update(len(block))
         return pairs.decided(logit)
 
@@ -110,8 +108,10 @@ class Decision(BaseModel):
     def _evidence(self, pairs: ScoredPairs, tokens: TokenStore) -> Evidence:
         return Evidence(pairs, tokens, self.floor, np.array(self.idf, np.float32))
 
-    def _log_odds(self, features: Floats, threads: int | None) -> Floats:
-        said = self._booster.predict(features, raw_score=True, num_threads=threads or 0)
+    def _log_odds(self, features: Floats) -> Floats:
+        import torch  # which knows compute.threads
+
+        said = self._booster.predict(features, raw_score=True, num_threads=torch.get_num_threads())
         return np.asarray(self.curve.log_odds(np.asarray(said, np.float64)), np.float32)
 
     def write(self, folder: Path) -> None:
