@@ -1,10 +1,10 @@
-"""The vector index: exact or IVF inner-product search over unit vectors."""
+"""The vector index for other texts than its own: exact or IVF inner-product search over unit vectors."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import faiss
 import numpy as np
@@ -21,16 +21,6 @@ _LOW_RECALL = 0.95
 _GPU_MOST = 2047  # neighbours; one more is the text itself
 
 
-class VectorIndex(Protocol):
-    """What candidate search needs of an index."""
-
-    def search(self, queries: Floats, k: int) -> tuple[Floats, Rows]:
-        """Return inner products and rows of the k nearest vectors, each `(n_queries, k)`, best first.
-
-        Where fewer are found the row is -1.
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class FaissIndex:
     """A FAISS index and what the manifest says of it."""
@@ -39,7 +29,10 @@ class FaissIndex:
     description: dict[str, Any]
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Rows]:
-        """Search; see `VectorIndex`."""
+        """Return inner products and rows of the k nearest vectors, each `(n_queries, k)`, best first.
+
+        Where fewer are found the row is -1.
+        """
         similarities, rows = self.index.search(queries, k)
         return similarities, rows
 
@@ -55,7 +48,7 @@ def build_index(embeddings: Embeddings, settings: RetrievalSettings, *, gpu: boo
         index = _placed(faiss.IndexFlatIP(dim), settings, gpu=gpu)
         _add(index, embeddings)
         return FaissIndex(index, {"kind": "exact"})
-    lists = min(settings.lists or max(min(round(8 * n**0.5), n // 39), 1), n)
+    lists = min(settings.lists or max(min(round(2 * n**0.5), n // 39), 1), n)
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed = 0
     index = _placed(index, settings, gpu=gpu)

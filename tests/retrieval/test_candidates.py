@@ -1,127 +1,169 @@
-"""Candidate pairs against brute force."""
+"""Candidate pairs against brute force: the same pairs, in the same order, with the same cosines."""
 
 from __future__ import annotations
 
 import logging
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dupmine.errors import ModelError
 from dupmine.progress import SILENT
-from dupmine.retrieval.candidates import CandidateCounts, find_candidates, pair_cosines
+from dupmine.retrieval import blocks, nearest, products, selfjoin
+from dupmine.retrieval.candidates import SearchFacts, find_candidates, pair_cosines
 from dupmine.retrieval.encoder import Embeddings
-from dupmine.retrieval.index import build_index
 from dupmine.schema import CandidatePairs
 from dupmine.settings import RetrievalSettings
+from dupmine.store.work import Work
 
-from .vectors import Pairs, assert_equals_brute_force, brute_force, grouped_vectors, random_vectors, unit
+from .vectors import Pairs, as_dict, brute_force, grouped_vectors, random_vectors, unit
+
+CPU = torch.device("cpu")
 
 
-def find(embeddings: Embeddings, options: RetrievalSettings) -> tuple[CandidatePairs, CandidateCounts]:
-    return find_candidates(embeddings, build_index(embeddings, options), options, SILENT)
+def find(
+    embeddings: Embeddings, options: RetrievalSettings, asking: list[int] | None = None
+) -> tuple[CandidatePairs, SearchFacts]:
+    rows = None if asking is None else np.array(asking, np.int64)
+    return find_candidates(embeddings, options, CPU, SILENT, rows=rows)
 
 
-def as_set(pairs: CandidatePairs) -> Pairs:
-    return set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True))
+def found(embeddings: Embeddings, options: RetrievalSettings, asking: list[int] | None = None) -> Pairs:
+    return as_dict(find(embeddings, options, asking)[0])
 
 
 def exact(**values: float) -> RetrievalSettings:
     return RetrievalSettings.model_validate(values)
 
 
-def ivf(lists: int, probes: int, **values: float) -> RetrievalSettings:
+def listed(lists: int, probes: int, **values: float) -> RetrievalSettings:
     return exact(exact_limit=0, lists=lists, probes=probes, **values)
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("floor", [-0.2, 0.0, 0.3, 0.6, 0.8])
-@pytest.mark.parametrize("all_lists", [False, True])
-def test_equals_brute_force(seed: int, floor: float, all_lists: bool) -> None:
-    embeddings = random_vectors(400, seed=seed)
-    options = exact(floor=floor, top_k=5)
-    if all_lists:
-        options = ivf(10, 10, floor=floor, top_k=5)
-    pairs, counts = find(embeddings, options)
-    assert_equals_brute_force(as_set(pairs), embeddings, floor)
-    assert len(pairs) == len(as_set(pairs))
-    assert counts.capped == 0
+@pytest.fixture(params=[True, False], ids=["int8", "floats"])
+def formats(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test with both number formats: every processor multiplies bytes, some of them slowly."""
+    monkeypatch.setattr(products, "_multiplies_int8", lambda: request.param)
 
 
-@settings(max_examples=60)
+@pytest.fixture
+def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let few vectors take many blocks, shards and rounds of pruning."""
+    monkeypatch.setattr(blocks, "BLOCK_CPU", (7, 256))
+    monkeypatch.setattr(blocks, "SHARD", 5000)
+    monkeypatch.setattr(nearest, "_PENDING", 50)
+    monkeypatch.setattr(nearest, "_KEPT", 200)
+
+
+@pytest.mark.parametrize("dim", [2, 16, 24, 33, 384])
+@pytest.mark.parametrize("floor", [-1.0, -0.2, 0.0, 0.6])
+@pytest.mark.usefixtures("formats")
+def test_equals_brute_force(dim: int, floor: float) -> None:
+    embeddings = np.concatenate([random_vectors(80, dim), grouped_vectors([20, 5], dim, noise=0.4)])
+    expected = brute_force(embeddings, floor)
+    assert found(embeddings, exact(floor=floor)) == expected
+    assert found(embeddings, listed(10, 10, floor=floor)) == expected
+    assert expected
+
+
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.lists(st.integers(1, 30), min_size=1, max_size=6),
     st.integers(1, 40),
-    st.sampled_from([0.5, 0.9]),
+    st.sampled_from([-1.0, 0.5, 0.9]),
+    st.tuples(st.integers(1, 90), st.sampled_from([256, 512])),
 )
-def test_groups_of_any_size_equal_brute_force(seed: int, sizes: list[int], top_k: int, floor: float) -> None:
+def test_groups_and_blocks_of_any_size(
+    seed: int, sizes: list[int], most: int, floor: float, block: tuple[int, int]
+) -> None:
     embeddings = grouped_vectors(sizes, seed=seed)
-    pairs, _ = find(embeddings, exact(floor=floor, top_k=top_k))
-    assert_equals_brute_force(as_set(pairs), embeddings, floor)
+    options = exact(floor=floor, top_k=1, max_k=most)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK_CPU", block)
+        patch.setattr(nearest, "_PENDING", 20)
+        patch.setattr(nearest, "_KEPT", 100)
+        assert found(embeddings, options) == brute_force(embeddings, floor, most)
 
 
-def test_pairs_are_ordered_once_each_and_carry_their_cosine() -> None:
-    embeddings = grouped_vectors([20, 3, 1, 40], noise=0.3)
-    pairs, _ = find(embeddings, exact(floor=0.5, top_k=4))
-    assert (pairs.left < pairs.right).all()
-    keys = pairs.left * len(embeddings) + pairs.right
-    assert (np.diff(keys) > 0).all()
-    assert [str(column.dtype) for column in (pairs.left, pairs.right, pairs.cosine)] == [
-        "int64",
-        "int64",
-        "float32",
-    ]
-    vectors = embeddings.astype(np.float64)
-    expected = (vectors[pairs.left] * vectors[pairs.right]).sum(axis=1)
-    np.testing.assert_allclose(pairs.cosine, np.clip(expected, -1, 1), atol=1e-6)
-    assert pairs.cosine.max() <= 1
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(60)))
+def test_the_order_of_the_rows_only_relabels_the_pairs(order: list[int]) -> None:
+    embeddings = grouped_vectors([20, 10, 5, 5, 20], noise=0.2)
+    options = exact(floor=0.6, top_k=1, max_k=7)
+    usual, pairs = found(embeddings, options), found(embeddings[order], options)
+    back = [(order[a], order[b], cosine) for (a, b), cosine in pairs.items()]
+    assert sorted((min(a, b), max(a, b), c) for a, b, c in back) == [(*pair, c) for pair, c in usual.items()]
+    assert len(set(usual.values())) == len(usual), "ties would go by the order"
 
 
-def test_self_is_dropped_by_row_among_identical_vectors() -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.usefixtures("tiny_blocks", "formats")
+def test_many_blocks_and_threads(threads: int) -> None:
+    embeddings = np.concatenate([grouped_vectors([150, 40], noise=0.1), random_vectors(300, seed=1)])
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert found(embeddings, exact(floor=0.5, top_k=1, max_k=12)) == brute_force(embeddings, 0.5, 12)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+@pytest.mark.parametrize("most", [1, 3, 29, 30, 500])
+def test_of_identical_vectors_the_lower_rows_are_nearer(most: int) -> None:
     same = np.repeat(random_vectors(1), 30, axis=0)
     embeddings = np.concatenate([same, random_vectors(50, seed=1)])
-    for top_k in (1, 5, 29, 30, 500):
-        pairs, _ = find(embeddings, exact(floor=0.99, top_k=top_k))
-        assert as_set(pairs) == set(combinations(range(30), 2))
+    pairs = found(embeddings, exact(floor=0.99, top_k=1, max_k=most))
+    assert pairs == brute_force(embeddings, 0.99, most)
+    assert set(pairs) == {(a, b) for a, b in combinations(range(30), 2) if a < most}
 
 
-@pytest.mark.parametrize("lists", [None, 8])
-def test_a_large_group_loses_no_edge(lists: int | None) -> None:
-    embeddings = np.concatenate([grouped_vectors([300], noise=0.01), random_vectors(700, seed=1)])
-    options = exact(floor=0.9, top_k=5) if lists is None else ivf(lists, lists, floor=0.9, top_k=5)
-    pairs, counts = find(embeddings, options)
-    assert set(combinations(range(300), 2)) <= as_set(pairs)
-    assert as_set(pairs) == brute_force(embeddings, 0.9)
-    assert counts == CandidateCounts(grown=300, capped=0)
+@pytest.mark.usefixtures("tiny_blocks")
+def test_what_is_kept_is_bounded_by_the_result_not_by_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    most_kept = 0
+    settle = nearest.Nearest._settle
+
+    def watched(self: nearest.Nearest) -> None:
+        nonlocal most_kept
+        settle(self)
+        most_kept = max(most_kept, sum(map(len, self._kept)))
+
+    monkeypatch.setattr(nearest.Nearest, "_settle", watched)
+    embeddings = np.concatenate([grouped_vectors([300], noise=0.01), random_vectors(100, seed=1)])
+    pairs, facts = find(embeddings, exact(floor=0.9, top_k=1, max_k=4))
+    assert as_dict(pairs) == brute_force(embeddings, 0.9, 4)
+    assert facts.capped == 300
+    assert len(pairs) < 1200
+    assert most_kept < 5000 < 300 * 299 // 2
 
 
 def test_the_cap_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     embeddings = np.concatenate([grouped_vectors([60], noise=0.01), random_vectors(40, seed=1)])
     with caplog.at_level(logging.WARNING):
-        pairs, counts = find(embeddings, exact(floor=0.95, top_k=5, max_k=20))
-    assert counts == CandidateCounts(grown=60, capped=60)
+        pairs, facts = find(embeddings, exact(floor=0.95, top_k=5, max_k=20))
+    assert facts == SearchFacts({"kind": "exact"}, capped=60)
     assert caplog.messages == ["60 texts have more than 20 neighbours above the floor; raise retrieval.max_k"]
-    degrees = np.bincount(np.concatenate([pairs.left, pairs.right]), minlength=100)
-    assert degrees[:60].min() >= 20
-    assert degrees[60:].max() == 0
+    assert as_dict(pairs) == brute_force(embeddings, 0.95, 20)
     caplog.clear()
-    pairs, counts = find(embeddings, exact(floor=0.95, top_k=5, max_k=60))
-    assert (counts.capped, caplog.messages) == (0, [])
-    assert as_set(pairs) == set(combinations(range(60), 2))
+    pairs, facts = find(embeddings, exact(floor=0.95, top_k=5, max_k=59))
+    assert (facts.capped, caplog.messages) == (0, [])
+    assert set(as_dict(pairs)) == set(combinations(range(60), 2))
 
 
 def test_max_k_below_top_k_does_not_lower_it() -> None:
-    embeddings = grouped_vectors([12], noise=0.01)
-    pairs, counts = find(embeddings, exact(floor=0.9, top_k=11, max_k=2))
-    assert as_set(pairs) == set(combinations(range(12), 2))
-    assert counts == CandidateCounts(grown=0, capped=0)
+    pairs, facts = find(grouped_vectors([12], noise=0.01), exact(floor=0.9, top_k=11, max_k=2))
+    assert (len(pairs), facts.capped) == (66, 0)
 
 
 @pytest.mark.parametrize(
-    "options", [exact(floor=0.5), exact(floor=0.5, exact_limit=0), ivf(50, 3, floor=0.5)]
+    "options", [exact(floor=0.5), exact(floor=0.5, exact_limit=0), listed(50, 3, floor=0.5)]
 )
 def test_few_rows(options: RetrievalSettings) -> None:
     one = random_vectors(1)
@@ -132,41 +174,123 @@ def test_few_rows(options: RetrievalSettings) -> None:
         (np.concatenate([one, -one]), []),
         (np.concatenate([one, -one, one]), [(0, 2)]),
     ):
-        pairs, counts = find(embeddings, options)
-        assert sorted(as_set(pairs)) == expected
-        assert counts == CandidateCounts(grown=0, capped=0)
+        pairs, facts = find(embeddings, options)
+        assert list(as_dict(pairs)) == expected
+        assert facts.capped == 0
+        assert [str(side.dtype) for side in (pairs.left, pairs.right, pairs.cosine)] == [
+            "int64",
+            "int64",
+            "float32",
+        ]
 
 
-@settings(max_examples=30)
-@given(st.permutations(range(60)))
-def test_the_order_of_the_rows_only_relabels_the_pairs(order: list[int]) -> None:
-    embeddings = grouped_vectors([20, 10, 5, 5, 20], noise=0.2)
-    options = exact(floor=0.6, top_k=3)
-    usual, _ = find(embeddings, options)
-    pairs, _ = find(embeddings[order], options)
-    back = np.array(order)
-    left, right = back[pairs.left], back[pairs.right]
-    a, b = np.minimum(left, right), np.maximum(left, right)
-    by_pair = np.lexsort((b, a))
-    assert a[by_pair].tolist() == usual.left.tolist()
-    assert b[by_pair].tolist() == usual.right.tolist()
-    assert pairs.cosine[by_pair].tolist() == usual.cosine.tolist()
+@pytest.mark.usefixtures("tiny_blocks")
+@pytest.mark.parametrize("most", [3, 1000])
+@pytest.mark.parametrize("asking", [[], [5], [3, 250, 251, 299], list(range(100, 200)), list(range(300))])
+def test_pairs_of_some_rows(asking: list[int], most: int) -> None:
+    embeddings = np.concatenate([grouped_vectors([60, 30, 10], noise=0.1), random_vectors(200, seed=1)])
+    embeddings = embeddings[np.random.default_rng(3).permutation(300)]
+    expected = brute_force(embeddings, 0.6, most, asking)
+    assert found(embeddings, exact(floor=0.6, top_k=1, max_k=most), asking) == expected
+    lists = listed(9, 9, floor=0.6, top_k=1, max_k=most)
+    assert found(embeddings, lists, asking) == expected
 
 
+def test_some_rows_are_searched_exactly_while_that_is_cheap() -> None:
+    embeddings = random_vectors(400)
+    options = exact(exact_limit=100)
+    assert find(embeddings, options, list(range(25)))[1].description == {"kind": "exact"}
+    assert find(embeddings, options, list(range(26)))[1].description["kind"] == "lists"
+    assert find(embeddings[:100], options)[1].description == {"kind": "exact"}
+    assert find(embeddings[:101], options)[1].description["kind"] == "lists"
+
+
+@pytest.mark.usefixtures("formats")
 def test_a_pair_at_the_floor_is_a_candidate() -> None:
     embeddings = unit(np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
     at = float(pair_cosines(embeddings, np.array([0]), np.array([1]))[0])
     above = float(np.nextafter(np.float32(at), np.float32(1)))
-    assert as_set(find(embeddings, exact(floor=at))[0]) == {(0, 1), (1, 2)}
-    assert as_set(find(embeddings, exact(floor=above))[0]) == set()
+    assert list(found(embeddings, exact(floor=at))) == [(0, 1), (1, 2)]
+    assert found(embeddings, exact(floor=above)) == {}
+
+
+def test_vectors_that_are_not_finite_are_an_error() -> None:
+    embeddings = random_vectors(5)
+    embeddings[3, 2] = np.nan
+    with pytest.raises(ModelError, match="that are not finite"):
+        find(embeddings, exact())
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+def test_an_interrupted_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embeddings = np.concatenate([grouped_vectors([90], noise=0.02), random_vectors(300, seed=1)])
+    options = exact(floor=0.5, top_k=1, max_k=6)
+    expected, facts = find(embeddings, options)
+
+    class Interrupted(nearest.Nearest):
+        shards = 0
+
+        def take(self) -> nearest.Found:
+            Interrupted.shards += 1
+            if Interrupted.shards == 3:
+                raise KeyboardInterrupt
+            return super().take()
+
+    def search() -> Work:
+        work = Work(tmp_path)
+        pairs, again = find_candidates(embeddings, options, CPU, SILENT, work=work)
+        assert (as_dict(pairs), again) == (as_dict(expected), facts)
+        return work
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selfjoin, "Nearest", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            search()
+    resumed = search()
+    assert resumed.found == 2
+    assert resumed.made > 2
+    monkeypatch.setattr(selfjoin, "round_vectors", None)
+    assert search().made == 0
+
+
+@pytest.mark.parametrize("dim", [2, 16, 100])
+@pytest.mark.parametrize("even", [True, False])
+def test_no_product_is_further_off_than_it_says(
+    dim: int, even: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embeddings = random_vectors(200, dim) if even else np.eye(dim, dtype=np.float16)
+    monkeypatch.setattr(products, "_multiplies_int8", lambda: True)
+    rounded = products.round_vectors(embeddings, CPU)
+    codes, vectors = rounded.codes[: len(embeddings)].double().numpy(), embeddings.astype(np.float64)
+    off = np.abs(codes @ codes.T * rounded.unit - vectors @ vectors.T).max()
+    assert rounded.error / 40 < off <= rounded.error < 0.05
+    assert not rounded.codes[len(embeddings) :].any()
 
 
 def test_pair_cosines_do_not_depend_on_the_batch() -> None:
-    embeddings = random_vectors(300, dim=384)
-    left, right = (side.ravel() for side in np.mgrid[:300, :300])
+    embeddings = random_vectors(60, dim=384)
+    left, right = (side.ravel() for side in np.mgrid[:60, :60])
     whole = pair_cosines(embeddings, left, right)
-    assert len(whole) > 65_536
+    vectors = embeddings.astype(np.float64)
+    assert whole.tolist() == np.clip((vectors @ vectors.T).astype(np.float32), -1, 1).ravel().tolist()
     some = np.random.default_rng(0).choice(len(left), 777)
     assert pair_cosines(embeddings, left[some], right[some]).tolist() == whole[some].tolist()
     assert pair_cosines(embeddings, right[some], left[some]).tolist() == whole[some].tolist()
     assert pair_cosines(embeddings, left[:0], right[:0]).tolist() == []
+    exact_codes = replace(products.round_vectors(embeddings, CPU), codes=torch.from_numpy(embeddings))
+    assert exact_codes.cosines(left, right).tolist() == whole.tolist()
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+def test_the_blocks_of_some_rows_hold_their_pairs_once() -> None:
+    plan = blocks.plan_everything(1000, np.arange(100, 400), CPU)
+    assert plan.order is not None
+    met = np.zeros((1000, 1000), int)
+    for block in (block for shard in plan.shards() for block in shard):
+        a, b = (side.ravel() for side in np.meshgrid(block.positions, np.asarray(block.others)))
+        once = plan.once(a, b)
+        np.add.at(met, (plan.order[a[once]], plan.order[b[once]]), 1)
+    met += met.T
+    assert (met[100:400] == 1 - np.eye(1000, dtype=int)[100:400]).all()
+    assert met[:100, :100].max() == met[400:, 400:].max() == 0
+    assert all(a < b for a, b in pairwise(plan.order[:300]))

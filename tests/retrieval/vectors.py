@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dupmine.retrieval.encoder import Embeddings
+from dupmine.schema import CandidatePairs
 
-Pairs = set[tuple[int, int]]
+Pairs = dict[tuple[int, int], float]
 
 
 def unit(vectors: np.ndarray) -> Embeddings:
@@ -25,13 +26,26 @@ def grouped_vectors(sizes: list[int], dim: int = 16, noise: float = 0.05, seed: 
     return unit(rows[rng.permutation(len(rows))])
 
 
-def brute_force(embeddings: Embeddings, floor: float) -> Pairs:
-    """Return the pairs whose cosine in double precision is at least `floor`."""
+def brute_force(
+    embeddings: Embeddings, floor: float, most: int | None = None, asking: list[int] | None = None
+) -> Pairs:
+    """Return the pairs with a cosine of at least `floor` that are among the `most` nearest of an asking side.
+
+    In double precision the product is exact; rounded once, it is what `pair_cosines` promises.
+    """
     vectors = embeddings.astype(np.float64)
-    left, right = np.nonzero(np.triu(vectors @ vectors.T >= floor, 1))
-    return set(zip(left.tolist(), right.tolist(), strict=True))
+    cosines = np.clip((vectors @ vectors.T).astype(np.float32), -1, 1)
+    found: Pairs = {}
+    for row in range(len(cosines)) if asking is None else asking:
+        near = [other for other in np.argsort(-cosines[row], kind="stable").tolist() if other != row]
+        for other in [other for other in near if cosines[row, other] >= floor][:most]:
+            found[min(row, other), max(row, other)] = float(cosines[row, other])
+    return dict(sorted(found.items()))
 
 
-def assert_equals_brute_force(found: Pairs, embeddings: Embeddings, floor: float) -> None:
-    """Compare with brute force, but for what single precision cannot tell apart."""
-    assert brute_force(embeddings, floor + 1e-6) <= found <= brute_force(embeddings, floor - 1e-6)
+def as_dict(pairs: CandidatePairs) -> Pairs:
+    """Return the pairs in their order, each with its cosine."""
+    keys = zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+    found = dict(zip(keys, pairs.cosine.tolist(), strict=True))
+    assert len(found) == len(pairs), "a pair is there twice"
+    return found
