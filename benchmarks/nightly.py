@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -32,6 +30,7 @@ import pandas as pd
 from prometheus_client.parser import text_string_to_metric_families
 
 from dupmine import MiningResult, Store, UpdateReport
+from dupmine.benchmarks import machine
 from dupmine.nightly import searcher
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.retrieval.encoder import BiEncoder
@@ -56,7 +55,7 @@ def main() -> None:
     for left in ("store", "new.csv"):
         remove(arguments.work / left)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    figures = {"machine": machine(), **measure(arguments)}
+    figures = {"machine": machine.describe(), **measure(arguments)}
     print(json.dumps({name: value for name, value in figures.items() if name != "nights"}, indent=2))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -108,17 +107,6 @@ def measure(arguments: argparse.Namespace) -> Figures:
         "damaged_files": len(store.verify()),
         "bytes": store.status()["bytes"],
         "query": query_latency(store, unseen_questions(arguments, questions, QUERIES + WARM_UP)),
-    }
-
-
-def machine() -> Figures:
-    """Describe the machine the figures hold for."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
-    return {
-        "processor": names[0].split(":")[1].strip() if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
     }
 
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 
 from dupmine import Miner, MiningResult
+from dupmine.benchmarks import machine
 from dupmine.clustering import cluster_pairs
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.evaluation.metrics import pair_metrics
@@ -48,7 +47,7 @@ def main() -> None:
     manifest = result.manifest
     labelled = pd.read_parquet(arguments.data / "pairs.parquet")
     figures = {
-        "machine": machine(),
+        "machine": machine.describe(),
         **{key: manifest[key] for key in ("versions", "compute", "settings", "index", "counts", "seconds")},
         "seconds_total": round(sum(manifest["seconds"].values()), 1),
         "peak_memory_gib": manifest["peak_memory_gib"],
@@ -70,17 +69,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=root.parent / "configs" / "quora.yaml")
     parser.add_argument("--json", type=Path, default=root / "results" / "quora.json")
     return parser.parse_args()
-
-
-def machine() -> dict[str, Any]:
-    """Describe the machine the figures hold for."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
-    return {
-        "processor": names[0].split(":")[1].strip() if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-    }
 
 
 def decide_again(result: MiningResult, miner: Miner) -> MiningResult:

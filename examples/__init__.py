@@ -1,0 +1,1 @@
+"""The sample corpus; its hand-written questions also show int8 what values a model meets."""

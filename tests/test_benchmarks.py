@@ -1,0 +1,171 @@
+"""The benchmark scripts, each run to its end on a few questions of the sample."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dupmine.benchmarks import (
+    compare_speed,
+    growth,
+    guide_example,
+    machine,
+    profile_run,
+    reference_pipeline,
+    side_by_side,
+)
+from dupmine.benchmarks.labelled import Judge, corpus_of, read_questions
+
+ROOT = Path(__file__).parent.parent
+QUESTIONS = 60
+FOUND = {"labelled_pairs", "precision", "recall", "f1"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the benchmarks expect it: each pair of neighbours in the order of clusters is labelled."""
+    rows = []
+    for name in ("questions", "gold"):
+        with (ROOT / "examples" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            rows.append(list(csv.reader(file))[1:])
+    asked = [(int(cluster), text) for (_, text), (_, cluster) in zip(*rows, strict=True)]
+    asked = sorted(asked)[:QUESTIONS]
+    folder = tmp_path_factory.mktemp("data")
+    texts = [text for _, text in asked]
+    pd.DataFrame({"qid": range(QUESTIONS), "question": texts}).to_csv(
+        folder / "questions-eval.csv", index=False
+    )
+    same = [a[0] == b[0] for a, b in pairwise(asked)]
+    pd.DataFrame(
+        {
+            "qid1": range(QUESTIONS - 1),
+            "qid2": range(1, QUESTIONS),
+            "is_duplicate": np.array(same, int),
+            "split": np.where(np.arange(QUESTIONS - 1) % 2, "valid", "test"),
+        }
+    ).to_parquet(folder / "pairs.parquet")
+    return folder
+
+
+def run(script: Any, *arguments: str | Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run a script's `main` and return the figures it wrote."""
+    monkeypatch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
+    script.main()
+    figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return figures
+
+
+def test_a_part_of_the_corpus_is_that_of_the_first_pairs(data: Path, tmp_path: Path) -> None:
+    assert corpus_of(data, None, tmp_path) == data / "questions-eval.csv"
+    part = corpus_of(data, 5, tmp_path)
+    assert read_questions(part)["qid"].tolist() == ["0", "1", "2", "3", "4"]
+
+
+def test_labelled_pairs_are_those_inside_the_corpus() -> None:
+    pairs = pd.DataFrame({"qid1": ["a", "c", "a"], "qid2": ["b", "a", "x"], "is_duplicate": [1, 0, 1]})
+    judge = Judge(pairs, ["c", "b", "a"])
+    assert (judge.left.tolist(), judge.right.tolist(), judge.actual.tolist()) == (
+        [1, 0],
+        [2, 2],
+        [True, False],
+    )
+    assert judge.among(np.array([2]), np.array([1])).tolist() == [True, False]
+    assert judge.figures(np.array([True, True])) == {
+        "labelled_pairs": 2,
+        "precision": 0.5,
+        "recall": 1.0,
+        "f1": pytest.approx(2 / 3),
+    }
+    assert len(judge.sample(1)) == 1
+
+
+def test_the_cost_of_a_transformer() -> None:
+    minilm = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6}
+    assert machine.transformer_gflop(1, 0, minilm) == pytest.approx(0.0212, abs=1e-4)
+    assert machine.transformer_gflop(0, 1, minilm) == pytest.approx(6 * 4 * 384 / 1e9)
+    limits = machine.matmul_limits(seconds=0.01)
+    assert set(limits) == {"fp32", "bf16", "int8"}
+    assert min(limits.values()) > 0
+
+
+def test_the_reference(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "reference.json"
+    whole = run(reference_pipeline, data, "--json", out, out=out, monkeypatch=monkeypatch)
+    assert not whole["extrapolated"]
+    assert whole["pairs_timed"] == whole["counts"]["candidates"]
+    assert whole["labelled"]["labelled_pairs"] == QUESTIONS // 2
+    assert whole["labelled"]["f1"] > 0.7
+    assert whole["labelled"]["candidate_recall"] > 0.9
+    part = run(reference_pipeline, data, "--sample", "10", "--json", out, out=out, monkeypatch=monkeypatch)
+    assert part["extrapolated"]
+    assert part["pairs_timed"] == part["labelled"]["labelled_pairs"] == 10
+    assert part["counts"]["candidates"] == whole["counts"]["candidates"]
+
+
+def test_the_comparison_of_speed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "matmul_limits", lambda: {"fp32": 1.0, "bf16": 2.0, "int8": 4.0})
+    out = tmp_path / "speed.json"
+    options = ("--rounds", "1", "--limit", "40", "--json", out)
+    figures = run(compare_speed, data, *options, out=out, monkeypatch=monkeypatch)
+    ours, theirs = figures["dupmine"], figures["reference"]
+    assert ours["counts"]["documents"] == theirs["counts"]["questions"] == 40
+    assert ours["labelled"]["f1"] == pytest.approx(theirs["labelled"]["f1"], abs=0.1)
+    ratio = theirs["seconds_total"] / ours["seconds_total"]
+    assert figures["times_faster"]["total"] == pytest.approx(ratio, abs=0.01)
+    assert figures["share_of_int8_limit"]["score"] > 0
+
+
+def test_growth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "growth"
+    options = ("--sizes", "40,0.08k", "--work", tmp_path, "--out", out)
+    figures = run(growth, *options, out=out.with_suffix(".json"), monkeypatch=monkeypatch)
+    small, large = figures["sizes"]
+    assert (small["counts"]["documents"], large["counts"]["documents"]) == (40, 80)
+    assert large["planted"]["recall"] >= 0.8
+    exponent = figures["exponents"][0]["seconds_total"]
+    assert small["seconds_total"] * 2**exponent == pytest.approx(large["seconds_total"], rel=0.01)
+    assert out.with_suffix(".svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_side_by_side(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("semhash", reason="needs semhash")
+    out = tmp_path / "side.json"
+    figures = run(side_by_side, data, "--json", out, out=out, monkeypatch=monkeypatch)
+    for name in ("dupmine", "dupmine fast", "semhash static", "semhash MiniLM"):
+        assert set(figures[name]) >= FOUND | {"seconds", "candidate_recall"}, name
+        assert figures[name]["labelled_pairs"] == QUESTIONS // 2
+        assert figures[name]["f1"] > 0.5
+    assert figures["dupmine"]["candidate_recall"] > 0.9
+
+
+def test_the_example_of_the_guide(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "guide.json"
+    options = ("--sentences", "40", "--sample", "40", "--json", out)
+    figures = run(guide_example, data, *options, out=out, monkeypatch=monkeypatch)
+    alone = figures["cross_encoder_alone"]
+    assert (alone["pairs"], alone["pairs_timed"], alone["extrapolated"]) == (780, 40, True)
+    assert alone["seconds"] == pytest.approx(780 / alone["pairs_per_second"], rel=0.01)
+    assert figures["dupmine"]["counts"]["documents"] == 40
+
+
+def test_the_profile_of_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"compute": {}, "seconds": {"embed": 3.0, "rerank": 1.0}, "counts": {}, "peak_memory_gib": 1.0}
+    (tmp_path / "manifest.json").write_text(json.dumps(facts), encoding="utf-8")
+    out = tmp_path / "profile.json"
+    assert run(profile_run, tmp_path, "--json", out, out=out, monkeypatch=monkeypatch) == facts
+    assert "embed              3.0 s    75.0%" in capsys.readouterr().out
+
+
+def test_samples_count_for_the_innermost_function_of_the_package() -> None:
+    samples = "main (cli.py:1);run (pipeline.py:2);dot (numpy/core.py:3) 3\nstart (threading.py:9) 1\n"
+    assert profile_run.functions(samples) == {"run (pipeline.py:2)": 0.75, "elsewhere": 0.25}
