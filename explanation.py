@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .schema import CROSS_ENCODER
+
 _SHOWN = 8  # shares in words
 
 
@@ -15,9 +17,9 @@ class Explanation:
     candidate and scored only to tell a member's probability to its representative. `path` leads from one to
     the other through their cluster along the most probable pairs, each with its probability.
 
-    Where the corpus decided, `cross_encoder` is the cross-encoder's own probability, and `shares` names each
-    feature with its value and what it adds to the log-odds, the weightiest first; `base` is the average
-    pair's.
+    Where the corpus decided, `cross_encoder` is the pair's own probability, by the one that `scored_by`
+    names, and `shares` names each feature with its value and what it adds to the log-odds, the weightiest
+    first; `base` is the average pair's.
     """
 
     left_id: str
@@ -30,6 +32,7 @@ class Explanation:
     probability: float | None
     path: tuple[tuple[str, str, float], ...]
     cross_encoder: float | None = None
+    scored_by: str = CROSS_ENCODER
     shares: tuple[tuple[str, float | None, float], ...] = ()
 
     def __str__(self) -> str:
@@ -42,7 +45,7 @@ class Explanation:
             cosine = "" if self.cosine is None else f"cosine {self.cosine:.3f}, "
             lines.append(f"decided by {self.decided_by}: {cosine}probability {self.probability:.3f}")
         if self.shares:
-            lines.append(f"  the cross-encoder alone: probability {self.cross_encoder:.3f}")
+            lines.append(f"  the {self.scored_by} alone: probability {self.cross_encoder:.3f}")
             lines += [
                 f"  {share:+.2f} {name} = {_shown(value)}" for name, value, share in self.shares[:_SHOWN]
             ]

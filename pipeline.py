@@ -1,4 +1,4 @@
-"""The run on one page: collapse, tokenise, embed, index, retrieve, rerank, decide, cluster, tables."""
+"""The run on one page: collapse, tokenise, embed, retrieve, rerank, decide, cluster, tables."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .inference.compute import Compute, resolve_compute
 from .inference.locate import quiet_loading
 from .progress import Progress
 from .rerank.calibration import choose_threshold
+from .rerank.cascade import Cascade, find_cascade
 from .rerank.decision import NO_DECISION, Decision, find_decision
-from .rerank.scorer import CrossEncoder, score_pairs
+from .rerank.scorer import CrossEncoder
 from .result import MiningResult
-from .retrieval.candidates import find_candidates, pair_cosines
+from .retrieval.candidates import SearchFacts, find_candidates, pair_cosines
 from .retrieval.encoder import BiEncoder, Embeddings, embed
-from .retrieval.index import build_index
 from .schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore
 from .settings import ClusteringSettings, MiningSettings, RetrievalSettings
 from .store.files import require_space
@@ -45,6 +45,7 @@ class Models:
     compute: Compute
     same_tokens: bool  # whether both tokenise alike, special tokens aside
     decision: Decision | None  # None: each pair on its own
+    cascade: Cascade  # of steps that end with the scorer
 
     @classmethod
     def load(cls, settings: MiningSettings) -> Models:
@@ -60,7 +61,10 @@ class Models:
             scorer = CrossEncoder(settings.rerank, compute)
         same = _same_tokens(encoder.tokenizer, scorer.tokenizer)
         decision = find_decision(settings.rerank, scorer.folder, encoder.sha256, scorer.calibration)
-        return cls(encoder, scorer, compute, same, decision)
+        with quiet_loading():
+            fitted = decision or scorer.calibration
+            cascade = find_cascade(settings.rerank, scorer, encoder.sha256, fitted, compute)
+        return cls(encoder, scorer, compute, same, decision, cascade)
 
     def settle(self, settings: MiningSettings) -> tuple[MiningSettings, str]:
         """Return the settings with the threshold as a number, and what it goes by.
@@ -76,11 +80,20 @@ class Models:
         """Return what the manifest says of the models."""
         return {
             "models": {
-                "bi_encoder": {"sha256": self.encoder.sha256, "dim": self.encoder.dim},
-                "cross_encoder": {"sha256": self.scorer.sha256, "head": self.scorer.head.kind},
+                "bi_encoder": {
+                    "sha256": self.encoder.sha256,
+                    "dim": self.encoder.dim,
+                    "precision": self.encoder.precision,
+                },
+                "cross_encoder": {
+                    "sha256": self.scorer.sha256,
+                    "head": self.scorer.head.kind,
+                    "precision": self.scorer.precision,
+                },
                 "decision": {"sha256": NO_DECISION if self.decision is None else self.decision.sha256},
+                "cascade": {"sha256": self.cascade.sha256},
             },
-            "compute": {"device": str(self.compute.device), "precision": str(self.compute.dtype)[6:]},
+            "compute": {"device": str(self.compute.device)},
         }
 
 
@@ -112,13 +125,16 @@ def mine_corpus(
         embeddings = embed(models.encoder, unique.texts, tokens, work, progress)
     candidates = retrieve(embeddings, settings.retrieval, models.compute, work, progress, run)
     with run.stage("rerank"):
-        pairs = score_pairs(models.scorer, pair_tokens, candidates, progress, work)
+        pairs = models.cascade.score(pair_tokens, candidates, progress, work)
+        run.count(**models.cascade.count(pairs))
+    with run.stage("audit"):
+        run.describe(audit=models.cascade.audit(pairs, pair_tokens, settings.rerank.audit, progress))
     with run.stage("decide"):
         pairs = decide(pairs, pair_tokens, models, progress)
 
     def score_rows(left: Rows, right: Rows) -> ScoredPairs:
         unseen = CandidatePairs(left, right, pair_cosines(embeddings, left, right))
-        return score_pairs(models.scorer, pair_tokens, unseen, progress, work)
+        return models.cascade.score(pair_tokens, unseen, progress, work)
 
     with run.stage("cluster"):
         partition = cluster_pairs(
@@ -171,21 +187,19 @@ def retrieve(
     progress: Progress,
     run: RunRecord,
 ) -> CandidatePairs:
-    """Index the vectors and find the candidates, if `work` does not hold them."""
+    """Find the candidates, if `work` does not hold them."""
 
     @cache
-    def search() -> tuple[CandidatePairs, dict[str, Any], dict[str, int]]:
-        with run.stage("index"):
-            index = build_index(embeddings, settings, gpu=compute.device.type == "cuda")
+    def search() -> tuple[CandidatePairs, SearchFacts]:
         with run.stage("retrieve"):
-            found, counts = find_candidates(embeddings, index, settings, progress)
-        return found, index.description, {"queries_grown": counts.grown, "queries_capped": counts.capped}
+            return find_candidates(embeddings, settings, compute.device, progress, work=work)
 
     left = work.array("candidates-left", lambda: search()[0].left)
     right = work.array("candidates-right", lambda: search()[0].right)
     cosine = work.array("candidates-cosine", lambda: search()[0].cosine)
-    run.describe(index=work.facts("candidates-index", lambda: search()[1]))
-    run.count(candidates=len(left), **work.facts("candidates-counts", lambda: search()[2]))
+    run.describe(index=work.facts("candidates-index", lambda: search()[1].description))
+    counts = work.facts("candidates-counts", lambda: {"queries_capped": search()[1].capped})
+    run.count(candidates=len(left), **counts)
     return CandidatePairs(left, right, cosine)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -109,28 +109,49 @@ class CandidatePairs:
         """Return the number of pairs."""
         return len(self.left)
 
+    def where(self, mask: npt.NDArray[np.bool_] | Rows) -> Self:
+        """Return the pairs that a mask selects, or those at some positions, in their order."""
+        return replace(self, **{column.name: getattr(self, column.name)[mask] for column in fields(self)})
 
-EXACT, CROSS_ENCODER, CORPUS = DECIDERS = ("exact", "cross-encoder", "corpus")
+
+# A store holds their positions: a further one goes to the end.
+EXACT, CROSS_ENCODER, CORPUS, BI_ENCODER, STUDENT = DECIDERS = (
+    "exact",
+    "cross-encoder",
+    "corpus",
+    "bi-encoder",
+    "student",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredPairs(CandidatePairs):
     """Candidate pairs with stage 2's answer: `probability` is the logistic of `logit`.
 
-    `cross_logit` is the cross-encoder's own; the corpus-aware decision puts another in `logit`.
-    `decided_by` are positions in `DECIDERS`, `(n_pairs,) int8`.
+    `cross_logit` is that of the pair alone: the cross-encoder's or, where the pair was clear before, that of
+    the bi-encoder's bands or of the student; `scored_by` says whose. The corpus-aware decision puts another
+    in `logit`. `decided_by` and `scored_by` are positions in `DECIDERS`, `(n_pairs,) int8`.
     """
 
     logit: Floats
     probability: Floats
     cross_logit: Floats
     decided_by: npt.NDArray[np.int8]
+    scored_by: npt.NDArray[np.int8]
 
     @classmethod
-    def from_logits(cls, left: Rows, right: Rows, cosine: Floats, logit: Floats) -> ScoredPairs:
-        """Take the cross-encoder's logits as the answer."""
-        by = np.full(len(left), DECIDERS.index(CROSS_ENCODER), np.int8)
-        return cls(left, right, cosine, logit, probabilities(logit), logit, by)
+    def from_logits(
+        cls,
+        left: Rows,
+        right: Rows,
+        cosine: Floats,
+        logit: Floats,
+        scored_by: npt.NDArray[np.int8] | None = None,
+    ) -> ScoredPairs:
+        """Take logits as the answer: the cross-encoder's, unless `scored_by` says otherwise."""
+        if scored_by is None:
+            scored_by = np.full(len(left), DECIDERS.index(CROSS_ENCODER), np.int8)
+        return cls(left, right, cosine, logit, probabilities(logit), logit, scored_by, scored_by)
 
     @classmethod
     def none(cls) -> ScoredPairs:
@@ -144,10 +165,6 @@ class ScoredPairs(CandidatePairs):
         columns = [np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(cls)]
         order = np.lexsort((columns[1], columns[0]))
         return cls(*(column[order] for column in columns))
-
-    def where(self, mask: npt.NDArray[np.bool_] | Rows) -> ScoredPairs:
-        """Return the pairs that a mask selects, or those at some positions, in their order."""
-        return replace(self, **{column.name: getattr(self, column.name)[mask] for column in fields(self)})
 
     def decided(self, logit: Floats) -> ScoredPairs:
         """Return the pairs with the logits of the corpus-aware decision."""
@@ -260,9 +277,19 @@ PAIRS = pa.schema(
         _described(
             "decided_by",
             pa.string(),
-            "exact: equal normalised texts; cross-encoder: its probability; corpus: the decision that looks "
-            "at the neighbours too",
+            "exact: equal normalised texts; bi-encoder, student: the pair was clear to them; cross-encoder: "
+            "its probability; corpus: the decision that looks at the neighbours too",
         ),
-        _described("cross_encoder", pa.float32(), "the cross-encoder's own probability, 0 to 1"),
+        _described(
+            "cross_encoder",
+            pa.float32(),
+            "the pair's own probability before the corpus decided, 0 to 1: that of `scored_by`",
+        ),
+        _described(
+            "scored_by",
+            pa.string(),
+            "whose probability `cross_encoder` is: the cross-encoder's, or bi-encoder or student where the "
+            "pair was clear to them; exact as in `decided_by`",
+        ),
     ]
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from .errors import SettingsError
@@ -79,33 +79,43 @@ class RetrievalSettings(_Stage):
         min_length=1,
         description="sentence-transformers model: built-in, folder or hub name",
     )
-    top_k: int = Field(default=50, ge=1, le=10_000, description="neighbours asked for at first")
+    top_k: int = Field(
+        default=50, ge=1, le=10_000, description="a max_k that is less than this is taken to be this"
+    )
     max_k: int = Field(
         default=1000,
         ge=1,
         le=100_000,
-        description="where the last neighbour is still above the floor, top_k grows up to this, if larger",
+        description="a pair above the floor is a candidate if one text is among so many nearest of the other",
     )
     floor: float = Field(
         default=0.60, ge=-1.0, le=1.0, description="pairs below this cosine are no candidates"
     )
     exact_limit: int = Field(
-        default=200_000, ge=0, description="up to so many texts the search is exact, above it IVF"
+        default=600_000,
+        ge=0,
+        description="up to so many texts, on a GPU ten times as many, the search is exact, above it in lists "
+        "of texts that are near each other",
     )
     lists: int | None = Field(
-        default=None, ge=1, description="IVF lists; by default 8 times the root of the texts"
+        default=None, ge=1, description="number of lists; by default twice the root of the texts"
     )
     probes: int | None = Field(
         default=None,
         ge=1,
-        description="IVF lists visited per query; by default as many as target_recall needs",
+        description="lists visited per text; by default as many as target_recall needs",
     )
     target_recall: float = Field(
         default=0.97,
         gt=0.0,
         le=1.0,
-        description="recall of pairs above the floor that IVF probes are chosen for",
+        description="recall of pairs above the floor that probes is chosen for",
     )
+
+    @property
+    def most(self) -> int:
+        """How many neighbours of a text are kept."""
+        return max(self.top_k, self.max_k)
 
 
 class RerankSettings(_Stage):
@@ -138,6 +148,22 @@ class RerankSettings(_Stage):
         description="pair: by the cross-encoder alone; corpus: with what the pair's neighbours say, as "
         "fitted by dupmine calibrate --corpus; auto: corpus where the model has that for this bi-encoder",
     )
+    bands: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: pairs that are clear by their cosine and wording are not given to the "
+        "cross-encoder, where the model has bounds for that (dupmine calibrate --corpus finds them)",
+    )
+    student: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: pairs that are clear to the model's student, its first layers, are not given to "
+        "all of them, where it has one (dupmine train student makes it)",
+    )
+    audit: int = Field(
+        default=1000,
+        ge=0,
+        description="so many pairs that the cross-encoder was spared, at most a tenth, are given to it "
+        "after all, to estimate what that costs; the result is the same",
+    )
     symmetric: bool = Field(default=False, description="score both orders of a pair and average their logits")
     head: Literal["auto", "sigmoid", "softmax", "nli", "score"] = Field(
         default="auto",
@@ -149,6 +175,11 @@ class RerankSettings(_Stage):
         gt=0.0,
         description="head score: the model's value for identical meaning (STS models: 1 or 5)",
     )
+
+    @field_validator("bands", "student", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return "off" if value is False else value  # which is what YAML makes of it
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Self:
@@ -204,8 +235,9 @@ class ComputeSettings(_Stage):
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N"
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="auto: bf16 where the hardware computes in it, else fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
+        default="auto",
+        description="auto: int8 on CPUs with VNNI, bf16 where the hardware is faster in it, else fp32",
     )
     batch_tokens: int = Field(
         default=4096, ge=64, le=1_000_000, description="tokens per batch through a model"

@@ -13,8 +13,10 @@ from . import options
 from .logs import set_level
 
 if TYPE_CHECKING:
+    from ..rerank.bands import Bounds
     from ..rerank.calibration import Calibration, OperatingPoint, Thresholds
     from ..rerank.decision import Decision
+    from ..rerank.shortcuts import Shortcuts
 
 
 def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
@@ -31,9 +33,13 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="Fit the corpus-aware decision instead, on the pairs in this corpus: the folder of a run "
+            help="Fit the corpus-aware decision and the cascade instead, on this corpus: the folder of a run "
             "with the model, or a file, which is mined first.",
         ),
+    ] = None,
+    student: Annotated[
+        Path | None,
+        typer.Option(help="With --corpus: the student that dupmine train student made, for the cascade."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="New folder for a copy of the model; by default MODEL.")
@@ -54,9 +60,12 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
     """Calibrate a cross-encoder on labelled pairs it was not trained on, and find its thresholds.
 
     Writes dupmine.json beside the model; mine then has its probabilities and --target-precision. With
-    --corpus it writes decision.json: mine then judges a pair with what its neighbours say.
+    --corpus it writes decision.json and cascade.json: mine then judges a pair with what its neighbours say,
+    and spares the cross-encoder what is clear without it.
     """
     set_level(log_level)
+    if student is not None and corpus is None:
+        raise typer.BadParameter("it needs --corpus", param_hint="--student")
     flags = {
         "rerank.cross_encoder": model,
         "rerank.symmetric": symmetric,
@@ -75,12 +84,13 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
     labelled = read_pairs(pairs, settings.pairs, split=split)
     progress = Progress(options.bars(quiet, log_format))
     if corpus is not None:
-        from ..evaluation.decide import calibrate_decision
+        from ..evaluation.corpus import calibrate_to_corpus
 
-        decision, folder = calibrate_decision(settings, labelled, corpus, progress, out=out)
+        fitted, folder = calibrate_to_corpus(settings, labelled, corpus, progress, student=student, out=out)
         if not quiet:
-            typer.echo("\n".join(decision_lines(decision)))
-            typer.echo(f"\nwritten to {folder / 'decision.json'}")
+            lines = [*decision_lines(fitted.decision), *cascade_lines(fitted.shortcuts)]
+            typer.echo("\n".join(lines))
+            typer.echo(f"\nwritten to {folder / 'decision.json'} and cascade.json")
         return
     found, folder = calibrate_model(settings, labelled, progress, out=out)
     if not quiet:
@@ -106,6 +116,25 @@ def decision_lines(found: Decision) -> Iterator[str]:
         alone, decision = values["cross_encoder"], values["decision"]
         yield f"{name}: cross-encoder alone {alone:.4f}, decision on held-out folds {decision:.4f}"
     yield from _threshold_lines(found.thresholds)
+
+
+def cascade_lines(found: Shortcuts) -> Iterator[str]:
+    """Yield what was found of a cascade, for the screen."""
+    yield ""
+    steps: dict[str, Bounds | None] = {
+        "bands": found.bands.bounds,
+        "bands before the decision": found.bands.bounds_with_decision,
+        "student": found.student.bounds if found.student else None,
+    }
+    for name, bounds in steps.items():
+        if bounds is None:
+            continue
+        edges = " and ".join("none" if of is None else f"{of:.2f}" for of in (bounds.lower, bounds.upper))
+        yield (
+            f"{name}: log-odds {edges} decide {bounds.decided:.1%} of {found.candidates:,} candidates, "
+            f"{bounds.otherwise:.2%} of them otherwise than the cross-encoder; F1 {bounds.f1['before']:.4f} "
+            f"before, {bounds.f1['after']:.4f} after"
+        )
 
 
 def _threshold_lines(found: Thresholds) -> Iterator[str]:

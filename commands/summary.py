@@ -8,6 +8,8 @@ _LINES = (
     ("documents", "documents"),
     ("exact_duplicates", "exact duplicates"),
     ("candidates", "candidate pairs"),
+    ("pairs_by_bi_encoder", "of them clear by cosine and wording"),
+    ("pairs_by_student", "of them clear to the student"),
     ("accepted_pairs", "accepted pairs"),
     ("clusters", "clusters"),
     ("removed_documents", "documents that could go"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -12,19 +11,13 @@ import numpy.typing as npt
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedGroupKFold
 
-from ..corpus.tokens import tokenise
 from ..corpus.unique import collapse_exact_duplicates, normalised_key
 from ..errors import InputError
-from ..inference.locate import fingerprint, load_tokenizer, locate_model
-from ..miner import Miner
-from ..progress import Progress
-from ..rerank.calibration import Fitted, load_calibration
-from ..rerank.decision import FEATURES, Decision, Evidence, identity
+from ..rerank.calibration import Fitted
+from ..rerank.decision import FEATURES, Decision, Evidence
 from ..rerank.wording import rarity
 from ..result import MiningResult
 from ..schema import TEXT, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
-from ..settings import MiningSettings
-from .calibrate import CalibrateSettings, pairs_sha256, require_pairs, require_place, write_beside
 from .calibrators import calibration_error, fit_best
 from .metrics import Flags
 from .splits import question_components
@@ -50,60 +43,6 @@ _ROUNDS = 600
 _KEPT = (0.5, 0.1)  # shares of the other texts in thinner corpora
 _PARTS = 4  # of the labelled questions, each with other texts thinned
 _LEAST = 100  # labelled candidates of each kind
-
-
-def calibrate_decision(
-    settings: CalibrateSettings,
-    pairs: LabelledPairs,
-    corpus: Path,
-    progress: Progress,
-    *,
-    out: Path | None = None,
-) -> tuple[Decision, Path]:
-    """Fit the decision of a cross-encoder on labelled pairs of a corpus; return it and the folder it is in.
-
-    `corpus` is the folder of a run with the model, or a file, which is mined first. The decision is written
-    beside the model or, with `out`, into a copy of the model.
-
-    Raises:
-        InputError: the pairs do not do, are not in the corpus, or the run is one of another model.
-        ModelError: the model cannot be found or loaded.
-        OutputError: there is no writing to the model's folder, or to `out`.
-    """
-    name = settings.rerank.cross_encoder
-    folder = locate_model(name)
-    require_place(name, folder, out)
-    require_pairs(pairs, int(np.unique(question_components(pairs)).size), settings.calibration.folds)
-    result = _mined(settings, corpus, folder, progress)
-    rerank = result.settings.rerank
-    tokenizer = load_tokenizer(folder)
-    texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
-    decision = fit_decision(
-        result,
-        pairs,
-        tokenise(texts, tokenizer, max_tokens=result.settings.corpus.max_tokens, progress=progress),
-        cross_encoder=identity(folder, load_calibration(folder) if rerank.calibrate else None),
-        n_tokens=tokenizer.get_vocab_size(),
-        sha256=pairs_sha256(pairs),
-        folds=settings.calibration.folds,
-        seed=settings.calibration.seed,
-    )
-    return decision, write_beside(decision, folder, out)
-
-
-def _mined(settings: CalibrateSettings, corpus: Path, folder: Path, progress: Progress) -> MiningResult:
-    if (corpus / "manifest.json").is_file():
-        result = MiningResult.load(corpus)
-        if result.manifest["models"]["cross_encoder"]["sha256"] != fingerprint(folder):
-            raise InputError(
-                f"{corpus} is no run with the model {settings.rerank.cross_encoder} as it is now, "
-                "weights and calibration: mine again with it"
-            )
-        return result
-    stages = {"corpus": settings.corpus, "retrieval": settings.retrieval, "compute": settings.compute}
-    rerank = settings.rerank.model_copy(update={"decision": "pair"})
-    miner = Miner(MiningSettings(rerank=rerank, **stages), progress=progress.enabled)
-    return miner.mine(corpus)
 
 
 def fit_decision(  # noqa: PLR0913 - all of it named at the call
@@ -163,7 +102,7 @@ def fit_decision(  # noqa: PLR0913 - all of it named at the call
         },
         thresholds=find_thresholds(probability, actual, group, base_rate=float(actual.mean()), seed=seed),
         idf=tuple(float(value) for value in idf),
-        trees=_fit(views, actual[seen], seed).model_to_string(),
+        trees=fit_trees(views, actual[seen], seed).model_to_string(),
     )
 
 
@@ -217,12 +156,13 @@ def _held_out(views: list[Floats], actual: Flags, group: Rows, folds: int, seed:
     for fitted, held in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
         views[0], actual, group
     ):
-        trees = _fit([view[fitted] for view in views], actual[fitted], seed)
+        trees = fit_trees([view[fitted] for view in views], actual[fitted], seed)
         said[held] = np.asarray(trees.predict(views[0][held], raw_score=True))
     return said
 
 
-def _fit(views: list[Floats], actual: Flags, seed: int) -> lightgbm.Booster:
+def fit_trees(views: list[Floats], actual: Flags, seed: int) -> lightgbm.Booster:
+    """Fit a decision's trees to several views of the same labelled pairs."""
     data = lightgbm.Dataset(
         np.concatenate(views), np.tile(actual, len(views)).astype(np.float32), feature_name=list(FEATURES)
     )

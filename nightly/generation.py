@@ -19,11 +19,9 @@ from ..corpus.unique import collapse_exact_duplicates
 from ..pipeline import Models, tokenise_texts
 from ..progress import Progress
 from ..rerank.decision import Decision
-from ..rerank.scorer import score_pairs
 from ..result import MiningResult
 from ..retrieval.candidates import find_candidates, pair_cosines
 from ..retrieval.encoder import Embeddings, embed
-from ..retrieval.index import build_index
 from ..schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore, UniqueTexts
 from ..settings import MiningSettings
 from ..store.manifest import timed
@@ -125,7 +123,7 @@ def advance(task: Task) -> Generation:
         tokens, embeddings, embedded = _encode(unique.texts, number, task)
 
     def score(pairs: CandidatePairs) -> ScoredPairs:
-        return score_pairs(task.models().scorer, tokens, pairs, task.progress, task.work)
+        return task.models().cascade.score(tokens, pairs, task.progress, task.work)
 
     known = _known_pairs(number, embeddings, task)
     scores = PairScores(len(unique), known, known.where(np.empty(0, np.int64)), score)
@@ -252,10 +250,8 @@ def _find_candidates(
     if not len(arrived):
         return known, 0
     n, retrieval = len(embeddings), task.settings.retrieval
-    if len(arrived) * n <= retrieval.exact_limit**2:  # no dearer than the largest exact search of a full run
-        retrieval = retrieval.model_copy(update={"exact_limit": n})
-    index = build_index(embeddings, retrieval, gpu=task.models().compute.device.type == "cuda")
-    found, search = find_candidates(embeddings, index, retrieval, task.progress, arrived)
+    device = task.models().compute.device
+    found, search = find_candidates(embeddings, retrieval, device, task.progress, rows=arrived)
     if len(arrived) == n:
         return found, search.capped
     columns = [np.concatenate([getattr(p, c) for p in (known, found)]) for c in ("left", "right", "cosine")]

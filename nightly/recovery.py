@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import CorruptStoreError, InputError
+from ..rerank.cascade import NO_CASCADE
 from ..rerank.decision import NO_DECISION
 from ..settings import MiningSettings
 from ..store.changes import MEMBERS, find_changes
@@ -35,6 +36,7 @@ def what_holds(before: Commit, settings: MiningSettings, models: dict[str, Any])
     embeddings = computed and models["bi_encoder"] == before.models["bi_encoder"]
     scores = computed and models["cross_encoder"] == before.models["cross_encoder"]
     scores = scores and same("rerank", "symmetric", "head", "score_max", "calibrate")
+    scores = scores and models["cascade"] == before.models.get("cascade", {"sha256": NO_CASCADE})
     neighbours = embeddings and same("retrieval")
     clusters = neighbours and scores and same("rerank") and same("clustering")
     clusters = clusters and models["decision"] == before.models.get("decision", {"sha256": NO_DECISION})

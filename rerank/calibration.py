@@ -239,9 +239,13 @@ def choose_threshold(settings: RerankSettings, fitted: HasThresholds | None) -> 
     if settings.target_precision is not None:
         threshold = _reaching(settings, settings.target_precision, fitted)
         return threshold, f"rerank.target_precision {settings.target_precision:g}"
-    if fitted is None:
-        return UNCALIBRATED_THRESHOLD, "default"
-    return fitted.thresholds.best_f1.threshold, "best F1 on the calibration pairs"
+    by = "default" if fitted is None else "best F1 on the calibration pairs"
+    return reference_threshold(fitted), by
+
+
+def reference_threshold(fitted: HasThresholds | None) -> float:
+    """Return the threshold with the best F1, 0.5 where nothing was fitted."""
+    return UNCALIBRATED_THRESHOLD if fitted is None else fitted.thresholds.best_f1.threshold
 
 
 def _reaching(settings: RerankSettings, target: float, fitted: HasThresholds | None) -> float:

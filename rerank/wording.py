@@ -15,7 +15,7 @@ _PRIME = 40_009
 
 def rarity(tokens: TokenStore, n_tokens: int) -> Floats:
     """Return how rare each of a vocabulary's tokens is among texts, its idf, `(n_tokens,) float32`."""
-    sets = _sets(tokens.ids.astype(np.int64), tokens.lengths)
+    sets = token_sets(tokens.ids.astype(np.int64), tokens.lengths)
     frequency = np.bincount(sets.indices, minlength=n_tokens)
     return np.asarray(np.log((len(tokens.lengths) + 1) / (frequency + 1)), np.float32)
 
@@ -27,8 +27,8 @@ class Wording:
         """Take the tokens of all rows and the idf of the vocabulary, that of a large corpus."""
         self._lengths = tokens.lengths
         self._first = tokens.ids[np.minimum(tokens.offsets[:-1], max(len(tokens.ids) - 1, 0))]
-        self._sets = _sets(tokens.ids.astype(np.int64), self._lengths)
-        self._bigrams = _sets(*_bigrams(tokens))
+        self._sets = token_sets(tokens.ids.astype(np.int64), self._lengths)
+        self._bigrams = token_sets(*_bigrams(tokens))
         self._idf = idf[: self._sets.shape[1]]
 
     def describe(self, pairs: CandidatePairs) -> Features:
@@ -64,7 +64,7 @@ class Wording:
         return _jaccard(*(np.diff(matrix.indptr) for matrix in (left, right, shared)))
 
 
-def _sets(ids: Rows, lengths: Rows) -> sp.csr_matrix:
+def token_sets(ids: Rows, lengths: Rows) -> sp.csr_matrix:
     """Return a row of ones per text, one for each number in it."""
     rows = np.repeat(np.arange(len(lengths)), lengths)
     size = int(ids.max(initial=0)) + 1

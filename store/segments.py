@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import CorruptStoreError, InputError
-from ..schema import DOC_ID, TEXT, Rows, ScoredPairs, TokenStore
+from ..schema import CROSS_ENCODER, DECIDERS, DOC_ID, TEXT, Rows, ScoredPairs, TokenStore
 from .commits import Commit, StoredFile, copy_of
 from .files import digest, make_folder, write_atomically
 
@@ -36,7 +36,14 @@ STATE = pa.schema(
     ]
 )
 LINKS = pa.schema([pa.field(name, pa.int64(), nullable=False) for name in ("left", "right")])
-_PAIRS = pa.schema([*LINKS, pa.field("cosine", pa.float32()), pa.field("logit", pa.float32())])
+_PAIRS = pa.schema(
+    [
+        *LINKS,
+        pa.field("cosine", pa.float32()),
+        pa.field("logit", pa.float32()),
+        pa.field("scored_by", pa.int8()),  # a position in DECIDERS
+    ]
+)
 _TEXTS = pa.schema([pa.field("text", pa.large_string()), pa.field("tokens", pa.large_list(pa.int32()))])
 
 
@@ -217,13 +224,15 @@ def read_intact(store: Path, commit: Commit, damaged: frozenset[str]) -> Snapsho
     stacked = stack_documents([pq.read_table(store / folder / DOCUMENTS) for folder in folders])
     readable = [f for f in folders if f"{f}/{PAIRS}" not in damaged]
     pairs = [_PAIRS.empty_table(), *(pq.read_table(store / folder / PAIRS) for folder in readable)]
-    left, right, cosine, logit = (column.to_numpy() for column in pa.concat_tables(pairs).columns)
+    known = pa.concat_tables(pairs, promote_options="default")  # there was no scored_by before
+    left, right, cosine, logit = (known[name].to_numpy() for name in _PAIRS.names[:-1])
+    scored_by = known["scored_by"].fill_null(DECIDERS.index(CROSS_ENCODER)).to_numpy()
     return Snapshot(
         commit,
         stacked.take(state["document"]),
         state,
         _read_texts(store, commit, damaged),
-        ScoredPairs.from_logits(left, right, cosine, logit),
+        ScoredPairs.from_logits(left, right, cosine, logit, scored_by),
         (unseen["left"].to_numpy(), unseen["right"].to_numpy()),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -99,9 +100,7 @@ def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold
     left = np.concatenate([anchors[pairs.left], anchors[row_of[extra]]])
     right = np.concatenate([anchors[pairs.right], extra])
     certain = np.ones(len(extra), np.float32)
-    decided_by = pa.DictionaryArray.from_arrays(
-        np.append(pairs.decided_by, np.zeros(len(extra), np.int8)), DECIDERS
-    )
+    exact = np.full(len(extra), DECIDERS.index(EXACT), np.int8)
     return pa.table(
         [
             _strings(ids.take(left)),
@@ -109,8 +108,9 @@ def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold
             pa.array(np.concatenate([pairs.cosine, certain]), pa.float32()),
             pa.array(np.concatenate([pairs.probability, certain]), pa.float32()),
             pa.array(np.concatenate([pairs.probability >= threshold, certain > 0])),
-            decided_by.cast(pa.string()),
+            _names(np.append(pairs.decided_by, exact)),
             pa.array(np.concatenate([probabilities(pairs.cross_logit), certain]), pa.float32()),
+            _names(np.append(pairs.scored_by, exact)),
         ],
         schema=PAIRS,
     )
@@ -132,7 +132,7 @@ def read_pairs(pairs: pa.Table, documents: pa.Table, row_of: Rows) -> ScoredPair
         ends.append(row_of[found.to_numpy()])
     probability = scored["probability"].to_numpy().astype(np.float32)
     own = scored["cross_encoder"].to_numpy().astype(np.float32)
-    decided_by = pc.index_in(scored["decided_by"], pa.array(DECIDERS)).to_numpy().astype(np.int8)
+    deciders = pa.array(DECIDERS)
     return ScoredPairs(
         left=np.minimum(*ends),
         right=np.maximum(*ends),
@@ -140,8 +140,13 @@ def read_pairs(pairs: pa.Table, documents: pa.Table, row_of: Rows) -> ScoredPair
         logit=_log_odds(probability),
         probability=probability,
         cross_logit=_log_odds(own),
-        decided_by=decided_by,
+        decided_by=pc.index_in(scored["decided_by"], deciders).to_numpy().astype(np.int8),
+        scored_by=pc.index_in(scored["scored_by"], deciders).to_numpy().astype(np.int8),
     )
+
+
+def _names(deciders: npt.NDArray[np.int8]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(deciders, DECIDERS).cast(pa.string())
 
 
 def _log_odds(probability: Floats) -> Floats:

@@ -6,8 +6,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -35,20 +36,37 @@ class Work:
     def __init__(self, folder: Path) -> None:
         """Open a folder, which exists and belongs to this process alone."""
         self.folder = folder
-        self.found = self.made = 0
+        self._prefix = ""
+        self._counts = {"found": 0, "made": 0}
         remove_leftovers(folder)
+
+    @property
+    def found(self) -> int:
+        """Shards that were there."""
+        return self._counts["found"]
+
+    @property
+    def made(self) -> int:
+        """Shards that were made."""
+        return self._counts["made"]
+
+    def apart(self, prefix: str) -> Self:
+        """Return the same folder for shards whose names begin with a prefix: another model's."""
+        view = copy(self)
+        view._prefix = f"{prefix}-"
+        return view
 
     def array(self, name: str, make: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
         """Return the array of a shard, memory-mapped; it is made and written if it is not there, whole."""
-        path = self.folder / f"{name}{_SUFFIX}"
+        path = self.folder / f"{self._prefix}{name}{_SUFFIX}"
         if path.exists():
             if _is_whole(path):
-                self.found += 1
+                self._counts["found"] += 1
                 return _mapped(path)
             log.warning("%s is damaged: it is made again", path)
         array = make()
         write_atomically(path, lambda file: _write(file, array))
-        self.made += 1
+        self._counts["made"] += 1
         return _mapped(path)
 
     def facts(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pytest
 
 from dupmine import Store
 from dupmine.corpus.unique import normalised_key
+from dupmine.rerank.cascade import Cascade
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.retrieval.encoder import BiEncoder
 from dupmine.schema import Floats, Rows, TokenStore
@@ -116,7 +117,8 @@ def test_an_interrupted_update_goes_on_and_ends_in_the_same_bytes(
     scored = twin.update(tonight).counts["pairs_scored"]
     scorer = Stopping(store.settings.rerank, maker.miner.models.compute)
     scorer.stop_at = stop_at
-    store.models = replace(maker.miner.models, scorer=scorer)
+    models = replace(maker.miner.models, scorer=scorer, cascade=Cascade(scorer))
+    store.models = models
     before = committed(store.path)
     with pytest.raises(KeyboardInterrupt):
         store.update(tonight)
@@ -124,7 +126,7 @@ def test_an_interrupted_update_goes_on_and_ends_in_the_same_bytes(
     first, scorer.stop_at = scorer.pairs, None
     again = maker.open(store.path)
     unused = Unused(store.settings.retrieval.bi_encoder, maker.miner.models.compute)
-    again.models = replace(maker.miner.models, scorer=scorer, encoder=unused)
+    again.models = replace(models, encoder=unused)
     again.update(tonight)
     assert (first > 0) == (stop_at == 2)
     assert scorer.pairs == scored

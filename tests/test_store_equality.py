@@ -18,8 +18,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from dupmine import Store
+from dupmine.schema import BI_ENCODER, CROSS_ENCODER, DECIDERS
 from dupmine.store.changes import EVENTS, replay
 
+from .cascades import bands_by_cosine, shortcuts, with_cascade
 from .decisions import Table, feature, fitted_to, with_decision
 from .stores import (
     POOL,
@@ -72,7 +74,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "method": "components",
         "keep_generations": 5,
     },
-    # Decided with the neighbours: a new text changes what is said of others.
+    # Decided with the neighbours: a new text changes what is said of others. Some pairs are clear before.
     "score:asc": {
         "bi_encoder": "static",
         "cross_encoder": "corpus-aware",
@@ -123,6 +125,7 @@ class Player:
     ended: set[int] = field(default_factory=set)
     events: Counter[str] = field(default_factory=Counter)
     unseen: int = 0
+    scored_by: set[int] = field(default_factory=set)
 
     def play(self, kind: str, choice: Any) -> None:
         """Do a step and check everything after it."""
@@ -134,6 +137,7 @@ class Player:
             self._check_clusters()
         assert self.past[generation] == self.documents
         self.unseen += len(self.store.snapshot.unseen[0])
+        self.scored_by |= set(self.store.snapshot.pairs.scored_by.tolist())
         self._check_ids(rolled_back=kind == "rollback")
         self._check_log()
 
@@ -209,7 +213,9 @@ def maker(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Any:
         if given["cross_encoder"] == "corpus-aware" and not (tiny.folder / "corpus-aware").exists():
             decision = fitted_to(_more_support_than_objections, n_tokens=500, floor=0.8)
             ends = Path(tiny["sigmoid"]), Path(tiny["static"])
-            with_decision(*ends, decision, tiny.folder / "corpus-aware")
+            model = with_decision(*ends, decision, tiny.folder / "corpus-aware")
+            bands = bands_by_cosine(0.92, -1.0, 1.5, n_tokens=500)
+            with_cascade(model, ends[1], shortcuts(bands, floor=0.8), model)
         given |= {key: tiny[given[key]] for key in ("bi_encoder", "cross_encoder")}
         return Maker.of(folder / "blank", **given)
 
@@ -251,3 +257,5 @@ def test_a_long_history_has_every_event(keep: str, maker: Any) -> None:
     player = played(maker(keep), plan)
     assert set(player.events) == set(EVENTS)
     assert (player.unseen > 0) == ("agreement" in SETTINGS[keep])
+    by = {DECIDERS[i] for i in player.scored_by}
+    assert by == ({BI_ENCODER, CROSS_ENCODER} if "decision" in SETTINGS[keep] else {CROSS_ENCODER})

@@ -189,4 +189,29 @@ class BiEncoderTraining(StagedSettings):
     compute: ComputeSettings = ComputeSettings()
 
 
+class StudentSettings(_Stage):
+    """What of a cross-encoder its student is."""
+
+    layers: int = Field(default=2, ge=1, le=100, description="so many of its layers, the first ones")
+    most_pairs: int = Field(default=200_000, ge=1, description="candidates of the run it learns from")
+
+
+class TeacherSettings(ClassifierSettings):
+    """What is trained, and what its outputs mean."""
+
+    base: str = Field(default=BUILTIN_CROSS_ENCODER, min_length=1, description="cross-encoder to learn from")
+    head: HeadKind = Field(default="score", description="score: the teacher's probabilities are learned")
+    hidden_dropout: float | None = Field(default=0.0, ge=0.0, lt=1.0, description="share of units dropped")
+    attention_dropout: float | None = Field(
+        default=0.0, ge=0.0, lt=1.0, description="share of attention dropped"
+    )
+
+
+class StudentTraining(CrossEncoderTraining):
+    """The settings of `train student`."""
+
+    model: TeacherSettings = TeacherSettings()
+    student: StudentSettings = StudentSettings()
+
+
 TrainSettings = CrossEncoderTraining | BiEncoderTraining

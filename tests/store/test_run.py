@@ -262,7 +262,7 @@ def test_manifest(run: Path, miner: Miner) -> None:
     assert manifest["columns"] == {"text": "text", "id": "id"}
     assert {"python", "dupmine", "torch", "transformers", "numpy"} <= set(manifest["versions"])
     assert {len(manifest["models"][name]["sha256"]) for name in ("bi_encoder", "cross_encoder")} == {64}
-    assert list(manifest["models"]) == ["bi_encoder", "cross_encoder", "decision"]
+    assert list(manifest["models"]) == ["bi_encoder", "cross_encoder", "decision", "cascade"]
     expected = {
         "documents": 4,
         "unique_texts": 2,
@@ -284,9 +284,9 @@ def test_manifest(run: Path, miner: Miner) -> None:
         "collapse",
         "tokenise",
         "embed",
-        "index",
         "retrieve",
         "rerank",
+        "audit",
         "decide",
         "cluster",
         "tables",

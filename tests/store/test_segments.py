@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dupmine import CorruptStoreError
-from dupmine.schema import ScoredPairs, TokenStore
+from dupmine.schema import CROSS_ENCODER, DECIDERS, STUDENT, ScoredPairs, TokenStore
 from dupmine.store.changes import CHANGES
 from dupmine.store.commits import Commit, Segment
 from dupmine.store.segments import (
@@ -69,6 +70,33 @@ def commit(tmp_path: Path) -> Commit:
     files |= write_state(tmp_path, 3, state, (np.array([0]), np.array([2])), CHANGES.empty_table())
     models = {"bi_encoder": {"dim": 2}}
     return Commit(3, "delete", {}, models, {}, 5, {}, (Segment(1, 2, 2, 1), Segment(2, 1, 1, 2)), files)
+
+
+def test_who_scored_a_pair_is_kept(tmp_path: Path) -> None:
+    students = np.array([DECIDERS.index(STUDENT)], np.int8)
+    logits = np.array([0.5], np.float32)
+    scored = ScoredPairs.from_logits(np.array([0]), np.array([1]), logits, logits, students)
+    files = write_segment(
+        tmp_path,
+        1,
+        documents=documents("a", "b"),
+        texts=["A", "B"],
+        tokens=tokens([5], [6]),
+        embeddings=VECTORS[:2],
+        pairs=scored,
+    )
+    state = pa.table(
+        [[0, 1], ["a", "b"], [0, 1], [4, 4], [True, False], [1.0, 0.5], [0.5, 0.5]], schema=STATE
+    )
+    files |= write_state(tmp_path, 1, state, (NOTHING, NOTHING), CHANGES.empty_table())
+    commit = Commit(1, "update", {}, {"bi_encoder": {"dim": 2}}, {}, 5, {}, (Segment(1, 2, 2, 1),), files)
+    read = read_snapshot(tmp_path, commit).pairs
+    assert [DECIDERS[i] for i in (*read.scored_by, *read.decided_by)] == [STUDENT, STUDENT]
+    # Stores of before say nothing of it: the cross-encoder scored everything.
+    path = tmp_path / "segments" / "00000001" / "pairs.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["scored_by"]), path)
+    old = read_intact(tmp_path, commit, frozenset()).pairs
+    assert [DECIDERS[i] for i in old.scored_by] == [CROSS_ENCODER]
 
 
 def test_segments_are_read_as_one(commit: Commit, tmp_path: Path) -> None:

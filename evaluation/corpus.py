@@ -1,0 +1,163 @@
+"""What `calibrate` fits to labelled pairs of a mined corpus: the decision, and the steps before it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..corpus.tokens import tokenise
+from ..corpus.unique import collapse_exact_duplicates
+from ..errors import InputError
+from ..inference.compute import resolve_compute
+from ..inference.locate import fingerprint, load_tokenizer, locate_model, quiet_loading
+from ..miner import Miner
+from ..progress import Progress
+from ..rerank.calibration import load_calibration, reference_threshold
+from ..rerank.cascade import NO_CASCADE
+from ..rerank.decision import Decision, identity
+from ..rerank.shortcuts import Shortcuts
+from ..rerank.student import FOLDER, load_student, put_student, student_sha256
+from ..result import MiningResult
+from ..schema import TEXT, Floats, LabelledPairs, ScoredPairs, TokenStore
+from ..settings import MiningSettings
+from .calibrate import CalibrateSettings, pairs_sha256, require_pairs, require_place, write_beside
+from .decide import fit_decision
+from .shortcuts import Student, fit_shortcuts
+from .splits import question_components
+
+_ALONE = {"decision": "pair", "bands": "off", "student": "off"}
+
+
+@dataclass(frozen=True, slots=True)
+class FittedToCorpus:
+    """A decision and the steps before it; `student` is the folder of the one that these were fitted with."""
+
+    decision: Decision
+    shortcuts: Shortcuts
+    student: Path | None
+
+    def write(self, folder: Path) -> None:
+        """Write `decision.json`, `cascade.json` and a student that lies elsewhere into a model's folder."""
+        if self.student is not None and self.student != folder / FOLDER:
+            shutil.copytree(self.student, folder / FOLDER, dirs_exist_ok=True)
+        self.decision.write(folder)
+        self.shortcuts.write(folder)
+
+
+def calibrate_to_corpus(
+    settings: CalibrateSettings,
+    pairs: LabelledPairs,
+    corpus: Path,
+    progress: Progress,
+    *,
+    student: Path | None = None,
+    out: Path | None = None,
+) -> tuple[FittedToCorpus, Path]:
+    """Fit the decision and the cascade of a cross-encoder; return them and the folder they are in.
+
+    `corpus` is the folder of a run with the model, or a file, which is mined first; `student` is a model that
+    `dupmine train student` made, by default the one beside the cross-encoder. All is written beside the
+    model or, with `out`, into a copy of it.
+
+    Raises:
+        InputError: the pairs do not do, are not in the corpus, or the run is one of another model.
+        ModelError: a model cannot be found or loaded, or the student is one of another.
+        OutputError: there is no writing to the model's folder, or to `out`.
+    """
+    name = settings.rerank.cross_encoder
+    folder = locate_model(name)
+    require_place(name, folder, out)
+    require_pairs(pairs, int(np.unique(question_components(pairs)).size), settings.calibration.folds)
+    result = _mined(settings, corpus, folder, progress)
+    with tempfile.TemporaryDirectory(prefix="dupmine-student-") as temporary:
+        own = folder / FOLDER if student is None else Path(temporary) / FOLDER
+        if student is not None:
+            put_student(student, folder, own)
+        fitted = _fit(settings, pairs, result, folder, own, progress)
+        return fitted, write_beside(fitted, folder, out)
+
+
+def _mined(settings: CalibrateSettings, corpus: Path, folder: Path, progress: Progress) -> MiningResult:
+    if (corpus / "manifest.json").is_file():
+        return run_of_model(corpus, settings.rerank.cross_encoder, folder)
+    stages = {"corpus": settings.corpus, "retrieval": settings.retrieval, "compute": settings.compute}
+    rerank = settings.rerank.model_copy(update=_ALONE)
+    miner = Miner(MiningSettings(rerank=rerank, **stages), progress=progress.enabled)
+    return miner.mine(corpus)
+
+
+def run_of_model(run: Path, name: str, folder: Path) -> MiningResult:
+    """Load a run in which the cross-encoder in `folder` scored every pair.
+
+    Raises:
+        InputError: it is no run, one with another model, or one in which not all pairs were scored.
+    """
+    result = MiningResult.load(run)
+    models = result.manifest["models"]
+    if models["cross_encoder"]["sha256"] != fingerprint(folder):
+        raise InputError(
+            f"{run} is no run with the model {name} as it is now, weights and calibration: mine again with it"
+        )
+    if models.get("cascade", {"sha256": NO_CASCADE})["sha256"] != NO_CASCADE:
+        raise InputError(
+            f"{run} is a run in which the cross-encoder was spared some pairs, and all are needed: mine "
+            "again with --set rerank.bands=off --set rerank.student=off"
+        )
+    return result
+
+
+def _fit(
+    settings: CalibrateSettings,
+    pairs: LabelledPairs,
+    result: MiningResult,
+    folder: Path,
+    student: Path,
+    progress: Progress,
+) -> FittedToCorpus:
+    calibration = load_calibration(folder) if result.settings.rerank.calibrate else None
+    tokenizer, folds, seed = load_tokenizer(folder), settings.calibration.folds, settings.calibration.seed
+    texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
+    tokens = tokenise(texts, tokenizer, max_tokens=result.settings.corpus.max_tokens, progress=progress)
+    cross_encoder = identity(folder, calibration)
+    decision = fit_decision(
+        result,
+        pairs,
+        tokens,
+        cross_encoder=cross_encoder,
+        n_tokens=tokenizer.get_vocab_size(),
+        sha256=pairs_sha256(pairs),
+        folds=folds,
+        seed=seed,
+    )
+    shortcuts = fit_shortcuts(
+        result,
+        pairs,
+        tokens,
+        tokenizer,
+        cross_encoder=cross_encoder,
+        threshold=reference_threshold(calibration),
+        student=_scores_of(student, folder, tokens, settings, progress),
+        folds=folds,
+        seed=seed,
+    )
+    return FittedToCorpus(decision, shortcuts, student if shortcuts.student else None)
+
+
+def _scores_of(
+    student: Path, folder: Path, tokens: TokenStore, settings: CalibrateSettings, progress: Progress
+) -> Student | None:
+    """Return the fingerprint of a student and what scores pairs with it, None where there is none."""
+    sha256 = student_sha256(student)
+    if sha256 is None:
+        return None
+    with quiet_loading():
+        scorer = load_student(student, folder, resolve_compute(settings.compute))
+
+    def score(pairs: ScoredPairs) -> Floats:
+        return scorer.score(tokens, pairs.left, pairs.right, progress)
+
+    return sha256, score

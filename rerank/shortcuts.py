@@ -1,0 +1,62 @@
+"""A cascade's fitted file, `cascade.json` beside a cross-encoder: from where on a pair is clear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from ..errors import ModelError
+from ..store.files import write_atomically
+from .bands import Bands, Bounds, Record
+from .calibration import Fitted
+
+FILE = "cascade.json"
+ANEW = "fit it anew with `dupmine calibrate --corpus`, or set rerank.bands: off and rerank.student: off"
+
+
+class StudentBounds(Record):
+    """From where on a pair is clear to the student with these weights."""
+
+    sha256: str
+    bounds: Bounds
+
+
+class Shortcuts(Record):
+    """What `dupmine calibrate --corpus` fitted beside the decision.
+
+    It belongs to a bi-encoder and to a cross-encoder with its calibration (`cross_encoder`, see
+    `decision.identity`), to candidates with a cosine of at least `floor`, and to a cross-encoder that
+    accepts from a probability of `threshold`.
+    """
+
+    version: Literal[1] = 1
+    bi_encoder: str
+    cross_encoder: str
+    floor: float
+    threshold: float = Field(ge=0.0, le=1.0)
+    candidates: int
+    pairs: Fitted
+    bands: Bands
+    student: StudentBounds | None
+
+    def write(self, folder: Path) -> None:
+        """Write `cascade.json` into a model's folder, whole or not at all."""
+        text = self.model_dump_json(indent=1) + "\n"
+        write_atomically(folder / FILE, lambda file: file.write(text.encode()))
+
+
+def load_shortcuts(folder: Path) -> Shortcuts | None:
+    """Return what lies beside a cross-encoder, None where there is none.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        return Shortcuts.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ModelError(f"{path} cannot be read ({str(error).splitlines()[0]}): {ANEW}") from None

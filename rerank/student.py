@@ -1,0 +1,99 @@
+"""The student: a cross-encoder's own embeddings and first layers, trained to say what all layers say.
+
+Beside its cross-encoder lies only what differs, in `student/`; to be loaded, both are put together.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from ..errors import ModelError
+from ..inference.compute import Compute
+from ..inference.locate import first_line, load_tokenizer
+from ..settings import RerankSettings
+from ..store.files import digest
+from .scorer import CrossEncoder
+
+FOLDER = "student"
+WEIGHTS = "model.safetensors"
+
+_SHARED = "shared"  # in the file's metadata: the tensors to take from the cross-encoder
+_ANEW = "train it anew with `dupmine train student`, or set rerank.student: off"
+_TOKENS = ("tokenizer.json", "tokenizer_config.json")
+
+
+def put_student(student: Path, teacher: Path, out: Path) -> None:
+    """Write what of a trained student differs from its cross-encoder to the folder `out`, in half precision.
+
+    Raises:
+        ModelError: it was not distilled from this cross-encoder, or is no folder of a model in safetensors.
+    """
+    own, known = _tensors(student), _tensors(teacher)
+    shared = [name for name, tensor in own.items() if _equal(tensor, known.get(name))]
+    largest = max(own, key=lambda name: own[name].numel())  # the vocabulary's embeddings
+    if largest not in shared or not _same_tokens(student, teacher):
+        raise ModelError(
+            f"model {student} is no student of {teacher}: they have other embeddings or tokens; "
+            "make one with `dupmine train student`"
+        )
+    out.mkdir(exist_ok=True)
+    kept = {name: tensor.half().contiguous() for name, tensor in own.items() if name not in shared}
+    save_file(kept, out / WEIGHTS, {"format": "pt", _SHARED: json.dumps(sorted(shared))})
+    shutil.copyfile(student / "config.json", out / "config.json")
+
+
+def student_sha256(student: Path) -> str | None:
+    """Return the SHA-256 of the student in a folder, None where there is none."""
+    return digest(student / WEIGHTS) if (student / WEIGHTS).is_file() else None
+
+
+def load_student(student: Path, teacher: Path, compute: Compute) -> CrossEncoder:
+    """Load a student that `put_student` wrote, put together with what it shares with its cross-encoder.
+
+    Raises:
+        ModelError: it cannot be read or loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="dupmine-student-", ignore_cleanup_errors=True) as whole:
+        _put_together(student, teacher, Path(whole))
+        return CrossEncoder(RerankSettings(cross_encoder=whole), compute)
+
+
+def _put_together(student: Path, teacher: Path, whole: Path) -> None:
+    """Write a student as a model by itself."""
+    path = student / WEIGHTS
+    try:
+        with safe_open(path, "pt") as file:
+            shared = json.loads(file.metadata()[_SHARED])
+        own, known = load_file(path), _tensors(teacher)
+        tensors = own | {name: known[name].half() for name in shared}
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} cannot be read ({first_line(error)}): {_ANEW}") from None
+    save_file(tensors, whole / WEIGHTS, {"format": "pt"})
+    for source in (student / "config.json", *(teacher / name for name in _TOKENS)):
+        if source.is_file():
+            shutil.copyfile(source, whole / source.name)
+
+
+def _tensors(folder: Path) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors |= load_file(path)
+    if not tensors:
+        raise ModelError(f"model {folder} has no safetensors weights, so it is no cross-encoder of students")
+    return tensors
+
+
+def _equal(first: torch.Tensor, second: torch.Tensor | None) -> bool:
+    """Whether two tensors are equal in the precision of the second."""
+    return second is not None and first.shape == second.shape and torch.equal(first.to(second.dtype), second)
+
+
+def _same_tokens(first: Path, second: Path) -> bool:
+    return load_tokenizer(first).get_vocab() == load_tokenizer(second).get_vocab()
