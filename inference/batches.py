@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+import torch
+
+Batch = npt.NDArray[np.int64]
 
 # Matrix libraries take other kernels, with other roundings, for few rows and for a remainder of rows. With
 # MKL and layers up to 1024 wide these are the sizes from which a row's result is the same to the bit.
@@ -35,6 +40,33 @@ def filled(batch: npt.NDArray[np.int64], length: int, batch_tokens: int) -> npt.
     rows = max(-(-len(batch) // _ROWS) * _ROWS, -(-_TOKENS // (max(length, 1) * _ROWS)) * _ROWS)
     missing = min(rows, _most_rows(length, batch_tokens)) - len(batch)
     return np.concatenate([batch, np.repeat(batch[-1:], max(missing, 0))])
+
+
+def in_parallel(batches: Iterable[Batch], run: Callable[[Batch], None]) -> Iterator[int]:
+    """Run each batch in one thread, as many at a time as torch has threads; yield sizes as they are done.
+
+    Threads that share one batch wait for each other after each step; those with a batch each do not.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield from one_by_one(batches, run)
+        return
+    with ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as pool:
+        done = [(len(batch), pool.submit(run, batch)) for batch in batches]
+        try:
+            for size, result in done:
+                result.result()
+                yield size
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)  # torch takes over the last number that any thread set
+
+
+def one_by_one(batches: Iterable[Batch], run: Callable[[Batch], None]) -> Iterator[int]:
+    """Run batch after batch; yield their sizes."""
+    for batch in batches:
+        run(batch)
+        yield len(batch)
 
 
 def _most_rows(length: int, batch_tokens: int) -> int:

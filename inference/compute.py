@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import faiss
 import torch
@@ -15,28 +16,52 @@ _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.floa
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """A device, the number format of the models on it, the tokens per batch; whether models may run code."""
+    """A device, the number format of the models on it, the tokens per batch; whether models may run code.
+
+    `int8` says whether a model is brought to int8: never, where that does for it (`dtype` is what the others
+    have), or always.
+    """
 
     device: torch.device
     dtype: torch.dtype
     batch_tokens: int
     trust_remote_code: bool = False
+    int8: Literal["never", "auto", "always"] = "never"
 
 
 def resolve_compute(settings: ComputeSettings) -> Compute:
     """Choose the device and number format, and set the number of CPU threads.
 
     Raises:
-        SettingsError: the asked-for device is not there, or fp16 is asked for on a CPU.
+        SettingsError: the asked-for device is not there, or does not compute in the asked-for precision.
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
         faiss.omp_set_num_threads(settings.threads)  # it comes with a thread pool of its own
     device = _resolve_device(settings.device)
-    if settings.precision == "fp16" and device.type == "cpu":
+    asked = settings.precision
+    if asked == "fp16" and device.type == "cpu":
         raise SettingsError("setting compute.precision: fp16 needs a GPU; on a CPU take auto, fp32 or bf16")
-    dtype = _fastest_dtype(device) if settings.precision == "auto" else _PRECISIONS[settings.precision]
-    return Compute(device, dtype, settings.batch_tokens, settings.trust_remote_code)
+    if asked == "int8" and not multiplies_int8(device):
+        raise SettingsError(
+            "setting compute.precision: int8 needs a CPU with VNNI, and "
+            f"{device} here is none; take auto or fp32"
+        )
+    dtype = _PRECISIONS.get(asked) or (torch.float32 if asked == "int8" else _fastest_dtype(device))
+    auto: Literal["never", "auto"] = "auto" if asked == "auto" and multiplies_int8(device) else "never"
+    return Compute(
+        device,
+        dtype,
+        settings.batch_tokens,
+        settings.trust_remote_code,
+        "always" if asked == "int8" else auto,
+    )
+
+
+def multiplies_int8(device: torch.device) -> bool:
+    """Whether a device is a CPU that is faster with bytes than with floats, and torch knows how."""
+    vnni = _capabilities().get("avx512_vnni") or _capabilities().get("avx_vnni")
+    return device.type == "cpu" and bool(vnni) and hasattr(torch.ops.onednn, "qlinear_prepack")
 
 
 def _resolve_device(name: str) -> torch.device:
@@ -55,15 +80,19 @@ def _resolve_device(name: str) -> torch.device:
 
 
 def _fastest_dtype(device: torch.device) -> torch.dtype:
-    """Return bf16 where the hardware multiplies in it; emulated, it is several times slower than fp32."""
+    """Return bf16 where the hardware is faster in it; emulated, it is several times slower than fp32."""
     if device.type == "cuda":
         major, _ = torch.cuda.get_device_capability(device)
         return torch.bfloat16 if major >= 8 else torch.float16
     if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        return (
-            torch.bfloat16
-            if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-            else torch.float32
+        # Intel's chips without AMX have the instruction, but no more products a second by it.
+        fast = _capabilities().get("amx_bf16") or (
+            _capabilities().get("avx512_bf16") and "Intel" not in str(_capabilities().get("cpu_name"))
         )
+        return torch.bfloat16 if fast else torch.float32
     return torch.float32
+
+
+def _capabilities() -> dict[str, Any]:
+    """Return what torch knows of the processor, nothing where torch is too old to tell."""
+    return dict(torch.cpu.get_capabilities()) if hasattr(torch.cpu, "get_capabilities") else {}

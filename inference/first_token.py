@@ -20,6 +20,11 @@ _KNOWN = {
 _MASKED_BY_TENSOR = {"eager", "sdpa"}
 
 
+def reads_first_token(model: nn.Module) -> bool:
+    """Whether a classifier's head is known to read its first token alone."""
+    return type(model).__name__ in _KNOWN
+
+
 @contextmanager
 def first_token_only(model: nn.Module) -> Iterator[None]:
     """Compute a classifier's last layer for its first token only, inside of a `with`.
@@ -46,7 +51,7 @@ def first_token_only(model: nn.Module) -> Iterator[None]:
 def _last_layer(model: nn.Module) -> Any:
     config: Any = getattr(model, "config", None)
     fits = (
-        type(model).__name__ in _KNOWN
+        reads_first_token(model)
         and not config.is_decoder
         and not config.output_hidden_states
         and getattr(config, "position_embedding_type", "absolute") in (None, "absolute")

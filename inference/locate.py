@@ -18,6 +18,7 @@ from ..settings import BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_SECONDS = 10.0
 _NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model", "*/*.json", "*/*.safetensors", "*/*.txt"]
+_NOT_SCORES = ("cascade.json", "decision.json", "student")  # beside a cross-encoder
 _NOT_NEEDED = ["onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*"]
 
 
@@ -154,13 +155,14 @@ def first_line(error: Exception) -> str:
 def fingerprint(folder: Path) -> str:
     """Return a SHA-256 over the names and contents of what a model's scores follow from.
 
-    Those are its weights, configuration, tokenizer and calibration; a decision taken after the scores is not.
+    Those are its weights, configuration, tokenizer and calibration; what decides after or instead of them is
+    not.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if (
             path.is_file()
-            and path.name != "decision.json"
+            and path.relative_to(folder).parts[0] not in _NOT_SCORES
             and path.suffix in {".json", ".model", ".onnx", ".safetensors", ".txt"}
         ):
             digest.update(str(path.relative_to(folder)).encode() + b"\0")

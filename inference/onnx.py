@@ -49,6 +49,7 @@ class OnnxModel:
         if record.get("kind") != kind:
             raise ModelError(f"model {name} is no {kind}: its {RECORD} says {record.get('kind')}")
         self.config = read_config(folder)
+        self.precision = str(record.get("weights", "fp32"))
         self.max_length = int(record["max_length"])
         self.tokenizer = _load_tokenizer(name, folder)
         self._session = open_session(name, folder / GRAPH, compute.device)

@@ -21,7 +21,12 @@ from ..progress import Progress
 from ..schema import Corpus
 from ..settings import MiningSettings, load_settings
 from ..store.commits import Commit, generations, latest_commit
-from ..store.compatibility import require_same_models, require_same_settings, stored_settings
+from ..store.compatibility import (
+    in_its_precision,
+    require_same_models,
+    require_same_settings,
+    stored_settings,
+)
 from ..store.documents import Target, all_documents, with_documents, without_documents
 from ..store.files import make_folder, output_errors
 from ..store.history import UpdateReport, describe, read_changes
@@ -132,7 +137,10 @@ class Store:
         """The bi-encoder and the cross-encoder, loaded when first needed."""
         from ..pipeline import Models
 
-        return Models.load(self.settings)
+        made = generations(self.path)
+        return Models.load(
+            in_its_precision(latest_commit(self.path), self.settings) if made else self.settings
+        )
 
     @property
     def snapshot(self) -> Snapshot:

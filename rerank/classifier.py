@@ -26,7 +26,8 @@ class Classifier:
     `max_length` is its longest input, special tokens included, and `dim` the number of its labels.
     """
 
-    needs_filling = True  # a small batch has other roundings
+    texts_per_input = 2
+    needs_filling = True  # a small batch has other roundings; not so in int8
 
     def __init__(self, name: str, folder: Path, compute: Compute) -> None:
         """Load the model from a local folder.
@@ -34,7 +35,8 @@ class Classifier:
         Raises:
             ModelError: it cannot be loaded, or has no trained classification head.
         """
-        self.model = _load_model(name, folder, compute)
+        self._place = name, folder, compute
+        self.load(torch.float32 if compute.int8 != "never" else compute.dtype)
         self.config = self.model.config.to_dict()
         self.dim = int(self.model.config.num_labels or 0)
         wrapper = _load_tokenizer(name, folder, compute)
@@ -42,6 +44,10 @@ class Classifier:
         self.takes_types = "token_type_ids" in wrapper.model_input_names
         self.max_length = min(wrapper.model_max_length, _positions(self.model), LONGEST_INPUT)
         self._device = compute.device
+
+    def load(self, dtype: torch.dtype) -> None:
+        """Load the model, in the place of the one that is there."""
+        self.model = _load_model(*self._place, dtype)
 
     def run(self, ids: Ids, types: Ids) -> Floats:
         """Return the outputs for inputs of one length, `(n, length)` each, as `(n, dim) float32`."""
@@ -53,12 +59,12 @@ class Classifier:
         return raw
 
 
-def _load_model(name: str, folder: Path, compute: Compute) -> PreTrainedModel:
+def _load_model(name: str, folder: Path, compute: Compute, dtype: torch.dtype) -> PreTrainedModel:
     architectures = read_config(folder).get("architectures") or []
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             str(folder),
-            dtype=compute.dtype,
+            dtype=dtype,
             output_loading_info=True,
             local_files_only=True,
             use_safetensors=True,

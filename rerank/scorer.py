@@ -9,11 +9,13 @@ from typing import Protocol
 import numpy as np
 from tokenizers import Tokenizer
 
-from ..inference.batches import filled, length_batches
+from ..inference.batches import Batch, filled, in_parallel, length_batches, one_by_one
 from ..inference.compute import Compute
+from ..inference.int8 import MOST_TOKENS
 from ..inference.layout import find_layout, require_vocabulary
 from ..inference.locate import fingerprint, locate_model
 from ..inference.onnx import OnnxModel, is_exported
+from ..inference.quantise import settle_precision
 from ..progress import Bar, Progress
 from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, TokenStore
 from ..settings import RerankSettings
@@ -47,17 +49,24 @@ class CrossEncoder:
         Raises:
             ModelError: it cannot be found or loaded, has no trained classification head, or its calibration
                 is not of use.
-            SettingsError: its labels or its calibration do not fit `rerank.head`.
+            SettingsError: its labels or its calibration do not fit `rerank.head`, or int8 not the model.
         """
         name = settings.cross_encoder
         self.folder = locate_model(name)
-        self._compute = compute
         self._model = (
             OnnxModel(name, self.folder, compute, kind="cross-encoder")
             if is_exported(self.folder)
             else Classifier(name, self.folder, compute)
         )
         self.sha256 = fingerprint(self.folder)
+        self.precision = (
+            self._model.precision
+            if isinstance(self._model, OnnxModel)
+            else settle_precision(name, self._model, self.sha256, compute)
+        )
+        parallel = isinstance(self._model, Classifier) and self.precision == "int8"
+        self._each = in_parallel if parallel else one_by_one
+        self._budget = min(compute.batch_tokens, MOST_TOKENS) if parallel else compute.batch_tokens
         self.head = find_head(name, self._model.config, self._model.dim, settings)
         self.calibration = find_calibration(self.folder, self.head) if settings.calibrate else None
         self.orders = 2 if self.head.both_orders else 1
@@ -84,12 +93,15 @@ class CrossEncoder:
     def _one_order(self, tokens: TokenStore, pair: tuple[Rows, Rows], bar: Bar, fill: bool) -> Floats:
         logits = np.empty(len(pair[0]), np.float32)
         lengths = self._layout.lengths(tokens, pair, self._limit)
-        budget, fill = self._compute.batch_tokens, fill and self._model.needs_filling
-        for batch in length_batches(lengths, budget):
-            rows = filled(batch, int(lengths[batch[0]]), budget) if fill else batch
+        fill = fill and self._model.needs_filling
+
+        def run(batch: Batch) -> None:
+            rows = filled(batch, int(lengths[batch[0]]), self._budget) if fill else batch
             ids, types = self._layout.assemble(tokens, (pair[0][rows], pair[1][rows]), self._limit)
             logits[batch] = self.head.logits(self._model.run(ids, types)[: len(batch)])
-            bar.update(len(batch))
+
+        for done in self._each(length_batches(lengths, self._budget), run):
+            bar.update(done)
         return logits
 
 

@@ -11,16 +11,19 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from ..inference.batches import filled, length_batches
+from ..inference.batches import Batch, filled, in_parallel, length_batches, one_by_one
 from ..inference.compute import Compute
+from ..inference.int8 import MOST_TOKENS
 from ..inference.layout import find_layout, require_vocabulary
 from ..inference.locate import fingerprint, locate_model
 from ..inference.onnx import OnnxModel, is_exported
+from ..inference.quantise import settle_precision
 from ..progress import Progress
 from ..schema import Floats, Rows, TokenStore
 from ..store.files import claim
 from ..store.work import Work, shard_name
 from .sentences import SentenceModel
+from .static import PREFIX, StaticModel, is_static, locate_static
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +63,25 @@ class BiEncoder:
 
         Raises:
             ModelError: it cannot be found or loaded, or is no bi-encoder.
+            SettingsError: int8 is asked for by name, and does not do for it.
         """
-        self.folder = locate_model(name)
-        self._compute = compute
+        self.folder = locate_static(name) if name.startswith(PREFIX) else locate_model(name)
         self._model = (
-            OnnxModel(name, self.folder, compute, kind="bi-encoder")
+            StaticModel(self.folder)
+            if is_static(self.folder)
+            else OnnxModel(name, self.folder, compute, kind="bi-encoder")
             if is_exported(self.folder)
             else SentenceModel(name, self.folder, compute)
         )
         self.sha256 = fingerprint(self.folder)
+        self.precision = (
+            settle_precision(name, self._model, self.sha256, compute)
+            if isinstance(self._model, SentenceModel)
+            else self._model.precision
+        )
+        parallel = isinstance(self._model, SentenceModel) and self.precision == "int8"
+        self._each = in_parallel if parallel else one_by_one
+        self._budget = min(compute.batch_tokens, MOST_TOKENS) if parallel else compute.batch_tokens
         self.dim = self._model.dim
         self.tokenizer = self._model.tokenizer
         longest = self._model.max_length
@@ -95,28 +108,29 @@ class BiEncoder:
         `tokens` holds the texts as this model's token ids; without a tokenizer it is not needed. Without
         `fill` few texts take less time, and their last bits depend on how many they are.
         """
-        with progress.bar("embed", len(texts), "texts") as bar:
-            for batch in self._batches(texts, tokens):
-                vectors = torch.from_numpy(self._forward(texts, tokens, batch, fill))
-                out[batch] = torch.nn.functional.normalize(vectors, dim=1).numpy().astype(np.float16)
-                bar.update(len(batch))
 
-    def _batches(self, texts: Sequence[str], tokens: TokenStore | None) -> list[npt.NDArray[np.int64]]:
+        def run(batch: Batch) -> None:
+            vectors = torch.from_numpy(self._forward(texts, tokens, batch, fill))
+            out[batch] = torch.nn.functional.normalize(vectors, dim=1).numpy().astype(np.float16)
+
+        with progress.bar("embed", len(texts), "texts") as bar:
+            for done in self._each(self._batches(texts, tokens), run):
+                bar.update(done)
+
+    def _batches(self, texts: Sequence[str], tokens: TokenStore | None) -> list[Batch]:
         if self.tokenizer is None or tokens is None:
             order = np.argsort([-len(text) for text in texts], kind="stable")
             return [order[i : i + 1024] for i in range(0, len(order), 1024)]
         lengths = self._layout.lengths(tokens, (np.arange(len(texts)),), self._limit)
-        return list(length_batches(lengths, self._compute.batch_tokens))
+        return list(length_batches(lengths, self._budget))
 
-    def _forward(
-        self, texts: Sequence[str], tokens: TokenStore | None, batch: npt.NDArray[np.int64], fill: bool
-    ) -> Floats:
+    def _forward(self, texts: Sequence[str], tokens: TokenStore | None, batch: Batch, fill: bool) -> Floats:
         if self.tokenizer is None or tokens is None:
             assert isinstance(self._model, SentenceModel), "others take token ids"
             return self._model.encode([texts[i] for i in batch])
         length = int(self._layout.lengths(tokens, (batch[:1],), self._limit)[0])
         fill = fill and self._model.needs_filling
-        rows = filled(batch, length, self._compute.batch_tokens) if fill else batch
+        rows = filled(batch, length, self._budget) if fill else batch
         ids, types = self._layout.assemble(tokens, (rows,), self._limit)
         return self._model.run(ids, types)[: len(batch)]
 

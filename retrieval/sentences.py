@@ -23,7 +23,8 @@ class SentenceModel:
     `max_length` is its longest input, special tokens included, and `dim` the length of its vectors.
     """
 
-    needs_filling = True  # a small batch has other roundings
+    texts_per_input = 1
+    needs_filling = True  # a small batch has other roundings; not so in int8
 
     def __init__(self, name: str, folder: Path, compute: Compute) -> None:
         """Load the model from a local folder.
@@ -31,7 +32,8 @@ class SentenceModel:
         Raises:
             ModelError: it cannot be loaded, or is no bi-encoder.
         """
-        self.model = _load_model(name, folder, compute)
+        self._place = name, folder, compute
+        self.load(torch.float32 if compute.int8 != "never" else compute.dtype)
         self.dim = int(self.model.get_embedding_dimension() or 0)
         self.tokenizer = _fast_tokenizer(self.model)
         self.max_length = int(min(self.model.max_seq_length or 512, LONGEST_INPUT))
@@ -39,6 +41,10 @@ class SentenceModel:
             "token_type_ids" in self.model.tokenizer.model_input_names
         )
         self._device = compute.device
+
+    def load(self, dtype: torch.dtype) -> None:
+        """Load the model, in the place of the one that is there."""
+        self.model = _load_model(*self._place, dtype)
 
     def run(self, ids: Ids, types: Ids) -> Floats:
         """Return the vectors of inputs of one length, `(n, length)` each, as `(n, dim) float32`."""
@@ -60,7 +66,7 @@ class SentenceModel:
         return vectors.float().cpu().numpy()
 
 
-def _load_model(name: str, folder: Path, compute: Compute) -> SentenceTransformer:
+def _load_model(name: str, folder: Path, compute: Compute, dtype: torch.dtype) -> SentenceTransformer:
     kind = read_config(folder, "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
     if not (folder / "modules.json").is_file() or kind != "SentenceTransformer":
         raise ModelError(
@@ -83,7 +89,7 @@ def _load_model(name: str, folder: Path, compute: Compute) -> SentenceTransforme
         )
     except Exception as error:
         raise ModelError(f"model {name} cannot be loaded as a bi-encoder: {first_line(error)}") from error
-    return model.to(compute.dtype).eval()
+    return model.to(dtype).eval()
 
 
 def _fast_tokenizer(model: SentenceTransformer) -> Tokenizer | None:

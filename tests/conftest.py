@@ -1,6 +1,7 @@
 """What the tests share: the miner with the models of the package, and tiny models made once."""
 
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the hub's library is imported; no test needs it
 
@@ -16,9 +17,18 @@ settings.register_profile("dupmine", deadline=None)
 settings.load_profile("dupmine")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep all processes of the tests away from the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DUPMINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def miner() -> Miner:
-    return Miner(progress=False)
+    # The planted corpus was chosen with these models in fp32; inference/test_int8.py is about int8.
+    return Miner(progress=False, precision="fp32")
 
 
 @pytest.fixture(scope="session")

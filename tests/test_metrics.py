@@ -16,8 +16,8 @@ from dupmine.commands.metrics import metrics_of_run
 from . import shell
 from .tiny_models import TinyModels
 
-STAGES = {"read", "load", "collapse", "tokenise", "embed", "index", "retrieve", "rerank", "decide", "cluster"}
-STAGES |= {"tables"}
+STAGES = {"read", "load", "collapse", "tokenise", "embed", "retrieve", "rerank", "decide", "cluster"}
+STAGES |= {"audit", "tables"}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from ..errors import SettingsError
 from ..inference.compute import Compute, resolve_compute
 from ..inference.locate import fingerprint, locate_model, quiet_loading
 from ..progress import Progress
@@ -51,6 +52,8 @@ def run_training(
         DupmineError: pairs, settings, a base model or a folder that do not fit; see its subclasses.
     """
     compute = resolve_compute(settings.compute)
+    if compute.int8 == "always":
+        raise SettingsError("setting compute.precision: nothing is trained in int8; take auto, fp32 or bf16")
     require_first_device(compute)
     base = locate_model(settings.model.base)
     opened = open_training(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupmine.inference.batches import filled, length_batches
+from dupmine.inference.batches import Batch, filled, in_parallel, length_batches
 
 
 @given(st.lists(st.integers(0, 60), max_size=300), st.integers(1, 5000))
@@ -47,3 +51,39 @@ def test_a_batch_of_one_text_may_exceed_the_budget() -> None:
 
 def test_no_lengths_no_batches() -> None:
     assert list(length_batches(np.empty(0, np.int64), 100)) == []
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_each_batch_is_run_in_one_thread(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        seen: list[tuple[int, int]] = []
+        batches = [np.arange(size) for size in (5, 3, 1, 4)]
+        done = in_parallel(batches, lambda batch: seen.append((len(batch), torch.get_num_threads())))
+        assert list(done) == [5, 3, 1, 4]
+        assert sorted(seen) == [(1, 1), (3, 1), (4, 1), (5, 1)]
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_failing_batch_ends_the_run(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    ran: list[int] = []
+
+    def run(batch: Batch) -> None:
+        if len(batch) == 2:
+            raise ValueError("two")
+        ran.append(len(batch))
+        time.sleep(0.01)
+
+    try:
+        with pytest.raises(ValueError, match="two"):
+            list(in_parallel([np.arange(2), *[np.arange(1)] * 200], run))
+        assert len(ran) < 100
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

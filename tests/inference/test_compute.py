@@ -53,8 +53,58 @@ def test_what_is_asked_for() -> None:
     assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == (3, 3)
 
 
-def test_auto_takes_bf16_where_the_cpu_multiplies_in_it() -> None:
+def vnni() -> bool:
     cpu = torch.cpu.get_capabilities()
-    native = cpu.get("avx512_bf16") or cpu.get("amx_bf16")
-    dtype = resolve_compute(ComputeSettings(device="cpu")).dtype
-    assert dtype == (torch.bfloat16 if native else torch.float32)
+    return bool(cpu.get("avx512_vnni") or cpu.get("avx_vnni"))
+
+
+def on(monkeypatch: pytest.MonkeyPatch, **capabilities: object) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+
+
+CPU = ComputeSettings(device="cpu")
+
+
+def test_auto_takes_int8_where_the_cpu_has_instructions_for_it() -> None:
+    assert resolve_compute(CPU).int8 == ("auto" if vnni() else "never")
+
+
+@pytest.mark.parametrize("instruction", ["avx512_vnni", "avx_vnni"])
+def test_auto_on_a_cpu_with_vnni(monkeypatch: pytest.MonkeyPatch, instruction: str) -> None:
+    on(monkeypatch, **{instruction: True})
+    compute = resolve_compute(CPU)
+    assert (compute.int8, compute.dtype) == ("auto", torch.float32)
+    assert resolve_compute(ComputeSettings(device="cpu", precision="int8")).int8 == "always"
+    assert resolve_compute(ComputeSettings(device="cpu", precision="fp32")).int8 == "never"
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({}, torch.float32),
+        ({"avx512_bf16": True, "cpu_name": "Intel Xeon"}, torch.float32),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC 9R14"}, torch.bfloat16),
+        ({"amx_bf16": True, "cpu_name": "Intel Xeon"}, torch.bfloat16),
+    ],
+)
+def test_what_is_not_in_int8_is_in_bf16_where_that_is_faster(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], dtype: torch.dtype
+) -> None:
+    on(monkeypatch, **capabilities)
+    compute = resolve_compute(CPU)
+    assert (compute.int8, compute.dtype) == ("never", dtype)
+
+
+def test_int8_needs_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, avx2=True)
+    with pytest.raises(SettingsError) as caught:
+        resolve_compute(ComputeSettings(device="cpu", precision="int8"))
+    assert str(caught.value) == (
+        "setting compute.precision: int8 needs a CPU with VNNI, and cpu here is none; take auto or fp32"
+    )
+
+
+def test_a_torch_too_old_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    compute = resolve_compute(CPU)
+    assert (compute.int8, compute.dtype) == ("never", torch.float32)

@@ -39,7 +39,6 @@ def test_the_default_model_equals_its_own_encode(miner: Miner, tmp_path: Path) -
     assert ours.dtype == np.float16
     np.testing.assert_allclose(ours, own_encode(str(encoder.folder), QUESTIONS), atol=2e-4)
     np.testing.assert_allclose(np.linalg.norm(ours.astype(np.float32), axis=1), 1, atol=1e-3)
-    # The precision of this machine, which may be bf16.
     np.testing.assert_allclose(embed_with(miner.models.encoder, QUESTIONS, tmp_path), ours, atol=1e-2)
 
 
