@@ -1,0 +1,146 @@
+"""What the corpus-aware decision gains where it was not fitted: in a thinner and in a denser corpus.
+
+    python benchmarks/decision.py DATA RUN [--pairs 12000] [--json FILE]
+
+DATA is a folder with `questions.csv.gz` (qid, question) and `pairs.parquet` (qid1, qid2, is_duplicate,
+split); RUN is that of `benchmarks/quora.py`, mined with `rerank.decision: pair`. The labelled pairs of split
+`test` are decided by the cross-encoder alone and with their neighbours: those of the run, those among the
+questions of `test` alone and, for as many pairs as asked for, those of the whole dump.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.metrics import average_precision_score
+
+from dupmine import Miner, MiningResult
+from dupmine.benchmarks.machine import describe
+from dupmine.corpus.unique import collapse_exact_duplicates
+from dupmine.evaluation.metrics import pair_metrics
+from dupmine.pipeline import decide, tokenise_texts
+from dupmine.progress import Progress
+from dupmine.rerank.scorer import score_pairs
+from dupmine.retrieval.candidates import find_candidates
+from dupmine.schema import Rows, ScoredPairs, TokenStore
+
+PROGRESS = Progress()
+
+
+def main() -> None:
+    """Run the benchmark and write its figures."""
+    arguments = parse_arguments()
+    miner = Miner(config=arguments.config, decision="corpus")
+    labelled = pd.read_parquet(arguments.data / "pairs.parquet")
+    labelled = labelled[labelled["split"] == "test"]
+    result = MiningResult.load(arguments.run)
+    texts = pd.Series(
+        result.corpus.documents["text"].to_pylist(), index=result.corpus.documents["doc_id"].to_pylist()
+    )
+    figures = {"machine": describe(), "pairs": len(labelled), "run": of_run(result, texts, labelled, miner)}
+    own = texts[np.unique(labelled[["qid1", "qid2"]].astype(str))]
+    figures["test_alone"] = of_subset(result, own, labelled, miner)
+    if arguments.pairs:
+        drawn = labelled.sample(min(arguments.pairs, len(labelled)), random_state=0)
+        dump = pd.read_csv(arguments.data / "questions.csv.gz", keep_default_na=False, dtype=str)
+        figures["dump"] = of_dump(dump.set_index("qid")["question"], drawn, miner)
+    print(json.dumps(figures, indent=2))
+    arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    root = Path(__file__).parent
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with questions.csv.gz and pairs.parquet")
+    parser.add_argument("run", type=Path, help="run that benchmarks/quora.py mined")
+    parser.add_argument("--pairs", type=int, default=12_000, help="labelled pairs sought in the whole dump")
+    parser.add_argument("--config", type=Path, default=root.parent / "configs" / "quora.yaml")
+    parser.add_argument("--json", type=Path, default=root / "results" / "decision.json")
+    return parser.parse_args()
+
+
+def of_run(result: MiningResult, texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str, Any]:
+    """Judge the decision in the corpus of a run."""
+    rows = pd.Series(result.row_of, index=texts.index)
+    unique = collapse_exact_duplicates(texts.tolist()).texts
+    return judged(result.scored_pairs, tokens_of(unique, miner), rows, labelled, miner)
+
+
+def of_subset(result: MiningResult, texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str, Any]:
+    """Judge the decision where some texts of a run are all there is: their pairs are the run's."""
+    unique = collapse_exact_duplicates(texts.tolist())
+    old = pd.Series(result.row_of, index=result.corpus.documents["doc_id"].to_pylist())[texts.index]
+    new = np.full(int(result.row_of.max()) + 1, -1)
+    new[old] = unique.row_of
+    pairs = result.scored_pairs
+    kept = pairs.where((new[pairs.left] >= 0) & (new[pairs.right] >= 0))
+    ends = new[kept.left], new[kept.right]
+    moved = ScoredPairs.concatenate(
+        ScoredPairs.from_logits(np.minimum(*ends), np.maximum(*ends), kept.cosine, kept.cross_logit)
+    )
+    rows = pd.Series(unique.row_of, index=texts.index)
+    return judged(moved, tokens_of(unique.texts, miner), rows, labelled, miner)
+
+
+def of_dump(texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str, Any]:
+    """Judge the decision among all texts: all pairs with a text of the labelled pairs are scored."""
+    unique = collapse_exact_duplicates(texts.tolist())
+    rows = pd.Series(unique.row_of, index=texts.index)
+    tokens = tokens_of(unique.texts, miner)
+    models, settings = miner.models, miner.settings.retrieval
+    embeddings = np.empty((len(unique), models.encoder.dim), np.float16)
+    models.encoder.encode(unique.texts, tokens, embeddings, PROGRESS)
+    wanted: Rows = np.unique(rows[np.unique(labelled[["qid1", "qid2"]].astype(str))])
+    exact = settings.model_copy(update={"exact_limit": len(unique)})
+    candidates, _ = find_candidates(embeddings, exact, models.compute.device, PROGRESS, rows=wanted)
+    return judged(score_pairs(models.scorer, tokens, candidates, PROGRESS), tokens, rows, labelled, miner)
+
+
+def tokens_of(unique: list[str], miner: Miner) -> TokenStore:
+    """Tokenise the rows."""
+    return tokenise_texts(unique, miner.settings, miner.models, PROGRESS)[1]
+
+
+def judged(
+    pairs: ScoredPairs, tokens: TokenStore, rows: pd.Series, labelled: pd.DataFrame, miner: Miner
+) -> dict[str, Any]:
+    """Return what the cross-encoder alone and the decision make of labelled pairs, each by its threshold."""
+    models = miner.models
+    pairs = pairs.where(pairs.cosine >= miner.settings.retrieval.floor)
+    decision, calibration = models.decision, models.scorer.calibration
+    assert decision is not None
+    assert calibration is not None
+    actual = labelled["is_duplicate"].to_numpy() == 1
+    ends = [rows[labelled[name].astype(str)].to_numpy() for name in ("qid1", "qid2")]
+    alone = ScoredPairs.from_logits(pairs.left, pairs.right, pairs.cosine, pairs.cross_logit)
+    answers = {
+        "cross_encoder_alone": (alone, calibration.thresholds.best_f1),
+        "decision": (decide(pairs, tokens, models, PROGRESS), decision.thresholds.best_f1),
+    }
+    found: dict[str, Any] = {"texts": len(tokens.lengths), "pairs": len(labelled)}
+    for name, (answer, chosen) in answers.items():
+        probability = looked_up(answer, ends, len(tokens.lengths))
+        found[name] = pair_metrics(probability >= chosen.threshold, actual)
+        found[name]["average_precision"] = float(average_precision_score(actual, probability))
+    found["gain_in_f1"] = found["decision"]["f1"] - found["cross_encoder_alone"]["f1"]
+    return found
+
+
+def looked_up(pairs: ScoredPairs, ends: list[Rows], n_rows: int) -> npt.NDArray[np.float64]:
+    """Return the probability of some pairs of rows: 1 for the same row, 0 for one that was not scored."""
+    left, right = np.minimum(*ends), np.maximum(*ends)
+    keys, wanted = pairs.left * n_rows + pairs.right, left * n_rows + right
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    known = np.where(keys[at] == wanted, pairs.probability[at], 0.0)
+    return np.where(left == right, 1.0, known)
+
+
+if __name__ == "__main__":
+    main()
