@@ -40,9 +40,9 @@ CLUSTERS = [{"0", "1", "2"}, {"3", "4"}, {"6", "7"}]
 
 
 def changed(miner: Miner, **settings: Any) -> Miner:
-    """Return a miner with other settings and the same models, which are loaded once."""
-    other = Miner(miner.settings, progress=False, **settings)
-    other.__dict__["models"] = miner.models
+    """Return a miner with other settings and the same models, loaded once; it decides each pair alone."""
+    other = Miner(miner.settings, progress=False, decision="pair", **settings)
+    other.__dict__["models"] = replace(miner.models, decision=None)
     return other
 
 
