@@ -51,7 +51,7 @@ def fit_isotonic(logit: Doubles, actual: Flags) -> Isotonic:
 
     The lowest logit gets a duplicate and the highest one that is none.
     """
-    at = np.concatenate([[logit.min()], logit, [logit.max()]])
+    at = np.round(np.concatenate([[logit.min()], logit, [logit.max()]]), 6)  # less apart is as good as equal
     label = np.concatenate([[1.0], actual, [0.0]])
     fitted = IsotonicRegression().fit_transform(at, label)
     share, block = np.unique(np.round(fitted, 12), return_inverse=True)

@@ -101,6 +101,7 @@ def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold
     right = np.concatenate([anchors[pairs.right], extra])
     certain = np.ones(len(extra), np.float32)
     exact = np.full(len(extra), DECIDERS.index(EXACT), np.int8)
+    alone = np.where(pairs.cross_logit == pairs.logit, pairs.probability, probabilities(pairs.cross_logit))
     return pa.table(
         [
             _strings(ids.take(left)),
@@ -109,7 +110,7 @@ def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold
             pa.array(np.concatenate([pairs.probability, certain]), pa.float32()),
             pa.array(np.concatenate([pairs.probability >= threshold, certain > 0])),
             _names(np.append(pairs.decided_by, exact)),
-            pa.array(np.concatenate([probabilities(pairs.cross_logit), certain]), pa.float32()),
+            pa.array(np.concatenate([alone, certain]), pa.float32()),
             _names(np.append(pairs.scored_by, exact)),
         ],
         schema=PAIRS,

@@ -112,11 +112,10 @@ def test_mine_decides_with_it_and_explains(scene: Scene, fitted: Path, tmp_path:
     right = [(said[frozenset((id_of[a], id_of[b]))] > 0.5) == bool(label) for a, b, label in scene.lines]
     assert np.mean(right) > 0.9
     alone = MiningResult.load(scene.run)
-    np.testing.assert_allclose(
-        run.scored_pairs.where(run.scored_pairs.cosine >= FLOOR).cross_logit,
-        alone.scored_pairs.where(alone.scored_pairs.cosine >= FLOOR).cross_logit,
-        atol=1e-3,
-    )
+    now, before = (each.scored_pairs.where(each.scored_pairs.cosine >= FLOOR) for each in (run, alone))
+    same = now.scored_by == before.scored_by  # the others were clear to the bands
+    assert same.mean() > 0.5
+    np.testing.assert_allclose(now.cross_logit[same], before.cross_logit[same], atol=1e-3)
     left, right_id, probability, own = decided[["left_id", "right_id", "probability", "cross_encoder"]].iloc[
         5
     ]

@@ -30,6 +30,7 @@ def found(
     left: str, right: str, cosine: float, probability: float, accepted: bool, by: str
 ) -> dict[str, Any]:
     named = {"left_id": left, "right_id": right, "cosine": cosine, "is_duplicate": accepted, "decided_by": by}
+    named |= {"scored_by": by}
     return dict.fromkeys(PAIRS.names, probability) | named
 
 

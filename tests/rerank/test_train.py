@@ -63,7 +63,7 @@ def test_a_head_learns_and_is_read_alike_everywhere(  # noqa: PLR0917 - fixtures
     assert record["validation"][measure]["value"] > (0.8 if head == "score" else 0.95)
     assert (record["steps"], record["data"]["train"]["pairs"]) == (30, 228)
 
-    miner = dupmine.Miner(cross_encoder=str(out), progress=False)
+    miner = dupmine.Miner(cross_encoder=str(out), precision="fp32", progress=False)
     mined = miner.score_pairs([DUPLICATES, OTHERS])
     assert mined[0] > 0.6
     assert mined[1] < 0.3
