@@ -1,9 +1,9 @@
 """A synthetic corpus whose planted clusters the shipped models find exactly: the end-to-end tests' oracle.
 
 `planted.txt` holds the actions, a verb and its objects a line ("draw: a giraffe, an owl"). They were chosen
-with the shipped models, so that no two of them look alike to either: of the candidates (cosine >= 0.60) in
-`plant(5000)`, those of one cluster have a probability above 0.65, all others below 0.30, where the left text
-of a pair is the first in the order of normalised texts (the cross-encoder is not symmetric).
+with the shipped models by `choose_planted.py`, so that no two of them look alike: of the candidates (cosine
+>= 0.60), those of one cluster have a probability of at least 0.55, all others of at most 0.30, to the
+cross-encoder alone and to the corpus-aware decision, whatever the wordings.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ACTIONS = Path(__file__).with_name("planted.txt")
 TEMPLATES = ("How do I {}?", "How can I {}?", "What is the best way to {}?", "What is a good way to {}?")
-SIZES = (1, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 6, 6)
+SIZES = (1, 1, 2, 3, 4, 5, 6, 7, 7, 7, 7, 7, 7, 7)
 WORDINGS = (1, 2, 3)
 WORDING_WEIGHTS = (4, 4, 2)
 
@@ -50,7 +50,7 @@ def plant_sizes(n: int) -> list[int]:
     return [end - start for start, end in pairwise([0, *ends, n])]
 
 
-def plant(n: int = 5000, seed: int = 0) -> tuple[list[str], list[int]]:
+def plant(n: int = 4000, seed: int = 0) -> tuple[list[str], list[int]]:
     """Return `n` different texts in random order, and the number of the planted cluster of each.
 
     A ValueError says that `n` asks for more clusters than there are actions.

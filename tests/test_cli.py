@@ -135,10 +135,11 @@ def test_bars_on_a_terminal(tmp_path: Path, questions: Path) -> None:
     assert [match.groups() for line in lines if (match := bar.fullmatch(line.rstrip()))] == [
         ("tokenise", "7", "texts"),
         ("embed", "7", "texts"),
-        ("top-6", "7", "texts"),
+        ("retrieve", "1", "blocks"),
         ("score", "3", "pairs"),
+        ("decide", "3", "pairs"),
     ]
-    assert len(lines) == 4
+    assert len(lines) == 5
 
 
 def test_quiet_prints_nothing(tmp_path: Path, questions: Path) -> None:
@@ -253,7 +254,7 @@ def test_signal_leaves_what_was_there(
     signum: signal.Signals, code: int, tmp_path: Path, made: tuple[Path, shell.Outcome]
 ) -> None:
     path, out = tmp_path / "many.jsonl", tmp_path / "deep" / "out"
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in plant(5000)[0]))
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in plant(4000)[0]))
     overwritten = signum == signal.SIGTERM
     if overwritten:
         out.mkdir(parents=True)

@@ -33,13 +33,13 @@ def small(miner: Miner) -> MiningResult:
 
 
 def test_planted_clusters_are_found_exactly(miner: Miner) -> None:
-    texts, gold = plant(5000)
+    texts, gold = plant(4000)
     result = miner.mine(texts)
     assert partition(result) == planted_partition(gold)
     counts = result.manifest["counts"]
-    assert counts["documents"] == 5000
-    assert counts["unique_texts"] + counts["exact_duplicates"] == 5000
-    assert counts["removed_documents"] == 5000 - len(set(gold))
+    assert counts["documents"] == 4000
+    assert counts["unique_texts"] + counts["exact_duplicates"] == 4000
+    assert counts["removed_documents"] == 4000 - len(set(gold))
     assert len(result.deduplicated()) == len(set(gold))
 
 

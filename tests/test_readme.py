@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from dupmine import Miner, MiningResult, Store, load_settings
-from dupmine.rerank.calibration import load_calibration
+from dupmine.rerank.decision import load_decision
 from dupmine.settings import MiningSettings, load_staged
 from dupmine.training.settings import CrossEncoderTraining
 
 from .shell import dupmine
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = load_calibration(ROOT / "models" / "quora-minilm-l6")
+SHIPPED = load_decision(ROOT / "models" / "quora-minilm-l6")
 assert SHIPPED is not None
 OWN_THRESHOLD = SHIPPED.thresholds.best_f1.threshold
 CONFIGS = sorted(

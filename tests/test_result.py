@@ -130,6 +130,7 @@ def test_pairs_say_how_they_were_decided(result: MiningResult) -> None:
             "is_duplicate": True,
             "decided_by": "exact",
             "cross_encoder": 1.0,
+            "scored_by": "exact",
         }
     ]
     assert (pairs["is_duplicate"] == (pairs["probability"] >= 0.5)).all()
@@ -236,10 +237,10 @@ def test_explain_agrees_with_the_clusters_table(chain: MiningResult) -> None:
 def test_rethreshold_up_down_and_back(result: MiningResult) -> None:
     [weakest] = result.pairs["probability"].nsmallest(1)
     higher = result.rethreshold(float(weakest) + 0.01)
-    assert members(higher) == shell.MEMBERS[:2]
+    assert members(higher) == [{"a1", "a2"}, *shell.MEMBERS[1:]]
     assert higher.settings.rerank.threshold == pytest.approx(weakest + 0.01)
     assert higher.manifest["settings"]["rerank"]["threshold"] == higher.settings.rerank.threshold
-    assert (higher.manifest["counts"]["clusters"], higher.manifest["counts"]["accepted_pairs"]) == (2, 2)
+    assert (higher.manifest["counts"]["clusters"], higher.manifest["counts"]["accepted_pairs"]) == (3, 2)
     assert higher.rethreshold(0.5).clusters_table.equals(result.clusters_table)
     assert result.rethreshold(0.5).pairs_table.equals(result.pairs_table)
     assert result.manifest["counts"]["clusters"] == 3
@@ -247,7 +248,7 @@ def test_rethreshold_up_down_and_back(result: MiningResult) -> None:
 
 def test_rethreshold_down_equals_mining_there(miner: Miner, result: MiningResult) -> None:
     found = changed(miner, threshold=0.9).mine(FRAME)
-    assert members(found) == [{"a1", "a2"}, {"b1", "b2"}]
+    assert members(found) == [{"a1", "a2"}, *shell.MEMBERS[1:]]
     assert found.rethreshold(0.5).clusters_table.equals(result.clusters_table)
 
 
