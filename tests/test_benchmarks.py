@@ -113,7 +113,7 @@ def test_the_reference(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_comparison_of_speed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "matmul_limits", lambda: {"fp32": 1.0, "bf16": 2.0, "int8": 4.0})
     out = tmp_path / "speed.json"
-    options = ("--rounds", "1", "--limit", "40", "--json", out)
+    options = ("--rounds", "1", "--limit", "40", "--set", "rerank.decision=pair", "--json", out)
     figures = run(compare_speed, data, *options, out=out, monkeypatch=monkeypatch)
     ours, theirs = figures["dupmine"], figures["reference"]
     assert ours["counts"]["documents"] == theirs["counts"]["questions"] == 40

@@ -288,15 +288,15 @@ def test_query_fits_the_terminal(store: Path, tmp_path: Path, monkeypatch: pytes
 def test_json_is_utf8_in_every_locale(store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "french.jsonl"
     ids = ("où", "là")
-    path.write_text("".join(json.dumps({"id": i, "question": "Où est Paris?"}) + "\n" for i in ids))
+    path.write_text("".join(json.dumps({"id": i, "question": "Où dort le chat?"}) + "\n" for i in ids))
     run("update", store, path, "-q")
     env = {"PYTHONIOENCODING": "latin-1", "LC_ALL": "C"}
     outcome = shell.run_process("store", "changes", store, "--since", "1", "--json", env=env)
     assert (outcome.code, outcome.err) == (0, "")
     assert json.loads(outcome.out)[0]["joined"] == ["là", "où"]
     assert "où" in outcome.out
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("Où est  Paris?\n".encode())))
-    assert run("query", store, "--file", "-", "--top", "1")[2].endswith("  où      Où est Paris?")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("Où dort  le chat?\n".encode())))
+    assert run("query", store, "--file", "-", "--top", "1")[2].endswith("  où      Où dort le chat?")
 
 
 def test_query_without_a_text_does_not_wait_for_one(store: Path) -> None:
