@@ -19,7 +19,7 @@ STAGES = {
     "load": ("load",),
     "embed": ("tokenise", "embed"),
     "search": ("retrieve",),
-    "score": ("rerank", "decide"),
+    "score": ("rerank", "audit", "decide"),
     "cluster": ("cluster", "tables"),
 }
 

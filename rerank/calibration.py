@@ -9,12 +9,12 @@ from typing import Annotated, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..errors import ModelError, SettingsError
 from ..schema import Floats, probabilities
 from ..settings import RerankSettings
-from ..store.files import write_atomically
+from .fitted import read_fitted, write_fitted
 from .heads import Head
 
 log = logging.getLogger(__name__)
@@ -174,8 +174,7 @@ class Calibration(_Record):
 
     def write(self, folder: Path) -> None:
         """Write `dupmine.json` into a model's folder, whole or not at all."""
-        text = self.model_dump_json(indent=2) + "\n"
-        write_atomically(folder / FILE, lambda file: file.write(text.encode()))
+        write_fitted(self, folder / FILE, indent=2)
 
 
 def load_calibration(folder: Path) -> Calibration | None:
@@ -184,16 +183,9 @@ def load_calibration(folder: Path) -> Calibration | None:
     Raises:
         ModelError: it cannot be read, or belongs to other weights.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    try:
-        found = Calibration.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise ModelError(f"{path} cannot be read ({_first_problem(error)}): {_ANEW}") from None
-    sha256 = weights_sha256(folder)
-    if sha256 not in (None, found.weights_sha256):
-        raise ModelError(f"{path} belongs to other weights than those beside it: {_ANEW}")
+    found = read_fitted(Calibration, folder / FILE, _ANEW)
+    if found is not None and weights_sha256(folder) not in (None, found.weights_sha256):
+        raise ModelError(f"{folder / FILE} belongs to other weights than those beside it: {_ANEW}")
     return found
 
 
@@ -264,11 +256,3 @@ def _reaching(settings: RerankSettings, target: float, fitted: HasThresholds | N
             f"{fitted.thresholds.highest:g}; ask for less, or calibrate it with more pairs"
         )
     return threshold
-
-
-def _first_problem(error: OSError | ValidationError) -> str:
-    if isinstance(error, OSError):
-        return str(error.strerror)
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else first["msg"]

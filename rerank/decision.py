@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from ..errors import ModelError, SettingsError
+from ..errors import SettingsError
 from ..progress import Progress
 from ..schema import Floats, ScoredPairs, TokenStore
 from ..settings import RerankSettings
-from ..store.files import write_atomically
 from .calibration import Calibration, Curve, Fitted, Thresholds, weights_sha256
+from .fitted import read_fitted, write_fitted
 from .neighbours import Neighbours
 from .wording import Wording
 
@@ -116,8 +116,7 @@ class Decision(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write `decision.json` into a model's folder, whole or not at all."""
-        text = self.model_dump_json(indent=1) + "\n"
-        write_atomically(folder / FILE, lambda file: file.write(text.encode()))
+        write_fitted(self, folder / FILE)
 
 
 class Evidence:
@@ -200,10 +199,4 @@ def load_decision(folder: Path) -> Decision | None:
     Raises:
         ModelError: it cannot be read.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    try:
-        return Decision.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise ModelError(f"{path} cannot be read ({str(error).splitlines()[0]}): {_ANEW}") from None
+    return read_fitted(Decision, folder / FILE, _ANEW)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from ..errors import ModelError
-from ..store.files import write_atomically
 from .bands import Bands, Bounds, Record
 from .calibration import Fitted
+from .fitted import read_fitted, write_fitted
 
 FILE = "cascade.json"
 ANEW = "fit it anew with `dupmine calibrate --corpus`, or set rerank.bands: off and rerank.student: off"
@@ -43,8 +42,7 @@ class Shortcuts(Record):
 
     def write(self, folder: Path) -> None:
         """Write `cascade.json` into a model's folder, whole or not at all."""
-        text = self.model_dump_json(indent=1) + "\n"
-        write_atomically(folder / FILE, lambda file: file.write(text.encode()))
+        write_fitted(self, folder / FILE)
 
 
 def load_shortcuts(folder: Path) -> Shortcuts | None:
@@ -53,10 +51,4 @@ def load_shortcuts(folder: Path) -> Shortcuts | None:
     Raises:
         ModelError: it cannot be read.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    try:
-        return Shortcuts.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise ModelError(f"{path} cannot be read ({str(error).splitlines()[0]}): {ANEW}") from None
+    return read_fitted(Shortcuts, folder / FILE, ANEW)
