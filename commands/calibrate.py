@@ -124,8 +124,10 @@ def cascade_lines(found: Shortcuts) -> Iterator[str]:
     steps: dict[str, Bounds | None] = {
         "bands": found.bands.bounds,
         "bands before the decision": found.bands.bounds_with_decision,
-        "student": found.student.bounds if found.student else None,
     }
+    if found.student is not None:
+        steps["student"] = found.student.bounds
+        steps["student before the decision"] = found.student.bounds_with_decision
     for name, bounds in steps.items():
         if bounds is None:
             continue

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ..schema import Floats, Rows
 from .metrics import Flags
 
 LOSS = 0.003  # of F1, in all
+Edges = Sequence[float | None]  # the lower and the upper bound
 _OTHERWISE = 0.01  # of what the cross-encoder accepts, on either side of a step
 _GRID = 0.05  # log-odds between two bounds that are tried
 _FURTHEST = 12.0  # log-odds
@@ -31,10 +33,6 @@ class Judge:
     actual: Flags
     duplicates: int
 
-    def take(self, at: Rows) -> Judge:
-        """Return the judge of some of the candidates, all labelled ones among them, in their order."""
-        return replace(self, accepted=self.accepted[at], labelled=np.searchsorted(at, self.labelled))
-
     def f1(self, verdict: Flags) -> float:
         """Return the F1 of verdicts on the labelled pairs, of which no candidate counts as refused."""
         return self.f1_of(verdict[self.labelled])
@@ -43,20 +41,33 @@ class Judge:
         """Return the F1 of verdicts on the labelled pairs that are candidates, in their order."""
         return float(2 * (taken & self.actual).sum() / max(taken.sum() + self.duplicates, 1))
 
-    def find_bounds(
-        self, said: Floats, before: Flags, *, otherwise: float = _OTHERWISE, loss: float = LOSS / 4
-    ) -> Bounds:
-        """Return the widest bounds that are safe for a step.
+    def find_bounds(self, said: Floats, before: Flags) -> Bounds:
+        """Return the widest bounds that are safe for a step, and what they do.
 
         `said` are its log-odds, NaN for a pair that is decided already, and `before` the verdicts without
-        the step. Either bound may cost `loss` of F1, a quarter of what may be lost in all, and turn so many
-        verdicts that they are a share `otherwise` of the accepted candidates.
+        the step. Either bound may cost a quarter of the F1 that may be lost in all, and turn a hundredth as
+        many verdicts as there are accepted candidates.
+        """
+        return self.describe(self.furthest(said, before), said, before)
+
+    def furthest(
+        self, said: Floats, before: Flags, *, otherwise: float = _OTHERWISE, loss: float = LOSS / 4
+    ) -> Edges:
+        """Return the furthest lower and upper bound, each of which costs at most `loss` of F1.
+
+        Either may turn so many verdicts that they are a share `otherwise` of the accepted candidates.
         """
         steps = np.arange(round(_FURTHEST / _GRID), 0, -1) * _GRID
         most, f1 = otherwise * self.accepted.sum(), self.f1(before) - loss
         below, above = (np.asarray(self.edge + way * steps, np.float64) for way in (-1, 1))
-        lower = self._last_safe(said, before, below, most, f1, accept=False)
-        upper = self._last_safe(said, before, above, most, f1, accept=True)
+        return (
+            self._last_safe(said, before, below, most, f1, accept=False),
+            self._last_safe(said, before, above, most, f1, accept=True),
+        )
+
+    def describe(self, edges: Edges, said: Floats, before: Flags) -> Bounds:
+        """Return bounds with what they do on the candidates."""
+        lower, upper = edges
         found = Bounds(lower=lower, upper=upper, decided=0, otherwise=0, f1={})
         clear, after = found.clear(said), verdicts(found, said, before)
         return found.model_copy(

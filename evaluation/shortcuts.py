@@ -8,17 +8,18 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedGroupKFold
 from tokenizers import Tokenizer
 
-from ..rerank.bands import FEATURES, Bands, Bounds, evidence, find_kinds
+from ..rerank.bands import FEATURES, Bands, Bounds, StudentStep, clear, evidence, find_kinds, with_logit
 from ..rerank.calibration import Fitted
 from ..rerank.decision import Evidence
-from ..rerank.shortcuts import Shortcuts, StudentBounds
+from ..rerank.shortcuts import Shortcuts
 from ..rerank.wording import rarity
 from ..result import MiningResult
-from ..schema import Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
-from .bounds import LOSS, Judge, verdicts
+from ..schema import STUDENT, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
+from .bounds import LOSS, Edges, Judge, verdicts
 from .calibrate import pairs_sha256
 from .decide import fit_trees, positions, rows_of
 from .metrics import Flags
@@ -38,8 +39,8 @@ _TREES: dict[str, Any] = {
 }
 _ROUNDS = 200
 _MOST = 200_000  # candidates the trees are fitted to
-_STUDENT_MOST = 20_000  # candidates the student is asked about
-_TOLERANCES = (0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)  # the same where a decision follows
+# Of what the cross-encoder accepts, on either side of a step that a decision follows.
+_TOLERANCES = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.16)
 
 Student = tuple[str, Callable[[ScoredPairs], Floats]]
 
@@ -56,7 +57,7 @@ def fit_shortcuts(  # noqa: PLR0913 - all of it named at the call
     folds: int = 5,
     seed: int = 42,
 ) -> Shortcuts:
-    """Fit bands, and the bounds of a student, to the candidates of a run and judge them on labelled pairs.
+    """Fit bands, and the step of a student, to the candidates of a run and judge them on labelled pairs.
 
     `tokens` are the cross-encoder's of the run's rows, `tokenizer` is its own, `cross_encoder` what its
     logits follow from and `threshold` the probability from which it accepts. Trees that have not seen a
@@ -65,17 +66,27 @@ def fit_shortcuts(  # noqa: PLR0913 - all of it named at the call
     floor = result.settings.retrieval.floor
     candidates = result.scored_pairs.where(result.scored_pairs.cosine >= floor)
     kinds, idf = find_kinds(tokenizer), np.round(rarity(tokens, tokenizer.get_vocab_size()), 2)
-    table = evidence(tokens, candidates, idf, kinds)
     at, part = positions(rows_of(pairs, result), candidates), _parts(pairs, result, folds, seed)
-    held, said = _held_out(table, candidates, part, folds, seed)
-    judge = _judge(candidates.where(held), np.searchsorted(held, at[at >= 0]), pairs, at >= 0, threshold)
-    bounds = judge.find_bounds(said, judge.accepted)
-    trees = _fit(table, candidates, np.arange(len(candidates)), seed)
-    everywhere = np.asarray(trees.predict(table, raw_score=True), np.float32)
-    everywhere[held] = said
-    neighbours = Neighbourhood(
-        candidates, tokens, floor, idf, at[at >= 0], question_components(pairs)[at >= 0]
+    forest, seen = Forest(candidates, part, folds, seed), at >= 0
+    labelled = np.searchsorted(forest.held, at[seen])
+    judge = _judge(candidates.where(forest.held), labelled, pairs, seen, threshold)
+    around = Neighbourhood(candidates, tokens, floor, idf, at[seen], question_components(pairs)[seen])
+    after = AfterDecision(judge, around, folds, seed)
+    table = evidence(tokens, candidates, idf, kinds)
+    by_bands = forest.grow(table, FEATURES)
+    bands = Bands(
+        features=FEATURES,
+        idf=tuple(float(value) for value in idf),
+        kinds=kinds,
+        trees=by_bands.trees,
+        **_find_bounds(judge, after, by_bands),
     )
+    step = None
+    if student is not None:
+        sha256, score = student
+        by_student = forest.grow(with_logit(table, score(candidates)), (*FEATURES, STUDENT))
+        found = _find_bounds(judge, after, by_student, (by_bands, bands))
+        step = StudentStep(sha256=sha256, trees=by_student.trees, **found)
     return Shortcuts(
         bi_encoder=result.manifest["models"]["bi_encoder"]["sha256"],
         cross_encoder=cross_encoder,
@@ -83,17 +94,8 @@ def fit_shortcuts(  # noqa: PLR0913 - all of it named at the call
         threshold=threshold,
         candidates=len(candidates),
         pairs=Fitted(n=len(pairs), duplicates=int((pairs.label > 0.5).sum()), sha256=pairs_sha256(pairs)),
-        bands=Bands(
-            features=FEATURES,
-            idf=tuple(float(value) for value in idf),
-            kinds=kinds,
-            trees=trees.model_to_string(),
-            bounds=bounds,
-            bounds_with_decision=_with_decision(judge, said, everywhere, neighbours, folds, seed),
-        ),
-        student=None
-        if student is None
-        else _student_bounds(student, candidates.where(held), judge, bounds, said, seed),
+        bands=bands,
+        student=step,
     )
 
 
@@ -104,6 +106,56 @@ def _judge(
     accepted = probabilities(candidates.cross_logit) >= np.float32(threshold)
     edge = float(np.log(threshold) - np.log1p(-threshold))
     return Judge(accepted, edge, labelled, actual[seen], int(actual.sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What trees say: of the candidates held out, unseen, of all of them, and the trees as text.
+
+    NaN is a pair that was decided before.
+    """
+
+    held: Floats
+    everywhere: Floats
+    trees: str
+
+    def without(self, before: Foreseen, bounds: Bounds) -> Foreseen:
+        """Leave out what was clear to the step before."""
+        sides = ((before.held, self.held), (before.everywhere, self.everywhere))
+        held, everywhere = (np.where(bounds.clear(of), np.float32(np.nan), own) for of, own in sides)
+        return Foreseen(held, everywhere, self.trees)
+
+
+class Forest:
+    """Grows trees that foresee the cross-encoder, such that some candidates are judged by unseen ones.
+
+    `part` divides the rows; `held` are the candidates with both texts in one part.
+    """
+
+    def __init__(self, candidates: ScoredPairs, part: Rows, folds: int, seed: int) -> None:
+        """Take all candidates of a run."""
+        self._likely = probabilities(candidates.cross_logit)
+        self._ends, self._folds, self._seed = (part[candidates.left], part[candidates.right]), folds, seed
+        self.held = np.flatnonzero(self._ends[0] == self._ends[1])
+
+    def grow(self, table: Floats, names: tuple[str, ...]) -> Foreseen:
+        """Fit trees to a table of features by name, one row per candidate."""
+        held = np.empty(len(self.held), np.float32)
+        for number in range(self._folds):
+            apart = np.flatnonzero((self._ends[0] != number) & (self._ends[1] != number))
+            here = self._ends[0][self.held] == number
+            trees = self._fit(table, apart, names)
+            held[here] = np.asarray(trees.predict(table[self.held[here]], raw_score=True))
+        trees = self._fit(table, np.arange(len(table)), names)
+        everywhere = np.asarray(trees.predict(table, raw_score=True), np.float32)
+        everywhere[self.held] = held
+        return Foreseen(held, everywhere, trees.model_to_string())
+
+    def _fit(self, table: Floats, rows: Rows, names: tuple[str, ...]) -> lightgbm.Booster:
+        if len(rows) > _MOST:
+            rows = np.sort(np.random.default_rng(self._seed).choice(rows, _MOST, replace=False))
+        data = lightgbm.Dataset(table[rows], self._likely[rows], feature_name=list(names))
+        return lightgbm.train(_TREES | {"seed": self._seed}, data, _ROUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,52 +176,100 @@ class Neighbourhood:
         return Evidence(scored, self.tokens, self.floor, self.idf).matrix(scored.where(self.labelled))
 
 
-def _with_decision(
-    judge: Judge, said: Floats, everywhere: Floats, around: Neighbourhood, folds: int, seed: int
-) -> Bounds | None:
-    """Return the widest bounds under which a decision, fitted without them, has the F1 it has to keep.
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What a decision makes of the labelled pairs: F1 at the threshold it keeps, and average precision."""
 
-    `everywhere` is what the bands say of all candidates. The decision keeps the threshold that is best for
-    it without bounds.
+    f1: float
+    average_precision: float
+
+    def loss(self, after: Quality) -> float:
+        """Return by how much F1 falls, or half of what average precision does if that is more."""
+        return max(self.f1 - after.f1, (self.average_precision - after.average_precision) / 2)
+
+
+class AfterDecision:
+    """Finds bounds under which a decision, fitted without them, is nearly as good.
+
+    It keeps the threshold that is best for it without bounds. Each step finds the logits that those before it
+    gave the candidates.
     """
-    own = around.candidates.cross_logit
-    table = around.evidence(own)
-    parts = list(
-        StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(table, judge.actual, around.group)
-    )
-    trees = [fit_trees([table[fitted]], judge.actual[fitted], seed) for fitted, _ in parts]
 
-    def decided(logit: Floats) -> Floats:
-        seen, out = around.evidence(logit), np.empty(len(judge.actual), np.float32)
-        for (_, held), tree in zip(parts, trees, strict=True):
-            out[held] = np.asarray(tree.predict(seen[held], raw_score=True))
+    def __init__(self, judge: Judge, around: Neighbourhood, folds: int, seed: int) -> None:
+        """Fit the decision's trees, each to all but a part of the labelled pairs."""
+        self._judge, self._around = judge, around
+        self._logit, self._allowed = around.candidates.cross_logit, 0.0
+        table = around.evidence(self._logit)
+        parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
+            table, judge.actual, around.group
+        )
+        self._trees = [
+            (held, fit_trees([table[fitted]], judge.actual[fitted], seed)) for fitted, held in parts
+        ]
+        alone = self._decided(self._logit)
+        cuts = np.quantile(alone, np.arange(1, 1000) / 1000)
+        self._cut = cuts[np.argmax([judge.f1_of(alone >= cut) for cut in cuts])]
+        self._before = self._quality(self._logit)
+
+    def find_bounds(self, said: Foreseen, before: Flags) -> Bounds:
+        """Return the widest bounds of a step, and let what is clear to it have its logits from now on.
+
+        `before` are the verdicts on the candidates held out without the step. Each step may cost half of the
+        loss that is allowed, and what the one before left of its half; refusals, which are more, go first.
+        """
+        chosen: list[float | None] = [None, None]
+        self._allowed += LOSS / 2
+        for side in range(2):
+            for otherwise in _TOLERANCES:
+                tried = [*chosen]
+                tried[side] = self._judge.furthest(said.held, before, otherwise=otherwise, loss=1.0)[side]
+                after = self._quality(self._with(said, tried))
+                if self._before.loss(after) > self._allowed:
+                    break
+                chosen = tried
+        own = self._quality(self._logit).f1
+        self._logit = self._with(said, chosen)
+        f1 = {"before": own, "after": self._quality(self._logit).f1}
+        return self._judge.describe(chosen, said.held, before).model_copy(update={"f1": f1})
+
+    def _with(self, said: Foreseen, edges: Edges) -> Floats:
+        return np.where(clear(said.everywhere, *edges), said.everywhere, self._logit)
+
+    def _decided(self, logit: Floats) -> Floats:
+        seen, out = self._around.evidence(logit), np.empty(len(self._judge.actual), np.float32)
+        for held, trees in self._trees:
+            out[held] = np.asarray(trees.predict(seen[held], raw_score=True))
         return out
 
-    alone = decided(own)
-    cuts = np.quantile(alone, np.arange(1, 1000) / 1000)
-    cut = cuts[np.argmax([judge.f1_of(alone >= cut) for cut in cuts])]
-    before, found = judge.f1_of(alone >= cut), None
-    for otherwise in _TOLERANCES:
-        bounds = judge.find_bounds(said, judge.accepted, otherwise=otherwise, loss=1.0)
-        after = judge.f1_of(decided(np.where(bounds.clear(everywhere), everywhere, own)) >= cut)
-        if before - after > LOSS:
-            break
-        found = bounds.model_copy(update={"f1": {"before": before, "after": after}})
-    return found
+    def _quality(self, logit: Floats) -> Quality:
+        decided, actual = self._decided(logit), self._judge.actual
+        missed = np.ones(
+            self._judge.duplicates - int(actual.sum()), bool
+        )  # duplicates that are no candidates
+        likely = np.concatenate([decided, np.full(len(missed), decided.min(initial=0.0) - 1)])
+        precision = average_precision_score(np.concatenate([actual, missed]), likely)
+        return Quality(self._judge.f1_of(decided >= self._cut), float(precision))
 
 
-def _student_bounds(
-    student: Student, held: ScoredPairs, judge: Judge, bands: Bounds, by_bands: Floats, seed: int
-) -> StudentBounds:
-    """Find the bounds of a student on what the bands leave; it is asked about some of the candidates."""
-    sha256, score = student
-    drawn = np.random.default_rng(seed).permutation(len(held))[:_STUDENT_MOST]
-    at = np.union1d(drawn, judge.labelled)
-    judge, held, by_bands = judge.take(at), held.where(at), by_bands[at]
-    said, unclear = np.full(len(held), np.nan, np.float32), np.flatnonzero(~bands.clear(by_bands))
-    said[unclear] = score(held.where(unclear))
-    before = verdicts(bands, by_bands, judge.accepted)
-    return StudentBounds(sha256=sha256, bounds=judge.find_bounds(said, before))
+def _find_bounds(
+    judge: Judge, after: AfterDecision, foreseen: Foreseen, earlier: tuple[Foreseen, Bands] | None = None
+) -> dict[str, Bounds]:
+    """Return the bounds of a step, on what the one before leaves: without and with a decision afterwards."""
+
+    def left(bounds: Bounds | None) -> tuple[Foreseen, Flags]:
+        if earlier is None or bounds is None:
+            return foreseen, judge.accepted
+        before = earlier[0]
+        return foreseen.without(before, bounds), verdicts(bounds, before.held, judge.accepted)
+
+    own, with_decision = (None, None)
+    if earlier is not None:
+        own, with_decision = earlier[1].bounds, earlier[1].bounds_with_decision
+    said, before = left(own)
+    return {
+        "bounds": judge.find_bounds(said.held, before),
+        "bounds_with_decision": after.find_bounds(*left(with_decision)),
+    }
 
 
 def _parts(pairs: LabelledPairs, result: MiningResult, folds: int, seed: int) -> Rows:
@@ -181,27 +281,3 @@ def _parts(pairs: LabelledPairs, result: MiningResult, folds: int, seed: int) ->
     for rows in rows_of(pairs, result):
         part[rows[rows >= 0]] = of_group[rows >= 0]
     return part
-
-
-def _held_out(
-    table: Floats, candidates: ScoredPairs, part: Rows, folds: int, seed: int
-) -> tuple[Rows, Floats]:
-    """Return which candidates have both texts in one part, and what trees without that part say of them."""
-    ends = part[candidates.left], part[candidates.right]
-    held = np.flatnonzero(ends[0] == ends[1])
-    said = np.empty(len(held), np.float32)
-    for number in range(folds):
-        apart = np.flatnonzero((ends[0] != number) & (ends[1] != number))
-        here = ends[0][held] == number
-        trees = _fit(table, candidates, apart, seed)
-        said[here] = np.asarray(trees.predict(table[held[here]], raw_score=True))
-    return held, said
-
-
-def _fit(table: Floats, candidates: ScoredPairs, rows: Rows, seed: int) -> lightgbm.Booster:
-    """Fit trees to what the cross-encoder says of some candidates."""
-    if len(rows) > _MOST:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, _MOST, replace=False))
-    likely = probabilities(candidates.cross_logit[rows])
-    data = lightgbm.Dataset(table[rows], likely, feature_name=list(FEATURES))
-    return lightgbm.train(_TREES | {"seed": seed}, data, _ROUNDS)

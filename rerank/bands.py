@@ -1,14 +1,15 @@
-"""What stage 1 knows of a pair by itself, and trees that tell from it what the cross-encoder would say.
+"""The steps before the cross-encoder: trees that tell from what is known of a pair what it would say.
 
-Everything here follows from the two texts, their cosine and the fitted file, never from the rest of the
-corpus: a pair is decided alike in a run and in a store, today and in a year.
+The bands know the two texts and their cosine, the student's step also what a student makes of the texts.
+Nothing here follows from the rest of the corpus: a pair is decided alike in a run and in a store, today and
+in a year.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -66,31 +67,32 @@ class Bounds(Record):
 
     def clear(self, log_odds: Floats) -> npt.NDArray[np.bool_]:
         """Tell which pairs are clear, by their log-odds."""
-        clear = np.zeros(len(log_odds), bool)
-        if self.lower is not None:
-            clear |= log_odds < np.float32(self.lower)
-        if self.upper is not None:
-            clear |= log_odds >= np.float32(self.upper)
-        return clear
+        return clear(log_odds, self.lower, self.upper)
 
 
-class Bands(Record):
-    """Gradient-boosted trees that estimate the cross-encoder's probability from stage 1's evidence.
+def clear(log_odds: Floats, lower: float | None, upper: float | None) -> npt.NDArray[np.bool_]:
+    """Tell which pairs lie below a lower or above an upper bound."""
+    found = np.zeros(len(log_odds), bool)
+    if lower is not None:
+        found |= log_odds < np.float32(lower)
+    if upper is not None:
+        found |= log_odds >= np.float32(upper)
+    return found
 
-    `trees` is LightGBM's text format, `idf` the rarity of each token of the cross-encoder's vocabulary, and
-    `kinds` are the tokens that are numbers, negations or question words. `bounds_with_decision` are for pairs
-    that the corpus-aware decision judges afterwards, which mends much of what the bands do not see.
+
+class Step(Record):
+    """A step before the cross-encoder: trees that estimate its log-odds, and from where on they are trusted.
+
+    `trees` is LightGBM's text format. `bounds_with_decision` are for pairs that the corpus-aware decision
+    judges afterwards, which mends much of what a step does not see.
     """
 
-    features: tuple[str, ...]
-    idf: tuple[float, ...]
-    kinds: dict[str, tuple[int, ...]]
     trees: str
     bounds: Bounds
     bounds_with_decision: Bounds | None = None
 
-    def bounded(self, *, decision: bool, refuse: bool, accept: bool) -> Bands:
-        """Return the bands with the bounds that may be used, with or without a decision afterwards."""
+    def bounded(self, *, decision: bool, refuse: bool, accept: bool) -> Self:
+        """Return the step with the bounds that may be used, with or without a decision afterwards."""
         bounds = self.bounds_with_decision if decision and self.bounds_with_decision else self.bounds
         return self.model_copy(update={"bounds": bounds.within(refuse=refuse, accept=accept)})
 
@@ -100,20 +102,56 @@ class Bands(Record):
 
         return lightgbm.Booster(model_str=self.trees)
 
-    def log_odds(self, tokens: TokenStore, pairs: CandidatePairs) -> Floats:
-        """Return the log-odds of pairs, `(n_pairs,) float32`; `tokens` are the cross-encoder's."""
+    def _estimate(self, features: Floats) -> Floats:
         import torch  # which knows compute.threads
 
+        said = self._booster.predict(features, raw_score=True, num_threads=torch.get_num_threads())
+        return np.asarray(said, np.float32)
+
+
+class Bands(Step):
+    """The first step, which knows what stage 1 knows.
+
+    `idf` is the rarity of each token of the cross-encoder's vocabulary, `kinds` are the tokens that are
+    numbers, negations or question words.
+    """
+
+    features: tuple[str, ...]
+    idf: tuple[float, ...]
+    kinds: dict[str, tuple[int, ...]]
+
+    def log_odds(self, tokens: TokenStore, pairs: CandidatePairs) -> Floats:
+        """Return the log-odds of pairs, `(n_pairs,) float32`; `tokens` are the cross-encoder's."""
         said = np.empty(len(pairs), np.float32)
-        threads, idf = torch.get_num_threads(), np.array(self.idf, np.float32)
+        for block, features in self.evidence(tokens, pairs):
+            said[block] = self._estimate(features)
+        return said
+
+    def evidence(self, tokens: TokenStore, pairs: CandidatePairs) -> Iterator[tuple[slice, Floats]]:
+        """Yield the features of pairs block by block, with where the block lies."""
+        idf = np.array(self.idf, np.float32)
         for start in range(0, len(pairs), _BLOCK):
             block = np.s_[start : start + _BLOCK]
             some = CandidatePairs(pairs.left[block], pairs.right[block], pairs.cosine[block])
-            features = evidence(tokens, some, idf, self.kinds)
-            said[block] = np.asarray(
-                self._booster.predict(features, raw_score=True, num_threads=threads), np.float32
-            )
+            yield block, evidence(tokens, some, idf, self.kinds)
+
+
+class StudentStep(Step):
+    """The second step, which knows what the bands know and the logit of a student with these weights."""
+
+    sha256: str
+
+    def log_odds(self, bands: Bands, tokens: TokenStore, pairs: CandidatePairs, logit: Floats) -> Floats:
+        """Return the log-odds of pairs, `(n_pairs,) float32`, to which the student gives `logit`."""
+        said = np.empty(len(pairs), np.float32)
+        for block, features in bands.evidence(tokens, pairs):
+            said[block] = self._estimate(with_logit(features, logit[block]))
         return said
+
+
+def with_logit(features: Floats, logit: Floats) -> Floats:
+    """Return the evidence of pairs and what a student says of them, `(n_pairs, len(FEATURES) + 1)`."""
+    return np.concatenate([features, logit[:, None]], axis=1)
 
 
 def evidence(tokens: TokenStore, pairs: CandidatePairs, idf: Floats, kinds: Kinds) -> Floats:

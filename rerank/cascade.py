@@ -1,8 +1,8 @@
 """Stage 2 in steps: what is clear is decided by cheaper means, and the cross-encoder reads the rest.
 
-First the bands over what stage 1 knows of a pair, then the student, then the cross-encoder itself. Each step
-sees nothing but the pair, so a store decides it as a run does. `dupmine calibrate --corpus` finds from where
-on a pair is clear and puts that beside the cross-encoder.
+First the bands over what stage 1 knows of a pair, then the student with that, then the cross-encoder itself.
+Each step sees nothing but the pair, so a store decides it as a run does. `dupmine calibrate --corpus` finds
+from where on a pair is clear and puts that beside the cross-encoder.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from ..schema import (
 )
 from ..settings import RerankSettings
 from ..store.work import Work
-from .bands import FEATURES, Bands, Bounds
+from .bands import FEATURES, Bands, Bounds, Step, StudentStep
 from .calibration import HasThresholds, choose_threshold, reference_threshold
 from .decision import Decision, identity
 from .scorer import CrossEncoder, PairScorer, score_pairs
-from .shortcuts import ANEW, FILE, Shortcuts, StudentBounds, load_shortcuts
+from .shortcuts import ANEW, FILE, Shortcuts, load_shortcuts
 from .student import FOLDER, load_student, student_sha256
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Cascade:
     threshold: float = 0.5
     bands: Bands | None = None
     student: PairScorer | None = None
-    student_bounds: StudentBounds | None = None
+    student_step: StudentStep | None = None
 
     def score(
         self, tokens: TokenStore, candidates: CandidatePairs, progress: Progress, work: Work | None = None
@@ -81,43 +81,47 @@ class Cascade:
     def _steps(
         self, tokens: TokenStore, progress: Progress, work: Work | None
     ) -> Iterator[tuple[str, Bounds, Callable[[CandidatePairs], Floats]]]:
-        if self.bands is not None:
-            bands = self.bands
+        bands, student, step = self.bands, self.student, self.student_step
+        if bands is None:
+            return
+        if bands.bounds.any:
             yield BI_ENCODER, bands.bounds, lambda pairs: bands.log_odds(tokens, pairs)
-        if self.student is not None and self.student_bounds is not None:
-            student, apart = self.student, None if work is None else work.apart(STUDENT)
-            yield (
-                STUDENT,
-                self.student_bounds.bounds,
-                lambda pairs: score_pairs(student, tokens, pairs, progress, apart).logit,
-            )
+        if student is not None and step is not None:
+            apart = None if work is None else work.apart(STUDENT)
+
+            def by_student(pairs: CandidatePairs) -> Floats:
+                logit = score_pairs(student, tokens, pairs, progress, apart).logit
+                return step.log_odds(bands, tokens, pairs, logit)
+
+            yield STUDENT, step.bounds, by_student
+
+    @property
+    def _used(self) -> dict[str, Step]:
+        steps: dict[str, Step | None] = {BI_ENCODER: self.bands, STUDENT: self.student_step}
+        return {name: step for name, step in steps.items() if step is not None and step.bounds.any}
 
     @property
     def sha256(self) -> str:
         """The SHA-256 of what decides before the cross-encoder."""
-        if self.bands is None and self.student_bounds is None:
+        if not self._used:
             return NO_CASCADE
-        parts = [
-            None if part is None else part.model_dump_json() for part in (self.bands, self.student_bounds)
-        ]
+        parts = [None if of is None else of.model_dump_json() for of in (self.bands, self.student_step)]
         return hashlib.sha256(f"{self.floor} {parts}".encode()).hexdigest()
 
     @property
     def promised(self) -> float:
         """The share of skipped pairs that the cross-encoder decides otherwise, by the fit."""
-        used = [of.bounds for of in (self.bands, self.student_bounds) if of is not None]
+        used = [step.bounds for step in self._used.values()]
         skipped = sum(bounds.decided for bounds in used)
         return sum(bounds.decided * bounds.otherwise for bounds in used) / max(skipped, _EDGE)
 
     def count(self, pairs: ScoredPairs) -> dict[str, int]:
         """Count the pairs that each step scored; nothing where there is but one."""
-        steps = {BI_ENCODER: self.bands, STUDENT: self.student_bounds, CROSS_ENCODER: self.scorer}
-        if self.sha256 == NO_CASCADE:
+        if not self._used:
             return {}
         return {
             f"pairs_by_{name.replace('-', '_')}": int((pairs.scored_by == DECIDERS.index(name)).sum())
-            for name, step in steps.items()
-            if step is not None
+            for name in (*self._used, CROSS_ENCODER)
         }
 
     def audit(
@@ -178,19 +182,18 @@ def find_cascade(
     if not all(safe.values()):
         log.info("a threshold of %g instead of %g: only clear %s are decided before the cross-encoder",
                  threshold, reference, "refusals" if safe["refuse"] else "duplicates")  # fmt: skip
-    bands = found.bands.bounded(decision=isinstance(fitted, Decision), **safe)
-    bounds = _student_bounds(settings, scorer.folder, found)
-    if bounds is not None:
-        bounds = bounds.model_copy(update={"bounds": bounds.bounds.within(**safe)})
-    if bounds is not None and not bounds.bounds.any:
-        bounds = None
+    usable = safe | {"decision": isinstance(fitted, Decision)}
+    bands = found.bands.bounded(**usable)
+    step = _student_step(settings, scorer.folder, found)
+    if step is not None and not (step := step.bounded(**usable)).bounds.any:
+        step = None
     return Cascade(
         scorer,
         found.floor,
         found.threshold,
-        bands if settings.bands == "auto" and bands.bounds.any else None,
-        None if bounds is None else load_student(scorer.folder / FOLDER, scorer.folder, compute),
-        bounds,
+        bands if settings.bands == "auto" else bands.bounded(decision=False, refuse=False, accept=False),
+        None if step is None else load_student(scorer.folder / FOLDER, scorer.folder, compute),
+        step,
     )
 
 
@@ -212,7 +215,7 @@ def _fitting(settings: RerankSettings, scorer: CrossEncoder, bi_encoder: str) ->
     return None
 
 
-def _student_bounds(settings: RerankSettings, folder: Path, found: Shortcuts) -> StudentBounds | None:
+def _student_step(settings: RerankSettings, folder: Path, found: Shortcuts) -> StudentStep | None:
     if settings.student == "off" or found.student is None:
         return None
     if student_sha256(folder / FOLDER) != found.student.sha256:

@@ -7,19 +7,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from .bands import Bands, Bounds, Record
+from .bands import Bands, Record, StudentStep
 from .calibration import Fitted
 from .fitted import read_fitted, write_fitted
 
 FILE = "cascade.json"
 ANEW = "fit it anew with `dupmine calibrate --corpus`, or set rerank.bands: off and rerank.student: off"
-
-
-class StudentBounds(Record):
-    """From where on a pair is clear to the student with these weights."""
-
-    sha256: str
-    bounds: Bounds
 
 
 class Shortcuts(Record):
@@ -38,7 +31,7 @@ class Shortcuts(Record):
     candidates: int
     pairs: Fitted
     bands: Bands
-    student: StudentBounds | None
+    student: StudentStep | None
 
     def write(self, folder: Path) -> None:
         """Write `cascade.json` into a model's folder, whole or not at all."""

@@ -18,7 +18,7 @@ from ..errors import ModelError
 from ..inference.compute import Compute
 from ..inference.locate import first_line, load_tokenizer
 from ..settings import RerankSettings
-from ..store.files import digest
+from ..store.files import digest, share_weights
 from .scorer import CrossEncoder
 
 FOLDER = "student"
@@ -47,6 +47,7 @@ def put_student(student: Path, teacher: Path, out: Path) -> None:
     kept = {name: tensor.half().contiguous() for name, tensor in own.items() if name not in shared}
     save_file(kept, out / WEIGHTS, {"format": "pt", _SHARED: json.dumps(sorted(shared))})
     shutil.copyfile(student / "config.json", out / "config.json")
+    share_weights(out)
 
 
 def student_sha256(student: Path) -> str | None:

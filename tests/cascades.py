@@ -9,10 +9,10 @@ import lightgbm
 import numpy as np
 
 from dupmine.inference.locate import fingerprint
-from dupmine.rerank.bands import FEATURES, Bands, Bounds
+from dupmine.rerank.bands import FEATURES, Bands, Bounds, StudentStep
 from dupmine.rerank.calibration import Fitted
 from dupmine.rerank.decision import identity
-from dupmine.rerank.shortcuts import Shortcuts, StudentBounds
+from dupmine.rerank.shortcuts import Shortcuts
 
 
 def bounds(lower: float | None, upper: float | None, *, decided: float = 0.5) -> Bounds:
@@ -39,8 +39,20 @@ def bands_by_cosine(middle: float, lower: float | None, upper: float | None, *, 
     )
 
 
+def student_by_logit(lower: float | None, upper: float | None) -> StudentStep:
+    """Return a student's step whose log-odds follow the student's logit, from -2 to 2."""
+    table = np.random.default_rng(6).random((4000, len(FEATURES) + 1)).astype(np.float32)
+    table[:, -1] = np.random.default_rng(7).uniform(-2, 2, 4000)
+    trees = lightgbm.train(
+        {"objective": "cross_entropy", "verbose": -1, "num_leaves": 8, "seed": 1, "num_threads": 1},
+        lightgbm.Dataset(table, 1 / (1 + np.exp(-table[:, -1]))),
+        40,
+    )
+    return StudentStep(sha256="s", trees=trees.model_to_string(), bounds=bounds(lower, upper))
+
+
 def shortcuts(
-    bands: Bands, *, floor: float, student: StudentBounds | None = None, threshold: float = 0.5
+    bands: Bands, *, floor: float, student: StudentStep | None = None, threshold: float = 0.5
 ) -> Shortcuts:
     """Return shortcuts for no model in particular."""
     return Shortcuts(

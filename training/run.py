@@ -15,6 +15,7 @@ from ..inference.compute import Compute, resolve_compute
 from ..inference.locate import fingerprint, locate_model, quiet_loading
 from ..progress import Progress
 from ..schema import LabelledPairs
+from ..store.files import share_weights
 from .card import write_outcome
 from .data import Sets
 from .folder import TrainingFolder, open_training, step_of
@@ -69,6 +70,7 @@ def run_training(
         _load_weights(task, fitted.best)
         outcome = judge_model(task, sets.valid, fitted, settings, sha256=sha256, before=before)
         task.model.save_pretrained(str(folder.staging), create_model_card=False)
+        share_weights(folder.staging)
         write_outcome(outcome, sets, request.command, folder.staging)
     log.info("%d steps, the best at %d: %s", fitted.steps, step_of(fitted.best), request.out)
     return outcome

@@ -115,6 +115,9 @@ def test_a_student_is_put_together_again(scene: Scene, tmp_path: Path) -> None:
     kept = load_file(tmp_path / "student" / "model.safetensors")
     assert not any("embeddings" in name for name in kept)
     assert {path.name for path in (tmp_path / "student").iterdir()} == {"config.json", "model.safetensors"}
+    for folder in (scene.student, tmp_path / "student"):
+        modes = {path.stat().st_mode for path in folder.iterdir() if path.is_file()}
+        assert len(modes) == 1, "safetensors writes files that nobody else may read"
     compute = resolve_compute(ComputeSettings(device="cpu", precision="fp32", threads=1))
     again = load_student(tmp_path / "student", scene.model, compute)
     whole = CrossEncoder(RerankSettings(cross_encoder=str(scene.student)), compute)
@@ -205,7 +208,7 @@ def test_bounds_go_as_far_as_is_safe() -> None:
     assert bounds.decided == ((said < bounds.lower) | (said >= bounds.upper)).mean()
     assert bounds.otherwise == 0
     # Without labels a hundredth of 2,000 accepted pairs may turn, and 12 or 13 lie between two bounds.
-    further = judge.find_bounds(said, accepted, loss=1.0)
+    further = judge.describe(judge.furthest(said, accepted, loss=1.0), said, accepted)
     assert [further.lower, further.upper] == pytest.approx([-4.95, 3.95])
     turned = int((verdicts(further, said, accepted) != accepted).sum())
     assert 24 <= turned <= 26

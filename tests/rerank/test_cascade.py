@@ -16,7 +16,7 @@ from dupmine.inference.locate import fingerprint
 from dupmine.progress import SILENT
 from dupmine.rerank.cascade import NO_CASCADE, Cascade, estimate, find_cascade
 from dupmine.rerank.scorer import CrossEncoder, score_pairs
-from dupmine.rerank.shortcuts import FILE, StudentBounds, load_shortcuts
+from dupmine.rerank.shortcuts import FILE, load_shortcuts
 from dupmine.schema import (
     BI_ENCODER,
     CROSS_ENCODER,
@@ -29,7 +29,7 @@ from dupmine.schema import (
 from dupmine.settings import ComputeSettings, RerankSettings
 from dupmine.store.work import Work
 
-from ..cascades import bands_by_cosine, bounds, shortcuts
+from ..cascades import bands_by_cosine, shortcuts, student_by_logit
 from ..cascades import with_cascade as put
 from ..stores import POOL
 from ..tiny_models import TinyModels
@@ -49,9 +49,8 @@ class Kit:
 
     def cascade(self, *, student: bool = True) -> Cascade:
         """Return one whose bands refuse below 0.68 or so and accept above 0.82."""
-        clear = StudentBounds(sha256="s", bounds=bounds(-1.0, 1.0))
         bands = bands_by_cosine(0.75, -1.5, 1.5, n_tokens=self.scorer.tokenizer.get_vocab_size())
-        steps = (self.student, clear) if student else (None, None)
+        steps = (self.student, student_by_logit(-1.0, 1.0)) if student else (None, None)
         return Cascade(self.scorer, FLOOR, 0.5, bands, *steps)
 
 
@@ -70,13 +69,15 @@ def kit(tiny: TinyModels) -> Kit:
 def test_each_step_decides_what_is_clear_to_it(kit: Kit) -> None:
     cascade = kit.cascade()
     assert cascade.bands is not None
+    assert cascade.student_step is not None
     found = cascade.score(kit.tokens, kit.pairs, SILENT)
     by = np.array(DECIDERS)[found.scored_by]
     np.testing.assert_array_equal(found.decided_by, found.scored_by)
     said = cascade.bands.log_odds(kit.tokens, kit.pairs)
-    own, others = (
+    own, logit = (
         score_pairs(scorer, kit.tokens, kit.pairs, SILENT).logit for scorer in (kit.scorer, kit.student)
     )
+    others = cascade.student_step.log_odds(cascade.bands, kit.tokens, kit.pairs, logit)
     near = kit.pairs.cosine >= FLOOR
     by_bands = near & ((said < -1.5) | (said >= 1.5))
     by_student = near & ~by_bands & ((others < -1) | (others >= 1))
@@ -108,10 +109,12 @@ def test_a_pair_goes_the_same_way_alone(kit: Kit) -> None:
 
 
 def test_shards_of_the_two_models_do_not_meet(kit: Kit, tmp_path: Path) -> None:
-    bare = replace(kit.cascade(), bands=None)
+    cascade = kit.cascade()
+    assert cascade.bands is not None
+    bare = replace(cascade, bands=cascade.bands.bounded(decision=False, refuse=False, accept=False))
     expected = bare.score(kit.tokens, kit.pairs, SILENT)
     # No pair is clear to this student: its logits and those of the cross-encoder are of the same pairs.
-    asked = replace(bare, student_bounds=StudentBounds(sha256="s", bounds=bounds(-99, None)))
+    asked = replace(bare, student_step=student_by_logit(-99, None))
     work = Work(tmp_path)
     found = asked.score(kit.tokens, kit.pairs, SILENT, work)
     np.testing.assert_array_equal(found.logit, score_pairs(kit.scorer, kit.tokens, kit.pairs, SILENT).logit)
@@ -209,7 +212,7 @@ def test_files_that_do_not_fit(
     found.model_copy(update={"bands": old}).write(model)
     assert find(model, tiny, kit.compute).sha256 == NO_CASCADE
     assert "by another version of dupmine" in caplog.text
-    found.model_copy(update={"student": StudentBounds(sha256="s", bounds=bounds(-1, 1))}).write(model)
+    found.model_copy(update={"student": student_by_logit(-1, 1)}).write(model)
     assert find(model, tiny, kit.compute).student is None
     assert "no student: " in caplog.text
     (model / FILE).write_text("{")
