@@ -205,7 +205,7 @@ class ClusteringSettings(_Stage):
         default="guarded", description="guarded divides components that chain; components does not"
     )
     agreement: float = Field(
-        default=0.42,
+        default=0.5,
         ge=0.25,
         le=0.9,
         description="groups join while the mean over all pairs between them is at least this, on a scale "
