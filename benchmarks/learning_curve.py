@@ -88,9 +88,9 @@ def draw(versions: dict[int, Figures], path: Path) -> None:
         for key, colour in (("average_precision", "C0"), ("f1", "C1")):
             values = [versions[at][split][key]["value"] for at in seen]
             axes.plot(seen, values, style, color=colour, label=f"{key.replace('_', ' ')}, {split}")
-    axes.set(xlabel="thousands of pairs seen", ylim=(0.75, 0.92))
+    axes.set(xlabel="thousands of pairs seen", ylim=(0.74, 0.91))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=2, loc="lower right")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
