@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from ..inference.compute import Compute
 from ..inference.locate import first_line, load_tokenizer
 from ..settings import RerankSettings
 from ..store.files import digest, share_weights
+from .classifier import Borrowed
 from .scorer import CrossEncoder
 
 FOLDER = "student"
@@ -26,7 +26,6 @@ WEIGHTS = "model.safetensors"
 
 _SHARED = "shared"  # in the file's metadata: the tensors to take from the cross-encoder
 _ANEW = "train it anew with `dupmine train student`, or set rerank.student: off"
-_TOKENS = ("tokenizer.json", "tokenizer_config.json")
 
 
 def put_student(student: Path, teacher: Path, out: Path) -> None:
@@ -61,25 +60,20 @@ def load_student(student: Path, teacher: Path, compute: Compute) -> CrossEncoder
     Raises:
         ModelError: it cannot be read or loaded.
     """
-    with tempfile.TemporaryDirectory(prefix="dupmine-student-", ignore_cleanup_errors=True) as whole:
-        _put_together(student, teacher, Path(whole))
-        return CrossEncoder(RerankSettings(cross_encoder=whole), compute)
+    borrowed = Borrowed(teacher, _put_together(student, teacher))
+    return CrossEncoder(RerankSettings(cross_encoder=str(student)), compute, borrowed, bar="student")
 
 
-def _put_together(student: Path, teacher: Path, whole: Path) -> None:
-    """Write a student as a model by itself."""
+def _put_together(student: Path, teacher: Path) -> dict[str, torch.Tensor]:
+    """Return all tensors of a student."""
     path = student / WEIGHTS
     try:
         with safe_open(path, "pt") as file:
             shared = json.loads(file.metadata()[_SHARED])
         own, known = load_file(path), _tensors(teacher)
-        tensors = own | {name: known[name].half() for name in shared}
+        return own | {name: known[name].half() for name in shared}
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{path} cannot be read ({first_line(error)}): {_ANEW}") from None
-    save_file(tensors, whole / WEIGHTS, {"format": "pt"})
-    for source in (student / "config.json", *(teacher / name for name in _TOKENS)):
-        if source.is_file():
-            shutil.copyfile(source, whole / source.name)
 
 
 def _tensors(folder: Path) -> dict[str, torch.Tensor]:

@@ -101,21 +101,21 @@ def test_mine_prints_a_summary_and_no_bars(made: tuple[Path, shell.Outcome]) -> 
     out, outcome = made
     assert outcome.err == ""
     lines = outcome.out.splitlines()
-    assert lines[:6] == [
+    assert lines[:8] == [
         "           9 documents",
         "           1 exact duplicates",
         "           3 candidate pairs",
+        "           0 of them clear by cosine and wording",
+        "           0 of them clear to the student",
         "           3 accepted pairs",
         "           3 clusters",
         "           4 documents that could go",
     ]
-    assert re.fullmatch(r" +[\d.]+ seconds: .*load \d+\.\d.*", lines[6])
-    assert [line for line in lines if line.startswith("cluster ")] == [
-        "cluster 1, 3 documents",
-        "cluster 0, 2 documents",
-        "cluster 2, 2 documents",
-    ]
-    assert lines[9:11] == ["  1.00  How do I learn Python?", "  1.00  how do i learn python?"]
+    assert re.fullmatch(r" +[\d.]+ seconds: .*load \d+\.\d.*", lines[8])
+    first, *others = [line for line in lines if line.startswith("cluster ")]
+    assert first == "cluster 1, 3 documents"
+    assert sorted(others) == ["cluster 0, 2 documents", "cluster 2, 2 documents"]
+    assert lines[11:13] == ["  1.00  How do I learn Python?", "  1.00  how do i learn python?"]
     assert lines[-1] == f"written to {out}"
 
 
@@ -136,10 +136,11 @@ def test_bars_on_a_terminal(tmp_path: Path, questions: Path) -> None:
         ("tokenise", "7", "texts"),
         ("embed", "7", "texts"),
         ("retrieve", "1", "blocks"),
+        ("student", "3", "pairs"),
         ("score", "3", "pairs"),
         ("decide", "3", "pairs"),
     ]
-    assert len(lines) == 5
+    assert len(lines) == 6
 
 
 def test_quiet_prints_nothing(tmp_path: Path, questions: Path) -> None:
