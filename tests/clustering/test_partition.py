@@ -97,7 +97,7 @@ def test_unknown_pairs_inside_groups_are_scored() -> None:
     triples = [(0, 1, 0.99), (1, 2, 0.8), (3, 4, 0.99), (4, 5, 0.8), (6, 7, 0.9), (8, 9, 0.1)]
     judge = _Judge(per_topic=3)
     known = scored(triples)
-    allowed = ClusteringSettings(unseen_share=1.0)
+    allowed = ClusteringSettings(unseen_share=1.0, agreement=0.42)
     partition = cluster_pairs(10, known, threshold=0.5, settings=allowed, score_unseen=judge)
     assert judge.asked == [(0, 2), (3, 5)]
     assert partition.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 3, 4]
@@ -115,11 +115,11 @@ def test_unknown_pairs_inside_groups_are_scored() -> None:
 def test_a_group_with_too_many_unknown_pairs_is_passed_over_and_counted() -> None:
     path = [(0, 1, 0.999), (1, 2, 0.99), (3, 4, 0.999), (4, 5, 0.99), (5, 6, 0.999), (3, 5, 0.999)]
     judge = _Judge(per_topic=9)
-    few = ClusteringSettings(unseen_share=0.4, unknown=0.2)
+    few = ClusteringSettings(unseen_share=0.4, unknown=0.2, agreement=0.42)
     partition = cluster_pairs(7, scored(path), threshold=0.5, settings=few, score_unseen=judge)
     assert judge.asked == []
     assert partition.counts["pairs_left_unseen"] == 3
-    half = ClusteringSettings(unseen_share=0.5, unknown=0.2)
+    half = ClusteringSettings(unseen_share=0.5, unknown=0.2, agreement=0.42)
     partition = cluster_pairs(7, scored(path), threshold=0.5, settings=half, score_unseen=judge)
     assert judge.asked == [(0, 2), (3, 6), (4, 6)]
     assert partition.counts["pairs_scored"] == 3
