@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 from sklearn.metrics import average_precision_score
 
 from dupmine import Miner, MiningResult
@@ -69,13 +70,13 @@ def parse_arguments() -> argparse.Namespace:
 def of_run(result: MiningResult, texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str, Any]:
     """Judge the decision in the corpus of a run."""
     rows = pd.Series(result.row_of, index=texts.index)
-    unique = collapse_exact_duplicates(texts.tolist()).texts
+    unique = collapse_exact_duplicates(pa.chunked_array([texts.tolist()])).texts
     return judged(result.scored_pairs, tokens_of(unique, miner), rows, labelled, miner)
 
 
 def of_subset(result: MiningResult, texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str, Any]:
     """Judge the decision where some texts of a run are all there is: their pairs are the run's."""
-    unique = collapse_exact_duplicates(texts.tolist())
+    unique = collapse_exact_duplicates(pa.chunked_array([texts.tolist()]))
     old = pd.Series(result.row_of, index=result.corpus.documents["doc_id"].to_pylist())[texts.index]
     new = np.full(int(result.row_of.max()) + 1, -1)
     new[old] = unique.row_of
@@ -91,7 +92,7 @@ def of_subset(result: MiningResult, texts: pd.Series, labelled: pd.DataFrame, mi
 
 def of_dump(texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str, Any]:
     """Judge the decision among all texts: all pairs with a text of the labelled pairs are scored."""
-    unique = collapse_exact_duplicates(texts.tolist())
+    unique = collapse_exact_duplicates(pa.chunked_array([texts.tolist()]))
     rows = pd.Series(unique.row_of, index=texts.index)
     tokens = tokens_of(unique.texts, miner)
     models, settings = miner.models, miner.settings.retrieval
