@@ -13,7 +13,7 @@ from ..corpus.tokens import tokenise
 from ..corpus.unique import collapse_exact_duplicates
 from ..errors import InputError
 from ..inference.compute import resolve_compute
-from ..inference.locate import fingerprint, load_tokenizer, locate_model, quiet_loading
+from ..inference.locate import fingerprint, load_tokenizer, locate_model, quiet_loading, read_config
 from ..miner import Miner
 from ..progress import Progress
 from ..rerank.calibration import load_calibration, reference_threshold
@@ -150,7 +150,7 @@ def _fit(
 def _scores_of(
     student: Path, folder: Path, tokens: TokenStore, settings: CalibrateSettings, progress: Progress
 ) -> Student | None:
-    """Return the fingerprint of a student and what scores pairs with it, None where there is none."""
+    """Return a student's fingerprint, what scores pairs with it, and its share of layers; else None."""
     sha256 = student_sha256(student)
     if sha256 is None:
         return None
@@ -160,4 +160,5 @@ def _scores_of(
     def score(pairs: ScoredPairs) -> Floats:
         return scorer.score(tokens, pairs.left, pairs.right, progress)
 
-    return sha256, score
+    layers, all_layers = (read_config(of)["num_hidden_layers"] for of in (student, folder))
+    return sha256, score, layers / all_layers

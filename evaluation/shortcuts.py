@@ -42,7 +42,7 @@ _MOST = 200_000  # candidates the trees are fitted to
 # Of what the cross-encoder accepts, on either side of a step that a decision follows.
 _TOLERANCES = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.16)
 
-Student = tuple[str, Callable[[ScoredPairs], Floats]]
+Student = tuple[str, Callable[[ScoredPairs], Floats], float]
 
 
 def fit_shortcuts(  # noqa: PLR0913 - all of it named at the call
@@ -61,7 +61,8 @@ def fit_shortcuts(  # noqa: PLR0913 - all of it named at the call
 
     `tokens` are the cross-encoder's of the run's rows, `tokenizer` is its own, `cross_encoder` what its
     logits follow from and `threshold` the probability from which it accepts. Trees that have not seen a
-    text judge the pairs of that text; labels choose the bounds, and nothing is fitted to them.
+    text judge the pairs of that text; labels choose the bounds, and nothing is fitted to them. `student` is
+    its fingerprint, what it says of pairs, and what that costs if the cross-encoder costs 1.
     """
     floor = result.settings.retrieval.floor
     candidates = result.scored_pairs.where(result.scored_pairs.cosine >= floor)
@@ -83,9 +84,13 @@ def fit_shortcuts(  # noqa: PLR0913 - all of it named at the call
     )
     step = None
     if student is not None:
-        sha256, score = student
+        sha256, score, cost = student
         by_student = forest.grow(with_logit(table, score(candidates)), (*FEATURES, STUDENT))
         found = _find_bounds(judge, after, by_student, (by_bands, bands))
+        found = {
+            name: _worth_asking(judge, bounds, (by_bands, by_student), getattr(bands, name), cost)
+            for name, bounds in found.items()
+        }
         step = StudentStep(sha256=sha256, trees=by_student.trees, **found)
     return Shortcuts(
         bi_encoder=result.manifest["models"]["bi_encoder"]["sha256"],
@@ -270,6 +275,27 @@ def _find_bounds(
         "bounds": judge.find_bounds(said.held, before),
         "bounds_with_decision": after.find_bounds(*left(with_decision)),
     }
+
+
+def _worth_asking(
+    judge: Judge, bounds: Bounds, foreseen: tuple[Foreseen, Foreseen], earlier: Bounds | None, cost: float
+) -> Bounds:
+    """Return a student's bounds with the bands' log-odds up to which asking it spares the most time.
+
+    A pair it is asked of costs `cost`, one it decides saves the cross-encoder's 1.
+    """
+    by_bands, by_student = foreseen
+    said = by_student if earlier is None else by_student.without(by_bands, earlier)
+    left = np.flatnonzero(~np.isnan(said.held))
+    order = left[np.argsort(by_bands.held[left], kind="stable")]
+    saved = np.cumsum(bounds.clear(said.held[order]) - cost)
+    if not len(saved) or saved.max() <= 0:
+        return bounds.within(refuse=False, accept=False)
+    asked = float(by_bands.held[order[np.argmax(saved)]])
+    heard = np.where(by_bands.held <= np.float32(asked), said.held, np.float32(np.nan))
+    before = judge.accepted if earlier is None else verdicts(earlier, by_bands.held, judge.accepted)
+    described = judge.describe((bounds.lower, bounds.upper), heard, before)
+    return described.model_copy(update={"asked": asked, "f1": bounds.f1})
 
 
 def _parts(pairs: LabelledPairs, result: MiningResult, folds: int, seed: int) -> Rows:

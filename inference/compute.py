@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +13,9 @@ import torch
 from ..errors import SettingsError
 from ..settings import ComputeSettings
 
+# mallopt's numbers for glibc, and bytes: what is freed is kept up to so much, blocks up to so large.
+_KEPT, _BLOCKS = (-1, 512 << 20), (-3, 32 << 20)
+
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -19,7 +24,7 @@ class Compute:
     """A device, the number format of the models on it, the tokens per batch; whether models may run code.
 
     `int8` says whether a model is brought to int8: never, where that does for it (`dtype` is what the others
-    have), or always.
+    have), or always, and `attention` what its attention is in then.
     """
 
     device: torch.device
@@ -27,6 +32,7 @@ class Compute:
     batch_tokens: int
     trust_remote_code: bool = False
     int8: Literal["never", "auto", "always"] = "never"
+    attention: torch.dtype = torch.float32
 
 
 def resolve_compute(settings: ComputeSettings) -> Compute:
@@ -39,6 +45,8 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
         torch.set_num_threads(settings.threads)
         faiss.omp_set_num_threads(settings.threads)  # it comes with a thread pool of its own
     device = _resolve_device(settings.device)
+    if device.type == "cpu":
+        _keep_freed_memory()
     asked = settings.precision
     if asked == "fp16" and device.type == "cpu":
         raise SettingsError("setting compute.precision: fp16 needs a GPU; on a CPU take auto, fp32 or bf16")
@@ -55,6 +63,7 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
         settings.batch_tokens,
         settings.trust_remote_code,
         "always" if asked == "int8" else auto,
+        _fastest_dtype(device) if device.type == "cpu" else torch.float32,
     )
 
 
@@ -62,6 +71,18 @@ def multiplies_int8(device: torch.device) -> bool:
     """Whether a device is a CPU that is faster with bytes than with floats, and torch knows how."""
     vnni = _capabilities().get("avx512_vnni") or _capabilities().get("avx_vnni")
     return device.type == "cpu" and bool(vnni) and hasattr(torch.ops.onednn, "qlinear_prepack")
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what a batch frees for the next one.
+
+    By default it goes back to the system at once, and every batch pays for getting it again, page by page:
+    up to a seventh of a model's time. Who set MALLOC_TRIM_THRESHOLD_ has it their way.
+    """
+    libc = ctypes.CDLL(None) if os.name == "posix" else None
+    if hasattr(libc, "mallopt") and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+        for option in (_KEPT, _BLOCKS):
+            libc.mallopt(*option)
 
 
 def _resolve_device(name: str) -> torch.device:

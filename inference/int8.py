@@ -1,29 +1,26 @@
-"""Linear layers in int8, in torch: integers are multiplied, all else stays in float.
+"""Models in int8, in torch: linear layers multiply integers, all else stays in float.
 
 An activation is rounded to 256 steps of a range that is fixed beforehand, so that a text's result does not
-depend on its batch; a weight has a scale per output. The products are oneDNN's, which adds the bias and
-applies the activation function in the same pass.
+depend on its batch; a weight has a scale per output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention
+from torch.nn.functional import layer_norm, linear
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from .attention import Attention
 from .first_token import reads_first_token
+from .products import Product, Range, Steps, to_bytes
 
 MOST_TOKENS = 2048  # per batch: more do not stay in a core's own cache
 
-Range = tuple[float, float]  # the least and the greatest value
-Scale = torch.Tensor | float
-
-_TINY = 1e-12
 _STEADY_ROWS = 16
 _FUSED = {f"{family}Model" for family in ("Bert", "Camembert", "Electra", "Roberta", "XLMRoberta")}
 _ACTIVATIONS = {
@@ -32,44 +29,21 @@ _ACTIVATIONS = {
     "gelu_pytorch_tanh": ("gelu", "tanh"),
     "relu": ("relu", ""),
 }
-_NO_ACTIVATION = ("none", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """How an activation is rounded: byte `q` stands for `size * (q - zero)`."""
-
-    size: float
-    zero: int
-
-    @classmethod
-    def over(cls, seen: Range) -> Steps:
-        """Divide a range, widened to take in 0, into 256 steps."""
-        low, high = min(seen[0], 0.0), max(seen[1], 0.0)
-        size = max((high - low) / 255, _TINY)
-        return cls(size, round(-low / size))
-
-    @property
-    def start(self) -> float:
-        """Where 0 lies on the scale that `to_bytes` cuts down to bytes."""
-        return self.zero + 0.5
-
-
-def to_bytes(steps: torch.Tensor) -> torch.Tensor:
-    """Return values counted in steps from their start as bytes; those out of range become its ends."""
-    return steps.clamp(0, 255).to(torch.uint8)
-
-
-def fold_ranges(model: nn.Module, ranges: Mapping[str, Range]) -> None:
+def fold_ranges(
+    model: nn.Module, ranges: Mapping[str, Range], attention: torch.dtype = torch.float32
+) -> None:
     """Put int8 in the place of a model's linear layers whose inputs have these ranges, by name.
 
-    Encoders of BERT's kin are replaced whole. What is left are the layers of a head, which stay in float
-    and become independent of the batch.
+    Encoders of BERT's kin are replaced whole, and attend in `attention`, which is fp32 or bf16. What is
+    left are the layers of a head, which stay in float and become independent of the batch.
     """
     first_only = reads_first_token(model)
     for name, body in list(model.named_modules()):
         if _can_be_fused(body):
-            body.encoder = _Encoder(body, _below(ranges, f"{name}.encoder.".lstrip(".")), first_only)
+            own = _below(ranges, f"{name}.encoder.".lstrip("."))
+            body.encoder = _Encoder(body, own, first_only, attention)
     for name, layer in list(model.named_modules()):
         if type(layer) is nn.Linear:
             new = _Linear(layer, Steps.over(ranges[name])) if name in ranges else _Steady(layer)
@@ -80,50 +54,12 @@ def _below(ranges: Mapping[str, Range], prefix: str) -> dict[str, Range]:
     return {name.removeprefix(prefix): seen for name, seen in ranges.items() if name.startswith(prefix)}
 
 
-class _Product:
-    """Linear layers that share an input, over bytes.
-
-    Their outputs come in units and from a start of the caller's choice, one for all or one per output, or
-    as bytes of `steps`.
-    """
-
-    def __init__(
-        self,
-        layers: Sequence[nn.Linear],
-        given: Steps,
-        *,
-        unit: Scale = 1.0,
-        start: Scale = 0.0,
-        activation: tuple[str, str] = _NO_ACTIVATION,
-        steps: Steps | None = None,
-    ) -> None:
-        weight = torch.cat([layer.weight.detach() for layer in layers]).float()
-        bias = [torch.zeros(len(of.weight)) if of.bias is None else of.bias.detach().float() for of in layers]
-        scale = (weight.abs().amax(dim=1) / 127).clamp_min(_TINY)
-        rounded = (weight / scale[:, None]).round().to(torch.int8)
-        # The input's zero is taken off here once, not from each byte.
-        of_zero = rounded.sum(dim=1, dtype=torch.int64) * scale * (given.size * given.zero)
-        self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
-        self._scale, self._bias = scale / unit, (torch.cat(bias) - of_zero) / unit + start
-        self._no_zeros = torch.zeros(len(scale), dtype=torch.int32)
-        self._given, self._activation = given, activation
-        self._out = (1.0, 0, torch.float32) if steps is None else (steps.size, steps.zero, torch.uint8)
-
-    def __call__(self, rounded: torch.Tensor) -> torch.Tensor:
-        of_weight = self._weight, self._scale, self._no_zeros, self._bias
-        name, kind = self._activation
-        output: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
-            rounded, self._given.size, 0, *of_weight, *self._out, name, [], kind
-        )
-        return output
-
-
 class _Linear(nn.Module):
     """Any linear layer: its input is rounded, its output is float."""
 
     def __init__(self, layer: nn.Linear, given: Steps) -> None:
         super().__init__()
-        self._given, self._product = given, _Product([layer], given)
+        self._given, self._product = given, Product([layer], given)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         steps = values / self._given.size
@@ -148,14 +84,16 @@ class _Steady(nn.Module):
 class _Encoder(nn.Module):
     """The layers of BERT, for inputs without padding; with `first_only` the last computes one token."""
 
-    def __init__(self, body: Any, ranges: Mapping[str, Range], first_only: bool) -> None:
+    def __init__(
+        self, body: Any, ranges: Mapping[str, Range], first_only: bool, attention: torch.dtype
+    ) -> None:
         super().__init__()
         layers, activation = list(body.encoder.layer), _ACTIVATIONS[body.config.hidden_act]
         steps = [_layer_steps(_below(ranges, f"layer.{i}.")) for i in range(len(layers))]
         entries = [*(of.entry for of in steps[1:]), None]
         self._entry = steps[0].entry
         self._layers = nn.ModuleList(
-            _Layer(layer, of, after, activation, first_only=first_only and after is None)
+            _Layer(layer, of, after, activation, attention, first_only=first_only and after is None)
             for layer, of, after in zip(layers, steps, entries, strict=True)
         )
 
@@ -194,52 +132,33 @@ class _Layer(nn.Module):
         steps: _LayerSteps,
         after: Steps | None,
         activation: tuple[str, str],
+        attention: torch.dtype,
         *,
         first_only: bool,
     ) -> None:
         super().__init__()
-        attention, seen = layer.attention.self, steps.seen
-        self._heads: int = attention.num_attention_heads
         self._first_only = first_only
-        width = len(attention.query.weight)
-        kind = torch.arange(3 * width) // width  # 0: query, 1: key, 2: value
-        unit, start = torch.where(kind == 2, seen.size, 1.0), torch.where(kind == 2, seen.start, 0.0)
-        cut = width if first_only else 0
-        inputs = [attention.query, attention.key, attention.value]
-        self._query = _Product(inputs[:1], steps.entry) if first_only else None
-        self._inputs = _Product(inputs[cut // width :], steps.entry, unit=unit[cut:], start=start[cut:])
-        self._output = _Product([layer.attention.output.dense], seen, unit=steps.entry.size)
-        self._widen = _Product(
+        self._attend = Attention(
+            layer.attention.self, steps.entry, steps.seen, attention, first_only=first_only
+        )
+        self._output = Product([layer.attention.output.dense], steps.seen, unit=steps.entry.size)
+        self._widen = Product(
             [layer.intermediate.dense], steps.middle, activation=activation, steps=steps.wide
         )
-        self._narrow = _Product([layer.output.dense], steps.wide, unit=steps.middle.size)
+        self._narrow = Product([layer.output.dense], steps.wide, unit=steps.middle.size)
         self._norms = (
             _norm(layer.attention.output.LayerNorm, steps.entry, steps.middle),
             _norm(layer.output.LayerNorm, steps.middle, after),
         )
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        rounded = to_bytes(hidden)
-        split = self._inputs(rounded).view(
-            *hidden.shape[:2], -1, self._heads, hidden.shape[-1] // self._heads
-        )
-        query, key, value = (
-            split.permute(2, 0, 3, 1, 4) if self._query is None else self._first(rounded, split)
-        )
-        hidden = hidden[:, : query.shape[2]]
-        seen = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        seen = self._attend(to_bytes(hidden))
+        if self._first_only:
+            hidden = hidden[:, :1].contiguous()
         width = hidden.shape[-1:]
-        hidden = layer_norm(self._output(to_bytes(seen)).add_(hidden), width, *self._norms[0])
-        narrow = self._narrow(self._widen(to_bytes(hidden)))
-        return layer_norm(narrow.add_(hidden), width, *self._norms[1])
-
-    def _first(self, rounded: torch.Tensor, split: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the query of the first token, the keys and the values."""
-        assert self._query is not None
-        query = (
-            self._query(rounded[:, :1].contiguous()).view(len(split), 1, *split.shape[-2:]).transpose(1, 2)
-        )
-        return query, *split.permute(2, 0, 3, 1, 4)
+        hidden = layer_norm(self._output.add_to(hidden, seen), width, *self._norms[0])
+        wide = self._widen(to_bytes(hidden))
+        return layer_norm(self._narrow.add_to(hidden, wide), width, *self._norms[1])
 
 
 def _norm(norm: nn.LayerNorm, before: Steps, after: Steps | None) -> tuple[torch.Tensor, torch.Tensor, float]:

@@ -24,13 +24,15 @@ from ..schema import Floats
 from .batches import length_batches
 from .cache import keep_cached, read_cached
 from .compute import Compute
-from .int8 import Range, fold_ranges
+from .int8 import fold_ranges
 from .layout import find_layout
 from .locate import first_line
 from .onnx import Ids
+from .products import Range
 
 log = logging.getLogger(__name__)
 
+INT8 = "int8"
 VERSION = 1  # of what is cached: ranges and how the layers use them
 
 _LEAST = {1: 0.99, 2: 0.98}  # agreement with fp32, by texts per input
@@ -78,14 +80,16 @@ class _Measured:
 def settle_precision(name: str, source: Source, sha256: str, compute: Compute) -> str:
     """Bring a model to int8, if wanted and possible; return the precision it has now.
 
+    In `int8+bf16` attention is in bf16, in `int8` in fp32.
+
     Raises:
         SettingsError: int8 is asked for by name, and does not do for this model.
     """
     if compute.int8 != "never":
         try:
-            _to_int8(name, source, sha256)
+            _to_int8(name, source, sha256, compute.attention)
             source.needs_filling = False
-            return "int8"
+            return INT8 if compute.attention == torch.float32 else f"{INT8}+bf16"
         except _UnfitError as reason:
             if compute.int8 == "always":
                 raise SettingsError(
@@ -94,19 +98,27 @@ def settle_precision(name: str, source: Source, sha256: str, compute: Compute) -
                 ) from None
             log.info("model %s is not used in int8: %s", name, reason)
             source.load(compute.dtype)
-    return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[
-        str(compute.dtype).removeprefix("torch.")
-    ]
+    return _name(compute.dtype)
 
 
-def _to_int8(name: str, source: Source, sha256: str) -> None:
+def is_int8(precision: str) -> bool:
+    """Whether a precision that `settle_precision` returned is int8, whatever the attention is in."""
+    return precision.startswith(INT8)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[str(dtype).removeprefix("torch.")]
+
+
+def _to_int8(name: str, source: Source, sha256: str, attention: torch.dtype) -> None:
     if source.tokenizer is None:
         raise _UnfitError("it takes texts, not token ids")
-    key = f"int8/{sha256[:32]}-{source.texts_per_input}-v{VERSION}.json"
+    kind = f"{source.texts_per_input}-{_name(attention)}"
+    key = f"int8/{sha256[:32]}-{kind}-v{VERSION}.json"
     kept = read_cached(key)
     if kept is None:
         log.info("model %s: measuring its ranges for int8", name)
-        measured = _measure(source, source.tokenizer)
+        measured = _measure(source, source.tokenizer, attention)
         keep_cached(key, {"ranges": measured.ranges, "agreement": measured.agreement})
     else:
         measured = _Measured(kept["ranges"], kept["agreement"])
@@ -114,10 +126,10 @@ def _to_int8(name: str, source: Source, sha256: str) -> None:
     if not measured.agreement >= least:  # nan neither
         raise _UnfitError(f"on sample texts it agrees with fp32 by {measured.agreement:.3f}, not {least}")
     if kept is not None:
-        fold_ranges(source.model, measured.ranges)
+        fold_ranges(source.model, measured.ranges, attention)
 
 
-def _measure(source: Source, tokenizer: Tokenizer) -> _Measured:
+def _measure(source: Source, tokenizer: Tokenizer, attention: torch.dtype) -> _Measured:
     """Measure a model in fp32 and then, brought to int8, against that."""
     inputs = list(_inputs(source, tokenizer))
     with _one_thread(), _ranges_seen(source.model) as ranges:
@@ -125,7 +137,7 @@ def _measure(source: Source, tokenizer: Tokenizer) -> _Measured:
     if not ranges:
         raise _UnfitError("it has no linear layer over tokens")
     try:
-        fold_ranges(source.model, ranges)
+        fold_ranges(source.model, ranges, attention)
         after = np.concatenate([source.run(*batch) for batch in inputs])
     except Exception as error:  # whatever an architecture does with what was a linear layer
         raise _UnfitError(f"{type(source.model).__name__} does not allow it: {first_line(error)}") from error

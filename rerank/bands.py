@@ -44,9 +44,10 @@ class Record(BaseModel):
 class Bounds(Record):
     """From which log-odds a pair is clear: refused below `lower`, accepted from `upper` on.
 
-    Null is a bound that was not found safe. On pairs not fitted on, a share `decided` of the candidates was
-    clear, and the cross-encoder says otherwise of a share `otherwise` of those; `f1` is that of the labelled
-    pairs, before and after.
+    Null is a bound that was not found safe. Above log-odds of `asked` by the step before, this one decides
+    too few pairs to be worth its time; null asks it of all. On pairs not fitted on, a share `decided` of the
+    candidates was clear, and the cross-encoder says otherwise of a share `otherwise` of those; `f1` is that
+    of the labelled pairs, before and after.
     """
 
     lower: float | None
@@ -54,6 +55,11 @@ class Bounds(Record):
     decided: float = Field(ge=0.0, le=1.0)
     otherwise: float = Field(ge=0.0, le=1.0)
     f1: dict[str, float]
+    asked: float | None = None
+
+    def worth(self, log_odds: Floats) -> npt.NDArray[np.bool_]:
+        """Tell which pairs the step is asked of, by their log-odds in the step before."""
+        return log_odds <= np.float32(np.inf if self.asked is None else self.asked)
 
     @property
     def any(self) -> bool:

@@ -68,12 +68,14 @@ class Cascade:
         """Score every candidate once, in the orientation (left, right); with `work` shard by shard."""
         logit = np.empty(len(candidates), np.float32)
         by = np.full(len(candidates), DECIDERS.index(CROSS_ENCODER), np.int8)
+        last = np.full(len(candidates), -np.inf, np.float32)  # what the step before said
         unclear = np.flatnonzero(candidates.cosine >= np.float32(self.floor))
         for name, bounds, log_odds in self._steps(tokens, progress, work):
-            said = log_odds(candidates.where(unclear))
+            asked = unclear[bounds.worth(last[unclear])]
+            last[asked] = said = log_odds(candidates.where(asked))
             clear = bounds.clear(said)
-            logit[unclear[clear]], by[unclear[clear]] = said[clear], DECIDERS.index(name)
-            unclear = unclear[~clear]
+            logit[asked[clear]], by[asked[clear]] = said[clear], DECIDERS.index(name)
+            unclear = asked[~clear]
         rest = np.flatnonzero(by == DECIDERS.index(CROSS_ENCODER))
         logit[rest] = score_pairs(self.scorer, tokens, candidates.where(rest), progress, work).logit
         return ScoredPairs.from_logits(candidates.left, candidates.right, candidates.cosine, logit, by)

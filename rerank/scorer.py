@@ -15,7 +15,7 @@ from ..inference.int8 import MOST_TOKENS
 from ..inference.layout import find_layout, require_vocabulary
 from ..inference.locate import fingerprint, locate_model
 from ..inference.onnx import OnnxModel, is_exported
-from ..inference.quantise import settle_precision
+from ..inference.quantise import is_int8, settle_precision
 from ..progress import Bar, Progress
 from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, TokenStore
 from ..settings import RerankSettings
@@ -73,7 +73,7 @@ class CrossEncoder:
             if isinstance(self._model, OnnxModel)
             else settle_precision(name, self._model, self.sha256, compute)
         )
-        parallel = isinstance(self._model, Classifier) and self.precision == "int8"
+        parallel = isinstance(self._model, Classifier) and is_int8(self.precision)
         self._each = in_parallel if parallel else one_by_one
         self._budget = min(compute.batch_tokens, MOST_TOKENS) if parallel else compute.batch_tokens
         self.head = find_head(name, self._model.config, self._model.dim, settings)

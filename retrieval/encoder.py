@@ -17,7 +17,7 @@ from ..inference.int8 import MOST_TOKENS
 from ..inference.layout import find_layout, require_vocabulary
 from ..inference.locate import fingerprint, locate_model
 from ..inference.onnx import OnnxModel, is_exported
-from ..inference.quantise import settle_precision
+from ..inference.quantise import is_int8, settle_precision
 from ..progress import Progress
 from ..schema import Floats, Rows, TokenStore
 from ..store.files import claim
@@ -79,7 +79,7 @@ class BiEncoder:
             if isinstance(self._model, SentenceModel)
             else self._model.precision
         )
-        parallel = isinstance(self._model, SentenceModel) and self.precision == "int8"
+        parallel = isinstance(self._model, SentenceModel) and is_int8(self.precision)
         self._each = in_parallel if parallel else one_by_one
         self._budget = min(compute.batch_tokens, MOST_TOKENS) if parallel else compute.batch_tokens
         self.dim = self._model.dim

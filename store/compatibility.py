@@ -51,7 +51,7 @@ def in_its_precision(commit: Commit, settings: MiningSettings) -> MiningSettings
         for model in commit.models.values()
         if "dim" in model or "head" in model
     }
-    if settings.compute.precision != "auto" or len(made) != 1 or "int8" in made:
+    if settings.compute.precision != "auto" or len(made) != 1 or any(of.startswith("int8") for of in made):
         return settings
     return settings.changed({"compute.precision": made.pop()})
 
@@ -66,10 +66,11 @@ def require_same_models(store: Path, commit: Commit, found: dict[str, Any]) -> N
         differ = [key for key, value in model.items() if found[name].get(key) != value]
         called = f"{store}: the {name.replace('_', '-')}"
         if differ == ["precision"]:
+            setting = found[name]["precision"].split("+")[0]
             raise SettingsError(
                 f"{called} computes in {found[name]['precision']} here, and the store was made in "
                 f"{model['precision']}: use it on such a machine, or compute anew with "
-                f"`dupmine store rebuild {store} --set compute.precision={found[name]['precision']}`"
+                f"`dupmine store rebuild {store} --set compute.precision={setting}`"
             )
         if differ:
             raise SettingsError(

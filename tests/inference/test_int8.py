@@ -17,7 +17,8 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 from dupmine.corpus.tokens import tokenise
 from dupmine.errors import SettingsError
 from dupmine.inference.compute import Compute, multiplies_int8
-from dupmine.inference.int8 import Steps, fold_ranges, to_bytes
+from dupmine.inference.int8 import fold_ranges
+from dupmine.inference.products import Steps, to_bytes
 from dupmine.inference.quantise import sample_texts
 from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder
