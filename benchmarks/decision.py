@@ -5,7 +5,9 @@
 DATA is a folder with `questions.csv.gz` (qid, question) and `pairs.parquet` (qid1, qid2, is_duplicate,
 split); RUN is that of `benchmarks/quora.py`, mined with `rerank.decision: pair`. The labelled pairs of split
 `test` are decided by the cross-encoder alone and with their neighbours: those of the run, those among the
-questions of `test` alone and, for as many pairs as asked for, those of the whole dump.
+questions of `test` alone and, for as many pairs as asked for, those of the whole dump. For the run it also
+says what precision a target of 0.9 has, with an interval over pairs that hang together by their questions
+and, since the decision judges neighbours by each other, over those that share a cluster, too.
 """
 
 from __future__ import annotations
@@ -23,15 +25,20 @@ from sklearn.metrics import average_precision_score
 
 from dupmine import Miner, MiningResult
 from dupmine.benchmarks.machine import describe
+from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.unique import collapse_exact_duplicates
-from dupmine.evaluation.metrics import pair_metrics
+from dupmine.evaluation.decide import in_one_neighbourhood, positions, rows_of
+from dupmine.evaluation.metrics import Flags, pair_metrics
+from dupmine.evaluation.splits import question_components
 from dupmine.pipeline import decide, tokenise_texts
 from dupmine.progress import Progress
 from dupmine.rerank.scorer import score_pairs
 from dupmine.retrieval.candidates import find_candidates
-from dupmine.schema import Rows, ScoredPairs, TokenStore
+from dupmine.schema import Rows, ScoredPairs, TokenStore, probabilities
+from dupmine.settings import PairSettings
 
 PROGRESS = Progress()
+TARGET = 0.9
 
 
 def main() -> None:
@@ -45,6 +52,7 @@ def main() -> None:
         result.corpus.documents["text"].to_pylist(), index=result.corpus.documents["doc_id"].to_pylist()
     )
     figures = {"machine": describe(), "pairs": len(labelled), "run": of_run(result, texts, labelled, miner)}
+    figures["target_precision"] = at_target(result, arguments.data / "pairs.parquet", miner)
     own = texts[np.unique(labelled[["qid1", "qid2"]].astype(str))]
     figures["test_alone"] = of_subset(result, own, labelled, miner)
     if arguments.pairs:
@@ -72,6 +80,44 @@ def of_run(result: MiningResult, texts: pd.Series, labelled: pd.DataFrame, miner
     rows = pd.Series(result.row_of, index=texts.index)
     unique = collapse_exact_duplicates(pa.chunked_array([texts.tolist()])).texts
     return judged(result.scored_pairs, tokens_of(unique, miner), rows, labelled, miner)
+
+
+def at_target(result: MiningResult, path: Path, miner: Miner) -> dict[str, Any]:
+    """Return the precision on split `test` where 0.9 is the target, by either way to decide."""
+    models, pairs = miner.models, read_pairs(path, PairSettings(), split="test")
+    candidates = result.scored_pairs.where(result.scored_pairs.cosine >= miner.settings.retrieval.floor)
+    rows = rows_of(pairs, result)
+    at, actual = positions(rows, candidates), pairs.label > 0.5
+    alone = question_components(pairs)
+    groups = {"questions": alone, "clusters": in_one_neighbourhood(alone, rows, result)}
+    unique = collapse_exact_duplicates(result.corpus.documents["text"]).texts
+    decided = decide(candidates, tokens_of(unique, miner), models, PROGRESS)
+    assert models.decision is not None
+    assert models.scorer.calibration is not None
+    found = {}
+    for name, scored, thresholds in (
+        ("cross_encoder_alone", probabilities(candidates.cross_logit), models.scorer.calibration.thresholds),
+        ("decision", decided.probability, models.decision.thresholds),
+    ):
+        threshold = thresholds.reaching(TARGET)
+        accepted = (at >= 0) & (scored[at] >= np.float32(threshold))
+        found[name] = {
+            "threshold": threshold,
+            "accepted": int(accepted.sum()),
+            "precision": float(actual[accepted].mean()),
+            "intervals": {by: precision_interval(accepted, actual, group) for by, group in groups.items()},
+        }
+    return found
+
+
+def precision_interval(accepted: Flags, actual: Flags, group: Rows) -> list[float]:
+    """Return the 95 % interval of the precision of accepted pairs, by resampling groups."""
+    _, number = np.unique(group, return_inverse=True)
+    n = int(number.max()) + 1
+    taken, hits = (np.bincount(number, of, n) for of in (accepted, accepted & actual))
+    generator = np.random.default_rng(0)
+    drawn = (np.bincount(generator.integers(0, n, n), minlength=n) for _ in range(2000))
+    return [float(edge) for edge in np.quantile([hits @ of / (taken @ of) for of in drawn], (0.025, 0.975))]
 
 
 def of_subset(result: MiningResult, texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str, Any]:

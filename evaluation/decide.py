@@ -8,6 +8,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -20,7 +21,7 @@ from ..result import MiningResult
 from ..schema import TEXT, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
 from .calibrators import calibration_error, fit_best
 from .metrics import Flags
-from .splits import question_components
+from .splits import number_components, question_components
 from .thresholds import find_thresholds
 
 # Chosen by cross-validation on split `valid` of Quora Question Pairs; extremely randomised splits
@@ -68,10 +69,11 @@ def fit_decision(  # noqa: PLR0913 - all of it named at the call
     """
     floor = result.settings.retrieval.floor
     candidates = result.scored_pairs.where(result.scored_pairs.cosine >= floor)
-    at = positions(rows_of(pairs, result), candidates)
+    rows = rows_of(pairs, result)
+    at = positions(rows, candidates)
     actual, seen = pairs.label > 0.5, at >= 0
     _require(pairs, actual, seen)
-    group = question_components(pairs)
+    group = in_one_neighbourhood(question_components(pairs), rows, result)
     idf = np.round(rarity(tokens, n_tokens), 2)
     views = [
         Evidence(candidates, tokens, floor, idf).matrix(candidates.where(at[seen])),
@@ -115,6 +117,24 @@ def rows_of(pairs: LabelledPairs, result: MiningResult) -> tuple[Rows, Rows]:
         for texts in (pairs.left, pairs.right)
     )
     return left, right
+
+
+def in_one_neighbourhood(group: Rows, rows: tuple[Rows, Rows], result: MiningResult) -> Rows:
+    """Return the number of each labelled pair's group, in which those groups are joined that share a cluster.
+
+    The decision judges the texts of a cluster by each other, and is right or wrong about them together: folds
+    that divide them would let it see what it is judged on, and intervals that take them for independent would
+    be too narrow. `rows` are the pairs' rows, -1 for none.
+    """
+    names = result.clusters.set_index("doc_id")["cluster_id"]
+    documents = result.corpus.documents["doc_id"].to_pandas()
+    cluster, found = pd.factorize(names.reindex(documents))  # -1 for none
+    of_row = np.full(int(result.row_of.max(initial=-1)) + 2, -1, np.int64)  # the last one is row -1
+    of_row[result.row_of] = cluster
+    first = int(group.max(initial=-1)) + 1
+    edges = [(group[of_row[side] >= 0], first + of_row[side][of_row[side] >= 0]) for side in rows]
+    left, right = (np.concatenate(ends) for ends in zip(*edges, strict=True))
+    return number_components(first + len(found), left, right)[group]
 
 
 def positions(rows: tuple[Rows, Rows], pairs: ScoredPairs) -> Rows:

@@ -68,9 +68,11 @@ def find_thresholds(
     """Find thresholds for the best F1 and for precisions, where a share `base_rate` are duplicates.
 
     Pairs of a group share questions, so intervals come from resampling groups. A precision is reached by the
-    lowest threshold whose lower confidence bound is that high: an estimate that just reaches it would miss it
-    on every second set of other pairs. The bound is the lesser of two: the exact one, without which three
-    pairs that happen to be duplicates would vouch for any precision, and that of the resamples.
+    lowest threshold at which other pairs, as many as these, have it with 95 % confidence: an estimate that
+    just reaches it would miss it on every second set of them. Those vary as these do, so the bound lies
+    further from the estimate than a confidence bound does, by the root of two (a prediction bound). Of two
+    the lesser counts: the exact one, without which three pairs that happen to be duplicates would vouch for
+    any precision, and that of the resamples.
     """
     share = float(actual.mean())
     odds = base_rate / (1 - base_rate) * (1 - share) / share
@@ -82,6 +84,7 @@ def find_thresholds(
         return _point(found, drawn, int(np.searchsorted(_GRID, threshold)))
 
     least = np.minimum(found.least_precision, np.quantile(drawn.precision, _DOUBT, axis=0))
+    least = found.precision - np.sqrt(2) * np.maximum(found.precision - least, 0)
     best = float(_GRID[np.argmax(found.f1)])
     reached = Thresholds(best_f1=point(best), target_precision={}, reach=_reach(least))
     targets = {f"{target:.2f}": _reaching(reached, target, point) for target in TARGETS}

@@ -79,8 +79,10 @@ def _keep_freed_memory() -> None:
     By default it goes back to the system at once, and every batch pays for getting it again, page by page:
     up to a seventh of a model's time. Who set MALLOC_TRIM_THRESHOLD_ has it their way.
     """
-    libc = ctypes.CDLL(None) if os.name == "posix" else None
-    if hasattr(libc, "mallopt") and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+    if os.name != "posix" or "MALLOC_TRIM_THRESHOLD_" in os.environ:
+        return
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
         for option in (_KEPT, _BLOCKS):
             libc.mallopt(*option)
 

@@ -69,7 +69,8 @@ class Bounds(Record):
     def within(self, *, refuse: bool, accept: bool) -> Bounds:
         """Return the bounds without those that may not be used."""
         lower, upper = self.lower if refuse else None, self.upper if accept else None
-        return self.model_copy(update={"lower": lower, "upper": upper})
+        asked = self.asked if refuse else None  # what is worth its time was counted with the refusals
+        return self.model_copy(update={"lower": lower, "upper": upper, "asked": asked})
 
     def clear(self, log_odds: Floats) -> npt.NDArray[np.bool_]:
         """Tell which pairs are clear, by their log-odds."""

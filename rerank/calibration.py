@@ -116,7 +116,7 @@ class Thresholds(_Record):
     """The threshold with the best F1, and those that reach a precision.
 
     `target_precision` is null where a target is out of reach. `reach` are (precision, threshold), both
-    increasing: the lowest threshold whose precision is at least that with 95 % confidence (one-sided).
+    increasing: the lowest threshold at which other pairs have at least that precision in 95 cases of 100.
     """
 
     best_f1: OperatingPoint

@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from dupmine import SettingsError, Store
-from dupmine.inference.compute import multiplies_int8
+from dupmine.inference.compute import multiplies_int8, resolve_compute
+from dupmine.settings import ComputeSettings
 
 from .stores import numbered, table
 from .tiny_models import TinyModels
 
+HALVES = resolve_compute(ComputeSettings(device="cpu")).attention == torch.bfloat16
+HERE = "int8+bf16" if HALVES else "int8"
 FIRST, THEN = numbered(["How do I learn Python?", "How can you learn Python?"]), numbered(["Why?"], 2)
 
 pytestmark = pytest.mark.skipif(not multiplies_int8(torch.device("cpu")), reason="no VNNI here")
@@ -51,20 +54,33 @@ def test_a_store_is_brought_to_int8_by_a_rebuild(tiny: TinyModels, tmp_path: Pat
         create(tmp_path / "store", tiny)
     opened = Store.open(tmp_path / "store", progress=False)
     assert opened.rebuild(precision="int8").counts["texts_embedded"] == 2
-    assert precisions(opened) == ["int8", "int8"]
-    assert precisions(Store.open(tmp_path / "store", progress=False)) == ["int8", "int8"]
+    assert precisions(opened) == [HERE, HERE]
+    assert precisions(Store.open(tmp_path / "store", progress=False)) == [HERE, HERE]
 
 
 def test_what_was_made_in_int8_needs_it(tiny: TinyModels, tmp_path: Path) -> None:
-    assert precisions(create(tmp_path / "store", tiny)) == ["int8", "int8"]
+    assert precisions(create(tmp_path / "store", tiny)) == [HERE, HERE]
     with pytest.MonkeyPatch.context() as patch:
         without_vnni(patch)
         opened = Store.open(tmp_path / "store", progress=False)
         with pytest.raises(SettingsError) as caught:
             opened.update(table(THEN))
     assert str(caught.value) == (
-        f"{tmp_path / 'store'}: the bi-encoder computes in fp32 here, and the store was made in int8: use it "
-        f"on such a machine, or compute anew with `dupmine store rebuild {tmp_path / 'store'} --set "
+        f"{tmp_path / 'store'}: the bi-encoder computes in fp32 here, and the store was made in {HERE}: use "
+        f"it on such a machine, or compute anew with `dupmine store rebuild {tmp_path / 'store'} --set "
         "compute.precision=fp32`"
     )
     assert Store.open(tmp_path / "store", progress=False).update(table(THEN)).changed
+
+
+@pytest.mark.skipif(not HALVES, reason="bf16 is not fast here")
+def test_attention_in_another_precision_is_another_machine(tiny: TinyModels, tmp_path: Path) -> None:
+    create(tmp_path / "store", tiny)
+    able = dict(torch.cpu.get_capabilities()) | {"avx512_bf16": False, "amx_bf16": False}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "get_capabilities", lambda: able)
+        opened = Store.open(tmp_path / "store", progress=False)
+        with pytest.raises(SettingsError, match=r"in int8 here, .* made in int8\+bf16: .*precision=int8`"):
+            opened.update(table(THEN))
+        opened.rebuild(precision="int8")
+        assert opened.update(table(THEN)).changed

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import faiss
@@ -108,3 +112,31 @@ def test_a_torch_too_old_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     compute = resolve_compute(CPU)
     assert (compute.int8, compute.dtype) == ("never", torch.float32)
+
+
+_FAULTS = """
+import resource, torch
+from dupmine.inference.compute import resolve_compute
+from dupmine.settings import ComputeSettings
+resolve_compute(ComputeSettings(device="cpu", threads=1))
+for i in range(40):
+    if i == 10:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [torch.empty(20 << 20, dtype=torch.uint8).fill_(1) for _ in range(3)]
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_what_a_batch_frees_is_kept_for_the_next() -> None:
+    def faults(**environment: str) -> int:
+        called = [sys.executable, "-c", _FAULTS]
+        ended = subprocess.run(
+            called, env=os.environ | environment, capture_output=True, text=True, check=True
+        )
+        return int(ended.stdout)
+
+    kept, returned = faults(), faults(MALLOC_TRIM_THRESHOLD_="131072")
+    assert kept < 1_000
+    assert returned > 100_000

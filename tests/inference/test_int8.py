@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from dupmine.corpus.tokens import tokenise
 from dupmine.errors import SettingsError
-from dupmine.inference.compute import Compute, multiplies_int8
+from dupmine.inference.compute import Compute, multiplies_int8, resolve_compute
 from dupmine.inference.int8 import fold_ranges
 from dupmine.inference.products import Steps, to_bytes
 from dupmine.inference.quantise import sample_texts
@@ -24,7 +25,7 @@ from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.retrieval.encoder import BiEncoder
 from dupmine.schema import Floats
-from dupmine.settings import RerankSettings
+from dupmine.settings import ComputeSettings, RerankSettings
 
 from .. import shell
 from ..sentences import QUESTIONS
@@ -33,7 +34,9 @@ from ..tiny_models import SIZES, TinyModels, bert_tokenizer
 CPU = torch.device("cpu")
 FP32 = Compute(CPU, torch.float32, 4096)
 INT8 = Compute(CPU, torch.float32, 4096, int8="always")
+HALVES = replace(INT8, attention=torch.bfloat16)
 AUTO = Compute(CPU, torch.float32, 4096, int8="auto")
+HERE = {torch.float32: "int8", torch.bfloat16: "int8+bf16"}[resolve_compute(ComputeSettings()).attention]
 TEXTS = [text for text in QUESTIONS if text.isascii()]
 N = len(TEXTS)
 LEFT, RIGHT = np.concatenate([np.arange(N)] * 3), (np.arange(3 * N) * 3 + 1) % N
@@ -84,18 +87,25 @@ def deberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(params=[INT8, HALVES], ids=["int8", "int8+bf16"])
+def int8(request: pytest.FixtureRequest) -> Compute:
+    """Either attention, whatever is faster here."""
+    compute: Compute = request.param
+    return compute
+
+
 @pytest.mark.parametrize("name", ["sigmoid", "softmax", "roberta"])
-def test_a_cross_encoder_says_almost_the_same(tiny: TinyModels, name: str) -> None:
-    before, model = logits(cross_encoder(tiny[name], FP32)), cross_encoder(tiny[name])
-    assert model.precision == "int8"
+def test_a_cross_encoder_says_almost_the_same(tiny: TinyModels, name: str, int8: Compute) -> None:
+    before, model = logits(cross_encoder(tiny[name], FP32)), cross_encoder(tiny[name], int8)
+    assert model.precision == ("int8" if int8 is INT8 else "int8+bf16")
     after = logits(model)
     assert np.corrcoef(before, after)[0, 1] > 0.99
     assert 0 < np.abs(after - before).mean() < 0.05 * np.ptp(before)
 
 
 @pytest.mark.parametrize("name", ["bi-encoder", "bi-encoder-roberta"])
-def test_vectors_are_almost_the_same(tiny: TinyModels, name: str) -> None:
-    cosines = (vectors(BiEncoder(tiny[name], FP32)) * vectors(BiEncoder(tiny[name], INT8))).sum(axis=1)
+def test_vectors_are_almost_the_same(tiny: TinyModels, name: str, int8: Compute) -> None:
+    cosines = (vectors(BiEncoder(tiny[name], FP32)) * vectors(BiEncoder(tiny[name], int8))).sum(axis=1)
     assert 0.97 < cosines.min() < 0.99999
     assert cosines.mean() > 0.99
 
@@ -107,12 +117,12 @@ def test_any_other_architecture(deberta: Path) -> None:
 
 
 @pytest.mark.usefixtures("_threads_restored")
-def test_a_score_does_not_depend_on_its_batch(tiny: TinyModels, deberta: Path) -> None:
+def test_a_score_does_not_depend_on_its_batch(tiny: TinyModels, deberta: Path, int8: Compute) -> None:
     for name in (tiny["sigmoid"], tiny["roberta"], tiny["nli-cen"], deberta):
-        model = cross_encoder(name)
+        model = cross_encoder(name, int8)
         expected = logits(model).tolist()
         assert [logits(model, slice(i, i + 1))[0] for i in range(0, 3 * N, 5)] == expected[::5]
-        few = cross_encoder(name, Compute(CPU, torch.float32, 64, int8="always"))
+        few = cross_encoder(name, replace(int8, batch_tokens=64))
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             assert logits(few).tolist() == expected
@@ -120,19 +130,19 @@ def test_a_score_does_not_depend_on_its_batch(tiny: TinyModels, deberta: Path) -
 
 
 @pytest.mark.usefixtures("_threads_restored")
-def test_a_vector_does_not_depend_on_its_batch(tiny: TinyModels) -> None:
+def test_a_vector_does_not_depend_on_its_batch(tiny: TinyModels, int8: Compute) -> None:
     for name in (tiny["bi-encoder"], tiny["bi-encoder-roberta"]):
-        model = BiEncoder(name, INT8)
+        model = BiEncoder(name, int8)
         expected = vectors(model).tolist()
         assert [vectors(model, [text])[0].tolist() for text in TEXTS[::9]] == expected[::9]
-        few = BiEncoder(name, Compute(CPU, torch.float32, 64, int8="always"))
+        few = BiEncoder(name, replace(int8, batch_tokens=64))
         for threads in (1, 2):
             torch.set_num_threads(threads)
             assert vectors(few).tolist() == expected
 
 
-def test_the_shipped_models(miner: object) -> None:
-    model, encoder = cross_encoder("quora-minilm-l6"), BiEncoder("all-MiniLM-L6-v2", INT8)
+def test_the_shipped_models(miner: object, int8: Compute) -> None:
+    model, encoder = cross_encoder("quora-minilm-l6", int8), BiEncoder("all-MiniLM-L6-v2", int8)
     before, after = logits(cross_encoder("quora-minilm-l6", FP32)), logits(model)
     assert np.corrcoef(before, after)[0, 1] > 0.99
     assert [logits(model, slice(i, i + 1))[0] for i in range(0, 3 * N, 19)] == after[::19].tolist()
@@ -211,7 +221,7 @@ def test_two_at_once(tiny: TinyModels, cache: Path, tmp_path: Path) -> None:
     assert first.equals(second)
     assert [
         json.loads((out / "manifest.json").read_text())["models"]["bi_encoder"]["precision"] for out in outs
-    ] == ["int8"] * 2
+    ] == [HERE] * 2
 
 
 @pytest.mark.usefixtures("_threads_restored")
@@ -231,7 +241,7 @@ def test_mine_in_int8(tiny: TinyModels, tmp_path: Path) -> None:
             "mine", tmp_path / "questions.csv", "--out", out, *models, "--floor", "-1", *settings
         )
         assert (ended.code, ended.err) == (0, "")
-        made = {"auto": "int8"}.get(precision, precision)
+        made = {"auto": HERE, "int8": HERE}.get(precision, precision)
         described = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["models"]
         assert [described[of]["precision"] for of in ("bi_encoder", "cross_encoder")] == [made, made]
         tables.append(pq.read_table(out / "pairs.parquet"))

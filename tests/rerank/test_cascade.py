@@ -93,6 +93,21 @@ def test_each_step_decides_what_is_clear_to_it(kit: Kit) -> None:
     assert list(cascade.count(found)) == ["pairs_by_bi_encoder", "pairs_by_student", "pairs_by_cross_encoder"]
 
 
+def test_the_student_is_asked_where_it_is_worth_it(kit: Kit) -> None:
+    cascade = kit.cascade()
+    assert cascade.bands is not None
+    assert cascade.student_step is not None
+    everywhere = cascade.score(kit.tokens, kit.pairs, SILENT)
+    some = cascade.student_step.bounds.model_copy(update={"asked": 0.2})
+    step = cascade.student_step.model_copy(update={"bounds": some})
+    found = replace(cascade, student_step=step).score(kit.tokens, kit.pairs, SILENT)
+    likely = cascade.bands.log_odds(kit.tokens, kit.pairs) > np.float32(0.2)
+    student = DECIDERS.index(STUDENT)
+    assert (everywhere.scored_by[likely] == student).sum() > 50
+    np.testing.assert_array_equal(found.scored_by == student, ~likely & (everywhere.scored_by == student))
+    np.testing.assert_array_equal(found.logit[~likely], everywhere.logit[~likely])
+
+
 def test_without_steps_it_is_the_cross_encoder(kit: Kit) -> None:
     alone = Cascade(kit.scorer)
     found = alone.score(kit.tokens, kit.pairs, SILENT)

@@ -1,0 +1,52 @@
+"""Attention in bf16 against that in fp32, where scores are ordinary and where they are not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from dupmine.inference.attention import Attention
+from dupmine.inference.compute import multiplies_int8
+from dupmine.inference.products import Range, Steps
+
+WIDTH, HEADS = 32, 4
+RANGE: Range = (-4.0, 4.0)
+
+pytestmark = pytest.mark.skipif(not multiplies_int8(torch.device("cpu")), reason="no VNNI here")
+
+
+def layer(scale: float) -> SimpleNamespace:
+    """Return BERT's attention with queries so large that scores are multiplied by `scale`."""
+    torch.manual_seed(0)
+    query, key, value = (nn.Linear(WIDTH, WIDTH) for _ in range(3))
+    query.weight.data *= scale
+    return SimpleNamespace(num_attention_heads=HEADS, query=query, key=key, value=value)
+
+
+def seen(scale: float, dtype: torch.dtype, *, first_only: bool = False) -> torch.Tensor:
+    """Return what is seen of three inputs, as floats."""
+    entry, out = Steps.over(RANGE), Steps.over((-2.0, 2.0))
+    torch.manual_seed(1)
+    rounded = torch.randint(0, 256, (3, 7, WIDTH), dtype=torch.uint8)
+    with torch.inference_mode():
+        found = Attention(layer(scale), entry, out, dtype, first_only=first_only)(rounded)
+    return (found.float() - out.zero) * out.size
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 10.0])
+def test_both_see_the_same(scale: float) -> None:
+    expected, found = seen(scale, torch.float32), seen(scale, torch.bfloat16)
+    assert expected.std() > 0.1
+    assert (expected - found).abs().max() < 0.05
+    assert (seen(scale, torch.bfloat16, first_only=True) == found[:, :1]).all()
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e5])
+def test_scores_without_bounds(scale: float) -> None:
+    """Scores are cut off where their exponentials would leave bf16, so each sees something."""
+    found = seen(scale, torch.bfloat16)
+    assert found.abs().max() < 2.01
+    assert found.std() > 0.1
