@@ -73,7 +73,10 @@ def fit_decision(  # noqa: PLR0913 - all of it named at the call
     at = positions(rows, candidates)
     actual, seen = pairs.label > 0.5, at >= 0
     _require(pairs, actual, seen)
-    group = in_one_neighbourhood(question_components(pairs), rows, result)
+    group = question_components(pairs)
+    joined = in_one_neighbourhood(group, rows, result)
+    if np.bincount(joined).max() * folds <= len(pairs):  # else there would be no folds to speak of
+        group = joined
     idf = np.round(rarity(tokens, n_tokens), 2)
     views = [
         Evidence(candidates, tokens, floor, idf).matrix(candidates.where(at[seen])),

@@ -40,7 +40,8 @@ def seen(scale: float, dtype: torch.dtype, *, first_only: bool = False) -> torch
 def test_both_see_the_same(scale: float) -> None:
     expected, found = seen(scale, torch.float32), seen(scale, torch.bfloat16)
     assert expected.std() > 0.1
-    assert (expected - found).abs().max() < 0.05
+    assert (expected - found).abs().mean() < 0.01
+    assert (expected - found).abs().max() < 0.2
     assert (seen(scale, torch.bfloat16, first_only=True) == found[:, :1]).all()
 
 
