@@ -4,7 +4,7 @@
     python benchmarks/profile_run.py questions.csv --config configs/quora.yaml --json profile.json
 
 RUN is the folder of a run. Given a file of questions instead, that is mined under py-spy (pip install
-py-spy), which looks 100 times a second at what every thread does. The functions printed are the innermost
+py-spy), which looks 20 times a second at what every thread does. The functions printed are the innermost
 ones of dupmine; what they call, native code among it, counts for them.
 """
 
@@ -19,9 +19,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import dupmine
 from dupmine.benchmarks.labelled import write_figures
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(dupmine.__file__).resolve().parent
 MOST = 15
 Figures = dict[str, Any]
 
@@ -44,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a run, or a file to mine")
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "quickstart.yaml")
+    parser.add_argument("--config", type=Path, default=PACKAGE / "configs" / "quickstart.yaml")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
@@ -59,7 +60,8 @@ def record(corpus: Path, config: Path, folder: Path) -> str:
     """Mine a file under py-spy; return its samples: a stack and a count a line."""
     out = folder / "stacks.txt"
     mine = [sys.executable, "-m", "dupmine", "mine", corpus, "--config", config, "--out", folder / "run"]
-    watch = ["py-spy", "record", "--format", "raw", "--rate", "100", "--threads", "--output", out, "--"]
+    watch = ["py-spy", "record", "--format", "raw", "--rate", "20", "--threads", "--full-filenames"]
+    watch += ["--output", out, "--"]
     subprocess.run([*map(str, watch), *map(str, mine)], check=True, stdout=subprocess.DEVNULL)
     return out.read_text(encoding="utf-8")
 
@@ -69,17 +71,17 @@ def functions(samples: str) -> dict[str, float]:
     counts: Counter[str] = Counter()
     for line in samples.splitlines():
         stack, _, count = line.rpartition(" ")
-        own = [frame for frame in stack.split(";") if is_own(frame)]
+        own = [name for frame in stack.split(";") if (name := own_name(frame))]
         counts[own[-1] if own else "elsewhere"] += int(count)
     total = max(counts.total(), 1)
     return {name: round(n / total, 4) for name, n in counts.most_common(MOST)}
 
 
-def is_own(frame: str) -> bool:
-    """Whether py-spy's "function (file:line)" lies in a folder of dupmine."""
-    file = frame.partition("(")[2].partition(":")[0]
-    path = Path(file)
-    return (ROOT / path).is_file() if not path.is_absolute() else path.is_relative_to(ROOT)
+def own_name(frame: str) -> str | None:
+    """Return "function (file)" for py-spy's "function (path:line)" where it lies in dupmine, else None."""
+    function, _, place = frame.partition(" (")
+    path = Path(place.partition(":")[0])
+    return f"{function} ({path.relative_to(PACKAGE)})" if path.is_relative_to(PACKAGE) else None
 
 
 def print_table(figures: Figures) -> None:

@@ -167,5 +167,6 @@ def test_the_profile_of_a_run(
 
 
 def test_samples_count_for_the_innermost_function_of_the_package() -> None:
-    samples = "main (cli.py:1);run (pipeline.py:2);dot (numpy/core.py:3) 3\nstart (threading.py:9) 1\n"
-    assert profile_run.functions(samples) == {"run (pipeline.py:2)": 0.75, "elsewhere": 0.25}
+    stack = ["main ({}/cli.py:1)", "run ({}/pipeline.py:2)", "dot (/usr/lib/numpy/core.py:3)"]
+    samples = f"{';'.join(stack).format(*[profile_run.PACKAGE] * 2)} 3\nstart (/usr/lib/threading.py:9) 1\n"
+    assert profile_run.functions(samples) == {"run (pipeline.py)": 0.75, "elsewhere": 0.25}

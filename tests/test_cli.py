@@ -136,11 +136,10 @@ def test_bars_on_a_terminal(tmp_path: Path, questions: Path) -> None:
         ("tokenise", "7", "texts"),
         ("embed", "7", "texts"),
         ("retrieve", "1", "blocks"),
-        ("student", "3", "pairs"),
         ("score", "3", "pairs"),
         ("decide", "3", "pairs"),
     ]
-    assert len(lines) == 6
+    assert len(lines) == 5
 
 
 def test_quiet_prints_nothing(tmp_path: Path, questions: Path) -> None:
