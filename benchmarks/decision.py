@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from sklearn.metrics import average_precision_score
@@ -28,13 +27,14 @@ from dupmine.benchmarks.machine import describe
 from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.evaluation.decide import in_one_neighbourhood, positions, rows_of
+from dupmine.evaluation.measures import measure_calibration
 from dupmine.evaluation.metrics import Flags, pair_metrics
 from dupmine.evaluation.splits import question_components
 from dupmine.pipeline import decide, tokenise_texts
 from dupmine.progress import Progress
 from dupmine.rerank.scorer import score_pairs
 from dupmine.retrieval.candidates import find_candidates
-from dupmine.schema import Rows, ScoredPairs, TokenStore, probabilities
+from dupmine.schema import Floats, Rows, ScoredPairs, TokenStore, probabilities
 from dupmine.settings import PairSettings
 
 PROGRESS = Progress()
@@ -176,17 +176,19 @@ def judged(
         probability = looked_up(answer, ends, len(tokens.lengths))
         found[name] = pair_metrics(probability >= chosen.threshold, actual)
         found[name]["average_precision"] = float(average_precision_score(actual, probability))
+        error = measure_calibration(actual, probability)(np.ones((1, len(actual))))["calibration_error"]
+        found[name]["calibration_error"] = float(error[0])
     found["gain_in_f1"] = found["decision"]["f1"] - found["cross_encoder_alone"]["f1"]
     return found
 
 
-def looked_up(pairs: ScoredPairs, ends: list[Rows], n_rows: int) -> npt.NDArray[np.float64]:
+def looked_up(pairs: ScoredPairs, ends: list[Rows], n_rows: int) -> Floats:
     """Return the probability of some pairs of rows: 1 for the same row, 0 for one that was not scored."""
     left, right = np.minimum(*ends), np.maximum(*ends)
     keys, wanted = pairs.left * n_rows + pairs.right, left * n_rows + right
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    known = np.where(keys[at] == wanted, pairs.probability[at], 0.0)
-    return np.where(left == right, 1.0, known)
+    known = np.where(keys[at] == wanted, pairs.probability[at], np.float32(0))
+    return np.where(left == right, np.float32(1), known)
 
 
 if __name__ == "__main__":
