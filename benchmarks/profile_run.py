@@ -61,7 +61,7 @@ def record(corpus: Path, config: Path, folder: Path) -> str:
     out = folder / "stacks.txt"
     mine = [sys.executable, "-m", "dupmine", "mine", corpus, "--config", config, "--out", folder / "run"]
     watch = ["py-spy", "record", "--format", "raw", "--rate", "20", "--threads", "--full-filenames"]
-    watch += ["--output", out, "--"]
+    watch += ["--output", str(out), "--"]
     subprocess.run([*map(str, watch), *map(str, mine)], check=True, stdout=subprocess.DEVNULL)
     return out.read_text(encoding="utf-8")
 

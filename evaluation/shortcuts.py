@@ -40,7 +40,7 @@ _TREES: dict[str, Any] = {
 _ROUNDS = 200
 _MOST = 200_000  # candidates the trees are fitted to
 # Of what the cross-encoder accepts, on either side of a step that a decision follows.
-_TOLERANCES = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.16)
+_TOLERANCES = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05)
 
 Student = tuple[str, Callable[[ScoredPairs], Floats], float]
 

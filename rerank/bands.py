@@ -7,8 +7,8 @@ in a year.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer
 
 from ..schema import CandidatePairs, Floats, TokenStore
+from .blocks import in_blocks
 from .wording import Features, Wording, token_sets
 
 if TYPE_CHECKING:
     import lightgbm
 
-_BLOCK = 100_000  # pairs looked at together
 _REACH = 16  # tokens compared from either end
 _WORDS: dict[str, frozenset[str]] = {
     "negations": frozenset(
@@ -129,18 +129,12 @@ class Bands(Step):
 
     def log_odds(self, tokens: TokenStore, pairs: CandidatePairs) -> Floats:
         """Return the log-odds of pairs, `(n_pairs,) float32`; `tokens` are the cross-encoder's."""
-        said = np.empty(len(pairs), np.float32)
-        for block, features in self.evidence(tokens, pairs):
-            said[block] = self._estimate(features)
-        return said
+        evidence = self.evidence(tokens)
+        return in_blocks(len(pairs), lambda block: self._estimate(evidence(pairs.where(block))))
 
-    def evidence(self, tokens: TokenStore, pairs: CandidatePairs) -> Iterator[tuple[slice, Floats]]:
-        """Yield the features of pairs block by block, with where the block lies."""
-        idf = np.array(self.idf, np.float32)
-        for start in range(0, len(pairs), _BLOCK):
-            block = np.s_[start : start + _BLOCK]
-            some = CandidatePairs(pairs.left[block], pairs.right[block], pairs.cosine[block])
-            yield block, evidence(tokens, some, idf, self.kinds)
+    def evidence(self, tokens: TokenStore) -> Callable[[CandidatePairs], Floats]:
+        """Return what tells the features of pairs, `(n_pairs, len(FEATURES)) float32`."""
+        return partial(evidence, tokens, idf=np.array(self.idf, np.float32), kinds=self.kinds)
 
 
 class StudentStep(Step):
@@ -150,10 +144,10 @@ class StudentStep(Step):
 
     def log_odds(self, bands: Bands, tokens: TokenStore, pairs: CandidatePairs, logit: Floats) -> Floats:
         """Return the log-odds of pairs, `(n_pairs,) float32`, to which the student gives `logit`."""
-        said = np.empty(len(pairs), np.float32)
-        for block, features in bands.evidence(tokens, pairs):
-            said[block] = self._estimate(with_logit(features, logit[block]))
-        return said
+        evidence = bands.evidence(tokens)
+        return in_blocks(
+            len(pairs), lambda block: self._estimate(with_logit(evidence(pairs.where(block)), logit[block]))
+        )
 
 
 def with_logit(features: Floats, logit: Floats) -> Floats:

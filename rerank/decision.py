@@ -20,6 +20,7 @@ from ..errors import SettingsError
 from ..progress import Progress
 from ..schema import Floats, ScoredPairs, TokenStore
 from ..settings import RerankSettings
+from .blocks import in_blocks
 from .calibration import Calibration, Curve, Fitted, Thresholds, weights_sha256
 from .fitted import read_fitted, write_fitted
 from .neighbours import Neighbours
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 FILE = "decision.json"
 NO_DECISION = "none"  # in the place of a fingerprint
 
-_BLOCK = 100_000  # pairs looked at together
 _ANEW = "fit it anew with `dupmine calibrate --corpus`, or set rerank.decision: pair"
 
 
@@ -76,12 +76,10 @@ class Decision(BaseModel):
     def decide(self, pairs: ScoredPairs, tokens: TokenStore, progress: Progress) -> ScoredPairs:
         """Return the pairs with the decision's logits; `tokens` are the cross-encoder's, of all rows."""
         evidence = self._evidence(pairs, tokens)
-        logit = np.empty(len(pairs), np.float32)
         with progress.bar("decide", len(pairs), "pairs") as bar:
-            for start in range(0, len(pairs), _BLOCK):
-                block = np.arange(start, min(start + _BLOCK, len(pairs)))
-                logit[block] = self._log_odds(evidence.matrix(pairs.where(block)))
-                bar.update(len(block))
+            logit = in_blocks(
+                len(pairs), lambda block: self._log_odds(evidence.matrix(pairs.where(block))), bar
+            )
         return pairs.decided(logit)
 
     def shares(

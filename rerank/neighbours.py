@@ -8,7 +8,6 @@ scaling of Zelnik-Manor and Perona, 2004.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -38,26 +37,14 @@ class _Lists:
         return np.diff(self.starts)
 
 
-@dataclass(frozen=True)
 class Neighbours:
-    """The graph of the scored candidates among `n_rows` texts; `pairs` are sorted by (left, right)."""
+    """The graph of the scored candidates among some texts."""
 
-    n_rows: int
-    pairs: ScoredPairs
-
-    @cached_property
-    def _lists(self) -> _Lists:
-        pairs, m = self.pairs, len(self.pairs)
-        source = np.concatenate([pairs.left, pairs.right])
-        target = np.concatenate([pairs.right, pairs.left])
-        pair = np.tile(np.arange(m), 2)
-        order = np.lexsort((target, -pairs.cosine[pair], source))
-        sizes = np.bincount(source, minlength=self.n_rows)
-        return _Lists(np.concatenate([[0], np.cumsum(sizes)]), target[order], pair[order])
-
-    @cached_property
-    def _keys(self) -> Rows:
-        return self.pairs.left * self.n_rows + self.pairs.right
+    def __init__(self, n_rows: int, pairs: ScoredPairs) -> None:
+        """Take the number of texts and all scored candidates, sorted by (left, right)."""
+        self._n_rows, self._pairs = n_rows, pairs
+        self._keys = pairs.left * n_rows + pairs.right
+        self._lists = _lists(n_rows, pairs)
 
     def describe(self, wanted: CandidatePairs, logit: Floats) -> Features:
         """Return the features of some pairs with their logits, each `(n_pairs,) float32`.
@@ -88,7 +75,7 @@ class Neighbours:
         found = np.full(len(rows), np.nan, np.float32)
         deep = lists.sizes[rows] >= depth
         at = lists.pair[lists.starts[rows[deep]] + depth - 1]
-        found[deep] = np.maximum(1 - self.pairs.cosine[at], _LEAST)
+        found[deep] = np.maximum(1 - self._pairs.cosine[at], _LEAST)
         return found
 
     def _of_others(self, wanted: CandidatePairs, logit: Floats, one: Rows, other: Rows) -> Features:
@@ -96,7 +83,7 @@ class Neighbours:
 
         A neighbour that both accept supports the pair, one that only `one` accepts speaks against it.
         """
-        lists, pairs = self._lists, self.pairs
+        lists, pairs = self._lists, self._pairs
         sizes = np.minimum(lists.sizes[one], _NEAREST)
         place = ranges(lists.starts[one], sizes)
         of = np.repeat(np.arange(len(one)), sizes)
@@ -123,9 +110,18 @@ class Neighbours:
 
     def _find(self, first: Rows, second: Rows) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], Rows]:
         """Tell which pairs of rows the graph holds, and where."""
-        keys = np.minimum(first, second) * self.n_rows + np.maximum(first, second)
+        keys = np.minimum(first, second) * self._n_rows + np.maximum(first, second)
         at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
         return self._keys[at] == keys, at
+
+
+def _lists(n_rows: int, pairs: ScoredPairs) -> _Lists:
+    source = np.concatenate([pairs.left, pairs.right])
+    target = np.concatenate([pairs.right, pairs.left])
+    pair = np.tile(np.arange(len(pairs)), 2)
+    order = np.lexsort((target, -pairs.cosine[pair], source))
+    sizes = np.bincount(source, minlength=n_rows)
+    return _Lists(np.concatenate([[0], np.cumsum(sizes)]), target[order], pair[order])
 
 
 def _largest(of: Rows, values: Floats, n: int, missing: float) -> Floats:
