@@ -30,7 +30,7 @@ from dupmine.evaluation.decide import in_one_neighbourhood, positions, rows_of
 from dupmine.evaluation.measures import measure_calibration
 from dupmine.evaluation.metrics import Flags, pair_metrics
 from dupmine.evaluation.splits import question_components
-from dupmine.pipeline import decide, tokenise_texts
+from dupmine.pipeline import Models, tokenise_texts
 from dupmine.progress import Progress
 from dupmine.rerank.scorer import score_pairs
 from dupmine.retrieval.candidates import find_candidates
@@ -51,8 +51,10 @@ def main() -> None:
     texts = pd.Series(
         result.corpus.documents["text"].to_pylist(), index=result.corpus.documents["doc_id"].to_pylist()
     )
-    figures = {"machine": describe(), "pairs": len(labelled), "run": of_run(result, texts, labelled, miner)}
-    figures["target_precision"] = at_target(result, arguments.data / "pairs.parquet", miner)
+    tokens = tokens_of(collapse_exact_duplicates(result.corpus.documents["text"]).texts, miner)
+    figures = {"machine": describe(), "pairs": len(labelled)}
+    figures["run"] = of_run(result, tokens, labelled, miner.models)
+    figures["target_precision"] = at_target(result, tokens, arguments.data / "pairs.parquet", miner.models)
     own = texts[np.unique(labelled[["qid1", "qid2"]].astype(str))]
     figures["test_alone"] = of_subset(result, own, labelled, miner)
     if arguments.pairs:
@@ -75,25 +77,25 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def of_run(result: MiningResult, texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str, Any]:
-    """Judge the decision in the corpus of a run."""
-    rows = pd.Series(result.row_of, index=texts.index)
-    unique = collapse_exact_duplicates(pa.chunked_array([texts.tolist()])).texts
-    return judged(result.scored_pairs, tokens_of(unique, miner), rows, labelled, miner)
+def of_run(
+    result: MiningResult, tokens: TokenStore, labelled: pd.DataFrame, models: Models
+) -> dict[str, Any]:
+    """Judge the decision in the corpus of a run, given the tokens of its rows."""
+    rows = pd.Series(result.row_of, index=result.corpus.documents["doc_id"].to_pylist())
+    return judged(result.scored_pairs, tokens, rows, labelled, models)
 
 
-def at_target(result: MiningResult, path: Path, miner: Miner) -> dict[str, Any]:
+def at_target(result: MiningResult, tokens: TokenStore, path: Path, models: Models) -> dict[str, Any]:
     """Return the precision on split `test` where 0.9 is the target, by either way to decide."""
-    models, pairs = miner.models, read_pairs(path, PairSettings(), split="test")
-    candidates = result.scored_pairs.where(result.scored_pairs.cosine >= miner.settings.retrieval.floor)
+    assert models.decision is not None
+    assert models.scorer.calibration is not None
+    pairs = read_pairs(path, PairSettings(), split="test")
+    candidates = result.scored_pairs.where(result.scored_pairs.cosine >= models.decision.floor)
     rows = rows_of(pairs, result)
     at, actual = positions(rows, candidates), pairs.label > 0.5
     alone = question_components(pairs)
     groups = {"questions": alone, "clusters": in_one_neighbourhood(alone, rows, result)}
-    unique = collapse_exact_duplicates(result.corpus.documents["text"]).texts
-    decided = decide(candidates, tokens_of(unique, miner), models, PROGRESS)
-    assert models.decision is not None
-    assert models.scorer.calibration is not None
+    decided = models.decision.decide(candidates, tokens, PROGRESS)
     found = {}
     for name, scored, thresholds in (
         ("cross_encoder_alone", probabilities(candidates.cross_logit), models.scorer.calibration.thresholds),
@@ -133,7 +135,7 @@ def of_subset(result: MiningResult, texts: pd.Series, labelled: pd.DataFrame, mi
         ScoredPairs.from_logits(np.minimum(*ends), np.maximum(*ends), kept.cosine, kept.cross_logit)
     )
     rows = pd.Series(unique.row_of, index=texts.index)
-    return judged(moved, tokens_of(unique.texts, miner), rows, labelled, miner)
+    return judged(moved, tokens_of(unique.texts, miner), rows, labelled, miner.models)
 
 
 def of_dump(texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str, Any]:
@@ -147,7 +149,9 @@ def of_dump(texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str,
     wanted: Rows = np.unique(rows[np.unique(labelled[["qid1", "qid2"]].astype(str))])
     exact = settings.model_copy(update={"exact_limit": len(unique)})
     candidates, _ = find_candidates(embeddings, exact, models.compute.device, PROGRESS, rows=wanted)
-    return judged(score_pairs(models.scorer, tokens, candidates, PROGRESS), tokens, rows, labelled, miner)
+    return judged(
+        score_pairs(models.scorer, tokens, candidates, PROGRESS), tokens, rows, labelled, miner.models
+    )
 
 
 def tokens_of(unique: list[str], miner: Miner) -> TokenStore:
@@ -156,20 +160,19 @@ def tokens_of(unique: list[str], miner: Miner) -> TokenStore:
 
 
 def judged(
-    pairs: ScoredPairs, tokens: TokenStore, rows: pd.Series, labelled: pd.DataFrame, miner: Miner
+    pairs: ScoredPairs, tokens: TokenStore, rows: pd.Series, labelled: pd.DataFrame, models: Models
 ) -> dict[str, Any]:
     """Return what the cross-encoder alone and the decision make of labelled pairs, each by its threshold."""
-    models = miner.models
-    pairs = pairs.where(pairs.cosine >= miner.settings.retrieval.floor)
     decision, calibration = models.decision, models.scorer.calibration
     assert decision is not None
     assert calibration is not None
+    pairs = pairs.where(pairs.cosine >= decision.floor)
     actual = labelled["is_duplicate"].to_numpy() == 1
     ends = [rows[labelled[name].astype(str)].to_numpy() for name in ("qid1", "qid2")]
     alone = ScoredPairs.from_logits(pairs.left, pairs.right, pairs.cosine, pairs.cross_logit)
     answers = {
         "cross_encoder_alone": (alone, calibration.thresholds.best_f1),
-        "decision": (decide(pairs, tokens, models, PROGRESS), decision.thresholds.best_f1),
+        "decision": (decision.decide(pairs, tokens, PROGRESS), decision.thresholds.best_f1),
     }
     found: dict[str, Any] = {"texts": len(tokens.lengths), "pairs": len(labelled)}
     for name, (answer, chosen) in answers.items():

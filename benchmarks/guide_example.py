@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dupmine import load_settings
 from dupmine.benchmarks import machine, processes
@@ -63,7 +64,8 @@ def all_pairs(texts: list[str], sample: int) -> Figures:
     """Time the cross-encoder on random pairs and extrapolate to all pairs of the texts."""
     from sentence_transformers import CrossEncoder
 
-    model = CrossEncoder(str(locate_model(load_settings().rerank.cross_encoder)), device="cpu")
+    folder = str(locate_model(load_settings().rerank.cross_encoder))
+    model = CrossEncoder(folder, device="cpu", model_kwargs={"dtype": torch.float32})  # it is stored in fp16
     rng = np.random.default_rng(0)
     first = rng.integers(len(texts), size=sample)
     second = (first + 1 + rng.integers(len(texts) - 1, size=sample)) % len(texts)
