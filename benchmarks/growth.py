@@ -125,7 +125,7 @@ def draw(sizes: list[Figures], path: Path) -> None:
         axes.plot(texts, [max(of["seconds"][stage], 1e-3) for of in sizes], "-o", markersize=3, label=stage)
     axes.set(xscale="log", yscale="log", xlabel="texts", ylabel="seconds")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
