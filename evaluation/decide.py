@@ -73,10 +73,7 @@ def fit_decision(  # noqa: PLR0913 - all of it named at the call
     at = positions(rows, candidates)
     actual, seen = pairs.label > 0.5, at >= 0
     _require(pairs, actual, seen)
-    group = question_components(pairs)
-    joined = in_one_neighbourhood(group, rows, result)
-    if np.bincount(joined).max() * folds <= len(pairs):  # else there would be no folds to speak of
-        group = joined
+    group = _groups(pairs, rows, result, folds)
     idf = np.round(rarity(tokens, n_tokens), 2)
     views = [
         Evidence(candidates, tokens, floor, idf).matrix(candidates.where(at[seen])),
@@ -120,6 +117,13 @@ def rows_of(pairs: LabelledPairs, result: MiningResult) -> tuple[Rows, Rows]:
         for texts in (pairs.left, pairs.right)
     )
     return left, right
+
+
+def _groups(pairs: LabelledPairs, rows: tuple[Rows, Rows], result: MiningResult, folds: int) -> Rows:
+    """Return the group of each pair: those of one neighbourhood, unless that leaves no folds to speak of."""
+    alone = question_components(pairs)
+    joined = in_one_neighbourhood(alone, rows, result)
+    return joined if np.bincount(joined).max() * folds <= len(pairs) else alone
 
 
 def in_one_neighbourhood(group: Rows, rows: tuple[Rows, Rows], result: MiningResult) -> Rows:
