@@ -29,6 +29,7 @@ from .decide import fit_decision
 from .shortcuts import Student, fit_shortcuts
 from .splits import question_components
 
+_LAST = 1 / 6  # of a layer's products are left in the last one, which computes the first token alone
 _ALONE = {"decision": "pair", "bands": "off", "student": "off"}
 
 
@@ -150,7 +151,7 @@ def _fit(
 def _scores_of(
     student: Path, folder: Path, tokens: TokenStore, settings: CalibrateSettings, progress: Progress
 ) -> Student | None:
-    """Return a student's fingerprint, what scores pairs with it, and its share of layers; else None."""
+    """Return a student's fingerprint, what scores pairs with it, and its share of the work; else None."""
     sha256 = student_sha256(student)
     if sha256 is None:
         return None
@@ -160,5 +161,5 @@ def _scores_of(
     def score(pairs: ScoredPairs) -> Floats:
         return scorer.score(tokens, pairs.left, pairs.right, progress)
 
-    layers, all_layers = (read_config(of)["num_hidden_layers"] for of in (student, folder))
-    return sha256, score, layers / all_layers
+    work, all_work = (read_config(of)["num_hidden_layers"] - 1 + _LAST for of in (student, folder))
+    return sha256, score, work / all_work

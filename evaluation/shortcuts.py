@@ -40,7 +40,7 @@ _TREES: dict[str, Any] = {
 _ROUNDS = 200
 _MOST = 200_000  # candidates the trees are fitted to
 # Of what the cross-encoder accepts, on either side of a step that a decision follows.
-_TOLERANCES = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05)
+_TOLERANCES = tuple(n / 400 for n in range(1, 21))
 
 Student = tuple[str, Callable[[ScoredPairs], Floats], float]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from ..inference.compute import Compute
 from ..progress import SILENT, Progress
@@ -155,8 +155,8 @@ class Cascade:
 
 def estimate(hits: int, n: int) -> dict[str, Any]:
     """Return a share and its 95 % interval (Clopper and Pearson, 1934)."""
-    low = float(beta.ppf(_INTERVAL[0], hits, n - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(_INTERVAL[1], hits + 1, n - hits)) if hits < n else 1.0
+    low = float(betaincinv(hits, n - hits + 1, _INTERVAL[0])) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, _INTERVAL[1])) if hits < n else 1.0
     return {"otherwise": hits, "share": hits / n, "interval": [low, high]}
 
 
