@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..schema import Rows
+
 RESAMPLES = 1000
 SEED = 42
 
+_LEAST_GROUPS = 30
 _CHUNK = 1 << 22  # weights in memory at a time
 _EDGES = (0.025, 0.5, 0.975)
 
@@ -29,17 +32,26 @@ class Estimate:
 
 
 def bootstrap(
-    n: int, measures: Sequence[Measure], *, resamples: int = RESAMPLES, seed: int = SEED
+    n: int,
+    measures: Sequence[Measure],
+    *,
+    group: Rows | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
 ) -> dict[str, Estimate]:
-    """Return each measure of n pairs and its 95 % interval over resamples of the pairs (Efron, 1979).
+    """Return each measure of n pairs and its 95 % interval over resamples (Efron, 1979).
 
-    The interval is that of the resamples, moved so that their median lies on the measure: resampling makes
-    a calibration error larger by itself. Resamples in which a measure has no value, as those of one class,
-    do not count. That pairs share questions, and so tell less than as many others, is left out of account.
+    Groups are resampled, `(n,)` their numbers, since pairs that share questions tell less than as many
+    others; pairs are where there is no `group`, or too few of them to say how much they differ. The interval
+    is that of the resamples, moved so that their median lies on the measure: resampling makes a calibration
+    error larger by itself. Resamples in which a measure has no value, as those of one class, do not count.
     """
     value = {name: float(of[0]) for measure in measures for name, of in measure(np.ones((1, n))).items()}
     drawn: dict[str, list[Doubles]] = {name: [] for name in value}
-    for weights in _resampled(n, resamples, seed):
+    groups, group = np.unique(np.arange(n) if group is None else group, return_inverse=True)
+    if len(groups) < _LEAST_GROUPS:
+        group = np.arange(n)
+    for weights in _resampled(group, resamples, seed):
         for measure in measures:
             for name, of in measure(weights).items():
                 drawn[name].append(of)
@@ -56,11 +68,15 @@ def _estimate(value: float, drawn: Doubles) -> Estimate:
     return Estimate(value, min(low, value), max(high, value))  # but for roundings they are on its sides
 
 
-def _resampled(n: int, resamples: int, seed: int) -> Iterator[Doubles]:
-    """Yield how often each of n pairs is drawn in n draws, `(n_resamples, n)`, some resamples at a time."""
+def _resampled(group: Rows, resamples: int, seed: int) -> Iterator[Doubles]:
+    """Yield how often the group of each pair is drawn, in as many draws as there are groups.
+
+    `(n_resamples, n_pairs)`, some resamples at a time.
+    """
     generator = np.random.default_rng(seed)
-    step = max(_CHUNK // n, 1)
+    n, step = int(group.max()) + 1, max(_CHUNK // len(group), 1)
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
         drawn = generator.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+        times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+        yield times[:, group].astype(np.float64)

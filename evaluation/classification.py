@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..schema import Floats
+from ..schema import Floats, Rows
 from .bootstrap import SEED, Estimate, bootstrap
 from .measures import measure_calibration, measure_correlation, measure_decision, measure_ranking
 from .metrics import Flags
@@ -98,15 +98,25 @@ def best_f1_threshold(actual: Flags, score: Floats) -> float:
     return float(-(values[best] + following) / 2)
 
 
-def judge(actual: Flags, scores: Scores, threshold: float | None, *, seed: int = SEED) -> Judgement:
-    """Judge a model on labels, `(n_pairs,) bool` of both classes; `threshold` comes from other pairs."""
+def judge(
+    actual: Flags,
+    scores: Scores,
+    threshold: float | None,
+    *,
+    group: Rows | None = None,
+    seed: int = SEED,
+) -> Judgement:
+    """Judge a model on labels, `(n_pairs,) bool` of both classes; `threshold` comes from other pairs.
+
+    Pairs with the same number in `group`, `(n_pairs,)`, hang together by their questions.
+    """
     thresholds = {"best": best_f1_threshold(actual, scores.decision)}
     if threshold is not None:
         thresholds["honest"] = threshold
     decided = {name: scores.decision >= np.float64(at) for name, at in thresholds.items()}
     measures = [measure_ranking(actual, scores.value), measure_calibration(actual, scores.probability)]
     measures += [measure_decision(actual, predicted, name) for name, predicted in decided.items()]
-    found = bootstrap(len(actual), measures, seed=seed)
+    found = bootstrap(len(actual), measures, group=group, seed=seed)
     parts = {
         name: AtThreshold(
             at,
@@ -129,9 +139,11 @@ def judge(actual: Flags, scores: Scores, threshold: float | None, *, seed: int =
     )
 
 
-def judge_agreement(label: Floats, scores: Scores, *, seed: int = SEED) -> Agreement:
+def judge_agreement(
+    label: Floats, scores: Scores, *, group: Rows | None = None, seed: int = SEED
+) -> Agreement:
     """Judge a model on continuous labels by the correlation of its scores, logits or cosines, with them."""
-    found = bootstrap(len(label), [measure_correlation(label, scores.value)], seed=seed)
+    found = bootstrap(len(label), [measure_correlation(label, scores.value)], group=group, seed=seed)
     return Agreement(len(label), found["pearson"], found["spearman"])
 
 

@@ -26,7 +26,7 @@ from .comparison_settings import Approach, CompareSettings, read_approaches
 from .folder import replacing, write_json, write_table
 from .model import is_bi_encoder, score_labelled
 from .settings import JudgeSettings
-from .splits import split_file
+from .splits import question_components, split_file
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ def _judge(
         objective=approach.objective,
         training_seconds=seconds,
         scoring_seconds=on_test.seconds,
-        valid=judge(valid.label > 0.5, on_valid, None),
-        test=judge(test.label > 0.5, on_test, threshold),
+        valid=judge(valid.label > 0.5, on_valid, None, group=question_components(valid)),
+        test=judge(test.label > 0.5, on_test, threshold, group=question_components(test)),
         basis=basis,
     )

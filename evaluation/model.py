@@ -23,6 +23,7 @@ from ..schema import Floats, LabelledPairs, Rows, probabilities
 from .classification import Agreement, Judgement, Scores, best_f1_threshold, judge, judge_agreement
 from .folder import write_json, write_table
 from .settings import JudgeSettings
+from .splits import question_components
 
 FILES = ("evaluation.json", "mistakes.parquet", "precision-recall.svg", "reliability.svg")
 MISTAKES = 50
@@ -97,11 +98,12 @@ def evaluate_model(
     scores = score_labelled(name, LabelledPairs.concatenate(sets, source=test.source), settings, progress)
     on_test, on_valid = scores.take(slice(len(test))), scores.take(slice(len(test), None))
     result: Judgement | Agreement
+    group = question_components(test)
     if test.is_binary:
         threshold = None if len(sets) < 2 else best_f1_threshold(sets[1].label > 0.5, on_valid.decision)
-        result = judge(test.label > 0.5, on_test, threshold)
+        result = judge(test.label > 0.5, on_test, threshold, group=group)
     else:
-        result = judge_agreement(test.label, on_test)
+        result = judge_agreement(test.label, on_test, group=group)
     return ModelEvaluation(
         name,
         "bi-encoder" if scores.kind == "cosine" else "cross-encoder",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..evaluation.classification import Agreement, Judgement, Scores, judge, judge_agreement
+from ..evaluation.splits import question_components
 from ..schema import Floats, LabelledPairs, probabilities
 from .folder import step_of
 from .settings import TrainSettings
@@ -98,7 +99,11 @@ def judge_model(
             before,
             after,
         )
-    result = judge_agreement(valid.label, scores) if agreement else judge(valid.label > 0.5, scores, None)
+    group = question_components(valid)
+    if agreement:
+        result: Judgement | Agreement = judge_agreement(valid.label, scores, group=group)
+    else:
+        result = judge(valid.label > 0.5, scores, None, group=group)
     seen = fitted.steps * settings.training.batch_size * settings.training.accumulate
     return Outcome(
         kind="cross-encoder" if task.scale == "logit" else "bi-encoder",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
 
-from dupmine.evaluation.bootstrap import Doubles, Estimate, bootstrap
+from dupmine.evaluation.bootstrap import Doubles, Estimate, Measure, bootstrap
 from dupmine.evaluation.classification import Scores, best_f1_threshold, judge, judge_agreement
 from dupmine.evaluation.measures import calibration_bins
 from dupmine.evaluation.metrics import Flags
@@ -94,6 +94,25 @@ def test_a_resample_is_drawn_with_replacement() -> None:
     assert set(weights.sum(axis=1)) == {50.0}
     assert np.mean(weights == 0) == pytest.approx((1 - 1 / 50) ** 50, abs=0.01)
     assert not np.array_equal(weights[0], weights[1])
+
+
+def test_groups_are_drawn_whole() -> None:
+    """Ten copies of a pair tell as much as one: the interval is that of the pairs without their copies."""
+    rng = np.random.default_rng(0)
+    value = rng.normal(0, 1, 200)
+
+    def measure(of: Doubles) -> Measure:
+        return lambda weights: {"mean": 0.5 + 0.1 * (weights @ of) / weights.sum(axis=1)}
+
+    copies, group = np.repeat(value, 10), np.repeat(3 * rng.permutation(200), 10)  # numbers with gaps
+    [once], [whole], [apart] = (
+        bootstrap(len(of), [measure(of)], group=by).values()
+        for of, by in ((value, None), (copies, group), (copies, None))
+    )
+    assert whole.high - whole.low == pytest.approx(once.high - once.low, rel=0.1)
+    assert whole.high - whole.low == pytest.approx(10**0.5 * (apart.high - apart.low), rel=0.1)
+    few = bootstrap(len(copies), [measure(copies)], group=np.arange(len(copies)) % 29)["mean"]
+    assert few == apart  # too few groups to say how much they differ
 
 
 @settings(max_examples=15)
