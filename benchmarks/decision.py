@@ -26,6 +26,7 @@ from dupmine import Miner, MiningResult
 from dupmine.benchmarks.machine import describe
 from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.unique import collapse_exact_duplicates
+from dupmine.evaluation.bootstrap import Doubles, bootstrap
 from dupmine.evaluation.decide import in_one_neighbourhood, positions, rows_of
 from dupmine.evaluation.measures import measure_calibration
 from dupmine.evaluation.metrics import Flags, pair_metrics
@@ -114,12 +115,13 @@ def at_target(result: MiningResult, tokens: TokenStore, path: Path, models: Mode
 
 def precision_interval(accepted: Flags, actual: Flags, group: Rows) -> list[float]:
     """Return the 95 % interval of the precision of accepted pairs, by resampling groups."""
-    _, number = np.unique(group, return_inverse=True)
-    n = int(number.max()) + 1
-    taken, hits = (np.bincount(number, of, n) for of in (accepted, accepted & actual))
-    generator = np.random.default_rng(0)
-    drawn = (np.bincount(generator.integers(0, n, n), minlength=n) for _ in range(2000))
-    return [float(edge) for edge in np.quantile([hits @ of / (taken @ of) for of in drawn], (0.025, 0.975))]
+    hits = (accepted & actual).astype(float)
+
+    def precision(weights: Doubles) -> dict[str, Doubles]:
+        return {"precision": (weights @ hits) / (weights @ accepted.astype(float))}
+
+    found = bootstrap(len(actual), [precision], group=group)["precision"]
+    return [found.low, found.high]
 
 
 def of_subset(result: MiningResult, texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str, Any]:
