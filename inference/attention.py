@@ -10,6 +10,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from .products import Product, Steps, to_bytes
 
 _LARGEST = 80.0  # of a score: its exponential and the sum of thousands of them are finite in bf16, and not 0
+_BLOCK = 512  # tokens: what is computed of so many stays in a core's own cache
 
 
 class Attention:
@@ -40,22 +41,20 @@ class Attention:
         """Return what each token (or the first) sees, as bytes, for inputs `(n, length, width)`."""
         n, length, width = rounded.shape
         parts = self._inputs(rounded).view(n, length, -1, self._heads, self._size).permute(2, 0, 3, 1, 4)
-        seen = self._in_halves(rounded, parts) if self._in_bf16 else self._in_floats(rounded, parts)
-        return to_bytes(seen.reshape(n, -1, width))
-
-    def _in_floats(self, rounded: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
         query, key, value = parts if self._query is None else (self._first(rounded), *parts)
-        return scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        if not self._in_bf16:
+            seen = scaled_dot_product_attention(query, key, value).transpose(1, 2)
+            return to_bytes(seen.reshape(n, -1, width))
+        blocks = (part.split(max(_BLOCK // length, 1)) for part in (query, key, value))
+        return torch.cat([self._in_halves(*block) for block in zip(*blocks, strict=True)])
 
-    def _in_halves(self, rounded: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:
+    def _in_halves(self, *parts: torch.Tensor) -> torch.Tensor:
         """Attend by batched products: for heads as small as these they beat the fused kernel."""
-        batch = len(parts[0]) * self._heads
-        parts = parts.reshape(len(parts), batch, -1, self._size)
-        query, key, value = parts if self._query is None else (self._first(rounded).flatten(0, 1), *parts)
+        query, key, value = (part.reshape(-1, *part.shape[2:]) for part in parts)
         weights = torch.bmm(query, key.transpose(1, 2)).clamp_(-_LARGEST, _LARGEST).exp_()
         seen = torch.bmm(weights, value) / weights.sum(dim=-1, keepdim=True, dtype=torch.float32)
-        seen = seen.view(-1, self._heads, *seen.shape[1:]).transpose(1, 2)
-        return seen.add_(self._seen.start)
+        bytes_ = to_bytes(seen.add_(self._seen.start)).view(-1, self._heads, *seen.shape[1:])
+        return bytes_.transpose(1, 2).flatten(2)
 
     def _first(self, rounded: torch.Tensor) -> torch.Tensor:
         """Return the queries of the first tokens, `(n, heads, 1, size)`."""
