@@ -201,6 +201,9 @@ def student(  # noqa: PLR0913, PLR0917 - one parameter per flag
     ],
     out: Out = None,
     layers: Annotated[int | None, typer.Option(help="Layers it keeps of the cross-encoder.")] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Earlier student to go on from, with another run.")
+    ] = None,
     config: options.Config = None,
     set_: options.Set = None,
     epochs: Epochs = None,
@@ -224,6 +227,7 @@ def student(  # noqa: PLR0913, PLR0917 - one parameter per flag
     flags = {
         "model.base": model,
         "student.layers": layers,
+        "student.start": start,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
         "training.learning_rate": learning_rate,

@@ -34,7 +34,7 @@ def put_student(student: Path, teacher: Path, out: Path) -> None:
     Raises:
         ModelError: it was not distilled from this cross-encoder, or is no folder of a model in safetensors.
     """
-    own, known = _tensors(student), _tensors(teacher)
+    own, known = read_tensors(student), read_tensors(teacher)
     shared = [name for name, tensor in own.items() if _equal(tensor, known.get(name))]
     largest = max(own, key=lambda name: own[name].numel())  # the vocabulary's embeddings
     if largest not in shared or not _same_tokens(student, teacher):
@@ -70,13 +70,18 @@ def _put_together(student: Path, teacher: Path) -> dict[str, torch.Tensor]:
     try:
         with safe_open(path, "pt") as file:
             shared = json.loads(file.metadata()[_SHARED])
-        own, known = load_file(path), _tensors(teacher)
+        own, known = load_file(path), read_tensors(teacher)
         return own | {name: known[name].half() for name in shared}
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{path} cannot be read ({first_line(error)}): {_ANEW}") from None
 
 
-def _tensors(folder: Path) -> dict[str, torch.Tensor]:
+def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Return a model's weights by name.
+
+    Raises:
+        ModelError: it has none in safetensors.
+    """
     tensors: dict[str, torch.Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(path)

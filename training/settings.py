@@ -194,6 +194,11 @@ class StudentSettings(_Stage):
 
     layers: int = Field(default=2, ge=1, le=100, description="so many of its layers, the first ones")
     most_pairs: int = Field(default=200_000, ge=1, description="candidates of the run it learns from")
+    start: str | None = Field(
+        default=None,
+        min_length=1,
+        description="an earlier student of the model to go on from; null: the model",
+    )
 
 
 class TeacherSettings(ClassifierSettings):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from ..corpus.unique import collapse_exact_duplicates
@@ -15,6 +16,7 @@ from ..evaluation.corpus import run_of_model
 from ..inference.compute import Compute
 from ..inference.locate import locate_model
 from ..progress import Progress
+from ..rerank.student import read_tensors
 from ..rerank.train import prepare_classifier
 from ..result import MiningResult
 from ..schema import TEXT, LabelledPairs, probabilities
@@ -78,11 +80,35 @@ def prepare_student(pairs: LabelledPairs, settings: StudentTraining, compute: Co
     """Load the cross-encoder, leave its first layers and make what their training needs.
 
     Raises:
-        ModelError: the model cannot be loaded, or has fewer layers or others than expected.
+        ModelError: the model cannot be loaded, or has fewer layers or others than expected; or the student to
+            go on from is not one of it.
     """
     task = prepare_classifier(pairs, settings, compute)
     shorten(settings.model.base, task.model.model, settings.student.layers)
+    if settings.student.start is not None:
+        go_on_from(settings.student.start, settings.model.base, task.model.model)
     return task
+
+
+def go_on_from(start: str, teacher: str, model: nn.Module) -> None:
+    """Take the weights of an earlier student of as many layers.
+
+    Raises:
+        ModelError: it cannot be found, or is no such student of this teacher.
+    """
+    weights, held = read_tensors(locate_model(start)), model.state_dict()
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+
+    def fits(name: str) -> bool:
+        own, of_model = weights[name].to(held[name]), held[name]
+        return own.shape == of_model.shape if name in trained else torch.equal(own, of_model)
+
+    if weights.keys() != held.keys() or not all(map(fits, held)):
+        raise ModelError(
+            f"student.start: {start} is no student of {teacher} with as many layers; "
+            "leave it out, or name what `dupmine train student` made of the same model"
+        )
+    model.load_state_dict(weights)
 
 
 def shorten(name: str, model: nn.Module, layers: int) -> None:

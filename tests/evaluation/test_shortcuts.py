@@ -110,6 +110,18 @@ def test_the_student_learned_with_the_embeddings_of_its_cross_encoder(scene: Sce
     assert same == {name for name in own if "embeddings" in name}
 
 
+def test_training_goes_on_from_an_earlier_student(scene: Scene, tmp_path: Path) -> None:
+    out, slow = tmp_path / "on", ("--learning-rate", "1e-6", "--set", "training.warmup=0")
+    brief = ("--layers", "1", "--batch-size", "32", "--threads", "1", "--set", "training.max_steps=1")
+    start = ("--start", scene.student, "--out", out)
+    outcome = dupmine("train", "student", scene.model, scene.run, *start, *brief, *slow)
+    assert outcome.code == 0, outcome.err
+    own, earlier = (load_file(of / "model.safetensors") for of in (out, scene.student))
+    assert set(own) == set(earlier)
+    moved = {name: float((own[name] - earlier[name]).abs().max()) for name in own}
+    assert 0 < max(moved.values()) < 1e-5
+
+
 def test_a_student_is_put_together_again(scene: Scene, tmp_path: Path) -> None:
     put_student(scene.student, scene.model, tmp_path / "student")
     kept = load_file(tmp_path / "student" / "model.safetensors")
@@ -177,6 +189,10 @@ def test_what_does_not_fit_is_refused(scene: Scene, tiny: TinyModels, tmp_path: 
         (("train", "student", scene.fitted, tmp_path / "run"), "was spared some pairs"),
         (("train", "student", tiny["softmax"], scene.run), "is no run with the model"),
         (("train", "student", scene.model, scene.run, "--layers", "2"), "can have no student of 2 layers"),
+        (
+            ("train", "student", scene.model, scene.run, "--layers", "1", "--start", tiny["softmax"]),
+            "is no student of",
+        ),
         (
             ("calibrate", scene.model, scene.labels, "--corpus", scene.run, "--student", tiny["softmax"]),
             "is no student of",
