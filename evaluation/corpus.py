@@ -29,7 +29,8 @@ from .decide import fit_decision
 from .shortcuts import Student, fit_shortcuts
 from .splits import question_components
 
-_LAST = 1 / 6  # of a layer's products are left in the last one, which computes the first token alone
+# The last layer computes the first token alone: a sixth of its products, half of its time with all else.
+_LAST = 0.5
 _ALONE = {"decision": "pair", "bands": "off", "student": "off"}
 
 
