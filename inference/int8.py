@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import layer_norm, linear
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from .attention import Attention
+from .attention import Attention, FirstTokenAttention
 from .first_token import reads_first_token
 from .products import Product, Range, Steps, to_bytes
 
@@ -138,9 +138,8 @@ class _Layer(nn.Module):
     ) -> None:
         super().__init__()
         self._first_only = first_only
-        self._attend = Attention(
-            layer.attention.self, steps.entry, steps.seen, attention, first_only=first_only
-        )
+        kind = FirstTokenAttention if first_only else Attention
+        self._attend = kind(layer.attention.self, steps.entry, steps.seen, attention)
         self._output = Product([layer.attention.output.dense], steps.seen, unit=steps.entry.size)
         self._widen = Product(
             [layer.intermediate.dense], steps.middle, activation=activation, steps=steps.wide

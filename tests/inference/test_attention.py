@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dupmine.inference.attention import Attention
+from dupmine.inference.attention import Attention, FirstTokenAttention
 from dupmine.inference.compute import multiplies_int8
 from dupmine.inference.products import Range, Steps
 
@@ -32,7 +32,8 @@ def seen(scale: float, dtype: torch.dtype, *, first_only: bool = False) -> torch
     torch.manual_seed(1)
     rounded = torch.randint(0, 256, (3, 7, WIDTH), dtype=torch.uint8)
     with torch.inference_mode():
-        found = Attention(layer(scale), entry, out, dtype, first_only=first_only)(rounded)
+        kind = FirstTokenAttention if first_only else Attention
+        found = kind(layer(scale), entry, out, dtype)(rounded)
     return (found.float() - out.zero) * out.size
 
 
@@ -42,7 +43,16 @@ def test_both_see_the_same(scale: float) -> None:
     assert expected.std() > 0.1
     assert (expected - found).abs().mean() < 0.01
     assert (expected - found).abs().max() < 0.2
-    assert (seen(scale, torch.bfloat16, first_only=True) == found[:, :1]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 10.0])
+def test_the_first_token_alone_sees_the_same(scale: float, dtype: torch.dtype) -> None:
+    expected, found = seen(scale, torch.float32)[:, :1], seen(scale, dtype, first_only=True)
+    assert found.shape == (3, 1, WIDTH)
+    assert expected.std() > 0.1
+    assert (expected - found).abs().mean() < 0.01
+    assert (expected - found).abs().max() < 0.2
 
 
 @pytest.mark.parametrize("scale", [1e3, 1e5])
