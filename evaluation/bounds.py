@@ -50,20 +50,19 @@ class Judge:
         """
         return self.describe(self.furthest(said, before), said, before)
 
-    def furthest(
-        self, said: Floats, before: Flags, *, otherwise: float = _OTHERWISE, loss: float = LOSS / 4
-    ) -> Edges:
-        """Return the furthest lower and upper bound, each of which costs at most `loss` of F1.
-
-        Either may turn so many verdicts that they are a share `otherwise` of the accepted candidates.
-        """
-        steps = np.arange(round(_FURTHEST / _GRID), 0, -1) * _GRID
-        most, f1 = otherwise * self.accepted.sum(), self.f1(before) - loss
-        below, above = (np.asarray(self.edge + way * steps, np.float64) for way in (-1, 1))
+    def furthest(self, said: Floats, before: Flags, *, loss: float = LOSS / 4) -> Edges:
+        """Return the furthest lower and upper bound, each of which costs at most `loss` of F1."""
+        most, f1 = _OTHERWISE * self.accepted.sum(), self.f1(before) - loss
+        below, above = self.tried(_GRID)
         return (
             self._last_safe(said, before, below, most, f1, accept=False),
             self._last_safe(said, before, above, most, f1, accept=True),
         )
+
+    def tried(self, grid: float) -> tuple[Doubles, Doubles]:
+        """Return the lower and the upper bounds to try, `grid` apart, the one nearest to the edge last."""
+        steps = np.arange(round(_FURTHEST / grid), 0, -1) * np.float64(grid)
+        return self.edge - steps, self.edge + steps
 
     def describe(self, edges: Edges, said: Floats, before: Flags) -> Bounds:
         """Return bounds with what they do on the candidates."""

@@ -29,7 +29,7 @@ from .decide import fit_decision
 from .shortcuts import Student, fit_shortcuts
 from .splits import question_components
 
-# The last layer computes the first token alone: a sixth of its products, half of its time with all else.
+# The last layer computes the first token alone: with what else a pair takes, half of a layer's time.
 _LAST = 0.5
 _ALONE = {"decision": "pair", "bands": "off", "student": "off"}
 
@@ -142,6 +142,7 @@ def _fit(
         tokenizer,
         cross_encoder=cross_encoder,
         threshold=reference_threshold(calibration),
+        decision=decision,
         student=_scores_of(student, folder, tokens, settings, progress),
         folds=folds,
         seed=seed,

@@ -12,9 +12,10 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedGroupKFold
 from tokenizers import Tokenizer
 
+from ..progress import SILENT
 from ..rerank.bands import FEATURES, Bands, Bounds, StudentStep, clear, evidence, find_kinds, with_logit
 from ..rerank.calibration import Fitted
-from ..rerank.decision import Evidence
+from ..rerank.decision import Decision, Evidence
 from ..rerank.shortcuts import Shortcuts
 from ..rerank.wording import rarity
 from ..result import MiningResult
@@ -25,8 +26,8 @@ from .decide import fit_trees, positions, rows_of
 from .metrics import Flags
 from .splits import question_components
 
-# Chosen on split `valid` of Quora Question Pairs. The objective is the log loss against the cross-encoder's
-# probabilities, so what the trees say are log-odds of the same scale.
+# Chosen on split `valid` of Quora Question Pairs. The objective is the log loss against the decision's
+# probabilities, so what the trees say are log-odds.
 _TREES: dict[str, Any] = {
     "objective": "cross_entropy",
     "learning_rate": 0.1,
@@ -39,8 +40,8 @@ _TREES: dict[str, Any] = {
 }
 _ROUNDS = 200
 _MOST = 200_000  # candidates the trees are fitted to
-# Of what the cross-encoder accepts, on either side of a step that a decision follows.
-_TOLERANCES = tuple(n / 400 for n in range(1, 21))
+_TURNED = 0.05  # of what the decision accepts, on either side of a step that it follows
+_GRID = 0.1  # log-odds between two bounds that are tried there
 
 Student = tuple[str, Callable[[ScoredPairs], Floats], float]
 
@@ -53,6 +54,7 @@ def fit_shortcuts(  # noqa: PLR0913 - all of it named at the call
     *,
     cross_encoder: str,
     threshold: float,
+    decision: Decision,
     student: Student | None = None,
     folds: int = 5,
     seed: int = 42,
@@ -60,7 +62,8 @@ def fit_shortcuts(  # noqa: PLR0913 - all of it named at the call
     """Fit bands, and the step of a student, to the candidates of a run and judge them on labelled pairs.
 
     `tokens` are the cross-encoder's of the run's rows, `tokenizer` is its own, `cross_encoder` what its
-    logits follow from and `threshold` the probability from which it accepts. Trees that have not seen a
+    logits follow from and `threshold` the probability from which it accepts. The trees foresee what the
+    `decision` makes of the cross-encoder's logits, which is nearer to the truth. Trees that have not seen a
     text judge the pairs of that text; labels choose the bounds, and nothing is fitted to them. `student` is
     its fingerprint, what it says of pairs, and what that costs if the cross-encoder costs 1.
     """
@@ -68,11 +71,13 @@ def fit_shortcuts(  # noqa: PLR0913 - all of it named at the call
     candidates = result.scored_pairs.where(result.scored_pairs.cosine >= floor)
     kinds, idf = find_kinds(tokenizer), np.round(rarity(tokens, tokenizer.get_vocab_size()), 2)
     at, part = positions(rows_of(pairs, result), candidates), _parts(pairs, result, folds, seed)
-    forest, seen = Forest(candidates, part, folds, seed), at >= 0
+    likely = decision.decide(candidates, tokens, SILENT).probability
+    forest, seen = Forest(candidates, likely, part, folds, seed), at >= 0
     labelled = np.searchsorted(forest.held, at[seen])
     judge = _judge(candidates.where(forest.held), labelled, pairs, seen, threshold)
     around = Neighbourhood(candidates, tokens, floor, idf, at[seen], question_components(pairs)[seen])
-    after = AfterDecision(judge, around, folds, seed)
+    accepted = likely[forest.held] >= np.float32(decision.thresholds.best_f1.threshold)
+    after = AfterDecision(judge, around, accepted, folds, seed)
     table = evidence(tokens, candidates, idf, kinds)
     by_bands = forest.grow(table, FEATURES)
     bands = Bands(
@@ -132,14 +137,14 @@ class Foreseen:
 
 
 class Forest:
-    """Grows trees that foresee the cross-encoder, such that some candidates are judged by unseen ones.
+    """Grows trees that foresee the decision, such that some candidates are judged by unseen ones.
 
     `part` divides the rows; `held` are the candidates with both texts in one part.
     """
 
-    def __init__(self, candidates: ScoredPairs, part: Rows, folds: int, seed: int) -> None:
-        """Take all candidates of a run."""
-        self._likely = probabilities(candidates.cross_logit)
+    def __init__(self, candidates: ScoredPairs, likely: Floats, part: Rows, folds: int, seed: int) -> None:
+        """Take all candidates of a run, and how likely the decision finds each."""
+        self._likely = likely
         self._ends, self._folds, self._seed = (part[candidates.left], part[candidates.right]), folds, seed
         self.held = np.flatnonzero(self._ends[0] == self._ends[1])
 
@@ -200,9 +205,12 @@ class AfterDecision:
     gave the candidates.
     """
 
-    def __init__(self, judge: Judge, around: Neighbourhood, folds: int, seed: int) -> None:
-        """Fit the decision's trees, each to all but a part of the labelled pairs."""
-        self._judge, self._around = judge, around
+    def __init__(self, judge: Judge, around: Neighbourhood, accepted: Flags, folds: int, seed: int) -> None:
+        """Fit the decision's trees, each to all but a part of the labelled pairs.
+
+        `accepted` are the decision's verdicts on the candidates held out.
+        """
+        self._judge, self._around, self._accepted = judge, around, accepted
         self._logit, self._allowed = around.candidates.cross_logit, 0.0
         table = around.evidence(self._logit)
         parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
@@ -224,18 +232,28 @@ class AfterDecision:
         """
         chosen: list[float | None] = [None, None]
         self._allowed += LOSS / 2
-        for side in range(2):
-            for otherwise in _TOLERANCES:
+        for side, bounds in enumerate(self._judge.tried(_GRID)):
+            for bound in bounds.tolist():
                 tried = [*chosen]
-                tried[side] = self._judge.furthest(said.held, before, otherwise=otherwise, loss=1.0)[side]
-                after = self._quality(self._with(said, tried))
-                if self._before.loss(after) > self._allowed:
+                tried[side] = bound
+                turned = self._turned(said.held, side, bound)
+                if turned is None:
+                    continue
+                if turned > _TURNED * self._accepted.sum() or self._loss(said, tried) > self._allowed:
                     break
                 chosen = tried
         own = self._quality(self._logit).f1
         self._logit = self._with(said, chosen)
         f1 = {"before": own, "after": self._quality(self._logit).f1}
         return self._judge.describe(chosen, said.held, before).model_copy(update={"f1": f1})
+
+    def _turned(self, said: Floats, side: int, bound: float) -> int | None:
+        """Count the decision's verdicts that a bound turns; None where nothing is clear by it."""
+        found = clear(said, None, bound) if side else clear(said, bound, None)
+        return int((found & (self._accepted != bool(side))).sum()) if found.any() else None
+
+    def _loss(self, said: Foreseen, edges: Edges) -> float:
+        return self._before.loss(self._quality(self._with(said, edges)))
 
     def _with(self, said: Foreseen, edges: Edges) -> Floats:
         return np.where(clear(said.everywhere, *edges), said.everywhere, self._logit)

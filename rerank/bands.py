@@ -1,4 +1,4 @@
-"""The steps before the cross-encoder: trees that tell from what is known of a pair what it would say.
+"""The steps before the cross-encoder: trees that tell from what is known of a pair what will become of it.
 
 The bands know the two texts and their cosine, the student's step also what a student makes of the texts.
 Nothing here follows from the rest of the corpus: a pair is decided alike in a run and in a store, today and
@@ -88,7 +88,7 @@ def clear(log_odds: Floats, lower: float | None, upper: float | None) -> npt.NDA
 
 
 class Step(Record):
-    """A step before the cross-encoder: trees that estimate its log-odds, and from where on they are trusted.
+    """A step before the cross-encoder: trees that foresee the decision, and from where on they are trusted.
 
     `trees` is LightGBM's text format. `bounds_with_decision` are for pairs that the corpus-aware decision
     judges afterwards, which mends much of what a step does not see.
