@@ -16,8 +16,9 @@ from dupmine.corpus.tokens import tokenise
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.evaluation.bounds import Judge, verdicts
 from dupmine.inference.compute import resolve_compute
-from dupmine.inference.locate import fingerprint
+from dupmine.inference.locate import fingerprint, load_tokenizer
 from dupmine.progress import SILENT
+from dupmine.rerank.decision import load_decision
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.rerank.shortcuts import Shortcuts, load_shortcuts
 from dupmine.rerank.student import load_student, put_student
@@ -150,6 +151,29 @@ def test_bounds_are_found_and_hold(found: Shortcuts, scene: Scene) -> None:
     assert found.bands.bounds.decided > 0.1
     assert found.student.bounds.decided > 0.1
     assert found.student.bounds.otherwise < 0.02
+
+
+def test_the_steps_foresee_the_decision(scene: Scene, tmp_path: Path) -> None:
+    """People say no to half of what the cross-encoder accepts, by the cosine, which the bands know."""
+    pairs = scene.alone.scored_pairs.where(scene.alone.scored_pairs.cosine >= FLOOR)
+    texts = collapse_exact_duplicates(scene.alone.corpus.documents[TEXT]).texts
+    accepted = pairs.probability >= 0.5
+    same = accepted & (pairs.cosine >= np.median(pairs.cosine[accepted]))
+    apart = np.flatnonzero(pairs.left % 5 == pairs.right % 5)
+    lines = [(texts[pairs.left[i]], texts[pairs.right[i]], int(same[i])) for i in apart[:2000]]
+    labels = write(tmp_path / "labels.csv", [("text1", "text2", "label"), *lines])
+    few = ("--corpus", scene.run, "--set", "calibration.folds=3", "--threads", "1", "--out", tmp_path / "out")
+    outcome = dupmine("calibrate", scene.model, labels, *few)
+    assert outcome.code == 0, outcome.err
+    found, decision = load_shortcuts(tmp_path / "out"), load_decision(tmp_path / "out")
+    assert found is not None
+    assert decision is not None
+    tokens = tokenise(texts, load_tokenizer(scene.model), max_tokens=512, progress=SILENT)
+    decided = decision.decide(pairs, tokens, SILENT).probability
+    said = found.bands.log_odds(tokens, pairs.where(np.arange(len(pairs))))
+    turned = accepted & (decided < 0.5)
+    assert turned.sum() > 0.3 * accepted.sum()
+    assert np.median(said[turned]) < -3 < np.median(said[accepted & ~turned])
 
 
 def test_mine_spares_the_cross_encoder_what_is_clear(scene: Scene, found: Shortcuts, tmp_path: Path) -> None:
