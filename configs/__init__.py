@@ -1,1 +1,1 @@
-"""Settings files, complete and commented: quickstart.yaml, quora.yaml."""
+"""Settings files, complete and commented: quickstart.yaml, quora.yaml, bulk.yaml."""
