@@ -25,7 +25,7 @@ from .planted import read_actions
 from .shell import dupmine
 from .tiny_models import TinyModels
 
-N = 400
+N = 390
 TEXTS = [f"How do I {action}?" for action in read_actions()[: 2 * N]]
 PAIRS = list(zip(TEXTS[::2], TEXTS[1::2], strict=True))
 FEW = ("--set", "corpus.max_tokens=16", "--threads", "1", "--quiet")
@@ -77,7 +77,7 @@ def test_it_finds_what_the_labels_follow(found: Calibration, made: tuple[Path, s
     assert found.thresholds.highest > 0.8
     screen = made[1].splitlines()
     rate = f"{found.base_rate:.1%}"
-    assert screen[0] == f"400 pairs, {rate} duplicates; probabilities for a base rate of {rate}"
+    assert screen[0] == f"{N} pairs, {rate} duplicates; probabilities for a base rate of {rate}"
     assert f"taken: {found.curve.method}" in screen[1]
     assert f"{best.threshold:.3f}  {best.precision:.3f} ({best.precision_interval[0]:.3f} to" in made[1]
     assert "  precision 0.99  out of reach" in screen
