@@ -239,8 +239,11 @@ class ComputeSettings(_Stage):
         default="auto",
         description="auto: int8 on CPUs with VNNI, bf16 where the hardware is faster in it, else fp32",
     )
-    batch_tokens: int = Field(
-        default=4096, ge=64, le=1_000_000, description="tokens per batch through a model"
+    batch_tokens: int | None = Field(
+        default=None,
+        ge=64,
+        le=1_000_000,
+        description="tokens per batch through a model; by default 4,096, on a GPU 65,536",
     )
     threads: int | None = Field(default=None, ge=1, le=1024, description="CPU threads; by default all cores")
     trust_remote_code: bool = Field(

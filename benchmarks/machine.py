@@ -18,18 +18,21 @@ from typing import Any
 
 import torch
 
+CPU = torch.device("cpu")
 TOKENS, WIDTH, INNER = 4096, 384, 1536
 SECONDS = 1.0  # per number format
 
 
-def describe() -> dict[str, Any]:
-    """Return the machine's processor, cores and system."""
+def describe(device: torch.device = CPU) -> dict[str, Any]:
+    """Return the machine's processor, cores and system, and the GPU if that is the device."""
     info = Path("/proc/cpuinfo")
     names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     return {
         "processor": names[0].split(":")[1].strip() if names else platform.processor(),
         "cores": os.cpu_count(),
         "system": platform.system(),
+        **gpu,
     }
 
 
@@ -46,7 +49,22 @@ def matmul_limits(seconds: float = SECONDS) -> dict[str, float]:
         "int8": lambda: torch._int_mm(int8, kernel),
     }
     with torch.inference_mode():
-        return {name: round(_rate(product, seconds), 1) for name, product in products.items()}
+        work = 2 * TOKENS * WIDTH * INNER / 1e9
+        return {name: round(work / _least(product, seconds), 1) for name, product in products.items()}
+
+
+def bf16_peak(device: torch.device, size: int = 8192, seconds: float = SECONDS) -> float:
+    """Return the GFLOP/s of the product of two square matrices in bf16 on a device, the best of `seconds`."""
+    torch.manual_seed(0)
+    a, b = (torch.randn(size, size, dtype=torch.bfloat16, device=device) for _ in range(2))
+
+    def product() -> None:
+        torch.mm(a, b)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    with torch.inference_mode():
+        return round(2 * size**3 / 1e9 / _least(product, seconds), 1)
 
 
 def transformer_gflop(tokens: float, lengths_squared: float, config: dict[str, Any]) -> float:
@@ -61,14 +79,15 @@ def transformer_gflop(tokens: float, lengths_squared: float, config: dict[str, A
     return float(config["num_hidden_layers"] * (per_token * tokens + per_token_pair * lengths_squared) / 1e9)
 
 
-def _rate(product: Callable[[], torch.Tensor], seconds: float) -> float:
+def _least(product: Callable[[], object], seconds: float) -> float:
+    """Return the seconds of the fastest of the products that `seconds` have room for."""
     product()
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
         started = time.perf_counter()
         product()
         best = min(best, time.perf_counter() - started)
-    return 2 * TOKENS * WIDTH * INNER / best / 1e9
+    return best
 
 
 if __name__ == "__main__":

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 Batch = npt.NDArray[np.int64]
+Schedule = Callable[[Iterable[Batch], Callable[[Batch], None]], Iterator[int]]
 
 # Matrix libraries take other kernels, with other roundings, for few rows and for a remainder of rows. With
 # MKL and layers up to 1024 wide these are the sizes from which a row's result is the same to the bit.
 _ROWS = 16
 _TOKENS = 768
+
+_AHEAD = 4  # batches that a GPU is given at a time
+_CPU = torch.device("cpu")
 
 
 def length_batches(lengths: npt.NDArray[np.int64], batch_tokens: int) -> Iterator[npt.NDArray[np.int64]]:
@@ -42,16 +46,27 @@ def filled(batch: npt.NDArray[np.int64], length: int, batch_tokens: int) -> npt.
     return np.concatenate([batch, np.repeat(batch[-1:], max(missing, 0))])
 
 
-def in_parallel(batches: Iterable[Batch], run: Callable[[Batch], None]) -> Iterator[int]:
+def scheduled(device: torch.device, *, int8: bool) -> Schedule:
+    """Return how the batches of a model in torch are run on a device: several at a time, or one by one."""
+    if device.type == "cuda":
+        return partial(in_parallel, device=device)
+    return in_parallel if int8 else one_by_one
+
+
+def in_parallel(
+    batches: Iterable[Batch], run: Callable[[Batch], None], device: torch.device = _CPU
+) -> Iterator[int]:
     """Run each batch in one thread, as many at a time as torch has threads; yield sizes as they are done.
 
-    Threads that share one batch wait for each other after each step; those with a batch each do not.
+    Threads that share one batch wait for each other after each step; those with a batch each do not. A GPU
+    has a few batches in its queues, so that it computes while the next ones are put together.
     """
-    threads = torch.get_num_threads()
-    if threads == 1:
+    before = torch.get_num_threads()
+    queues = _queues(device) if device.type == "cuda" else [None] * before
+    if len(queues) == 1:
         yield from one_by_one(batches, run)
         return
-    with ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as pool:
+    with ThreadPoolExecutor(len(queues), initializer=partial(_begin_thread, iter(queues))) as pool:
         done = [(len(batch), pool.submit(run, batch)) for batch in batches]
         try:
             for size, result in done:
@@ -59,7 +74,21 @@ def in_parallel(batches: Iterable[Batch], run: Callable[[Batch], None]) -> Itera
                 yield size
         finally:
             pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(threads)  # torch takes over the last number that any thread set
+            torch.set_num_threads(before)  # torch takes over the last number that any thread set
+
+
+def _begin_thread(queues: Iterator[torch.cuda.Stream | None]) -> None:
+    """Let a thread compute by itself: on a CPU in one core, on a GPU in a queue of its own."""
+    torch.set_num_threads(1)
+    queue = next(queues)
+    if queue is not None:
+        queue.wait_stream(torch.cuda.default_stream(queue.device))  # the weights were copied in that
+        torch.cuda.set_stream(queue)
+
+
+@cache  # freed memory belongs to a queue, and new ones would ask for more
+def _queues(device: torch.device) -> list[torch.cuda.Stream | None]:
+    return [torch.cuda.Stream(device) for _ in range(_AHEAD)]  # type: ignore[no-untyped-call]
 
 
 def one_by_one(batches: Iterable[Batch], run: Callable[[Batch], None]) -> Iterator[int]:

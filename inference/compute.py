@@ -16,6 +16,9 @@ from ..settings import ComputeSettings
 # mallopt's numbers for glibc, and bytes: what is freed is kept up to so much, blocks up to so large.
 _KEPT, _BLOCKS = (-1, 512 << 20), (-3, 32 << 20)
 
+_BATCH_TOKENS = 4096
+_GPU_SCALE = 16
+
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -33,6 +36,11 @@ class Compute:
     trust_remote_code: bool = False
     int8: Literal["never", "auto", "always"] = "never"
     attention: torch.dtype = torch.float32
+
+    @property
+    def scale(self) -> int:
+        """How many times as much as a CPU the device is given at a time, in batches and shards."""
+        return _scale(self.device)
 
 
 def resolve_compute(settings: ComputeSettings) -> Compute:
@@ -60,11 +68,15 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
     return Compute(
         device,
         dtype,
-        settings.batch_tokens,
+        settings.batch_tokens or _BATCH_TOKENS * _scale(device),
         settings.trust_remote_code,
         "always" if asked == "int8" else auto,
         _fastest_dtype(device) if device.type == "cpu" else torch.float32,
     )
+
+
+def _scale(device: torch.device) -> int:
+    return _GPU_SCALE if device.type == "cuda" else 1
 
 
 def multiplies_int8(device: torch.device) -> bool:

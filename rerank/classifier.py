@@ -16,6 +16,7 @@ from transformers import (
 
 from ..errors import ModelError
 from ..inference.compute import Compute
+from ..inference.first_token import keep_to_first
 from ..inference.layout import LONGEST_INPUT
 from ..inference.locate import first_line, read_config
 from ..inference.onnx import Ids
@@ -61,6 +62,8 @@ class Classifier:
     def load(self, dtype: torch.dtype) -> None:
         """Load the model, in the place of the one that is there."""
         self.model = _load_model(*self._place, dtype)
+        if self._place[2].device.type == "cuda":  # on a CPU a result would depend on the rest of its batch
+            keep_to_first(self.model)
 
     def run(self, ids: Ids, types: Ids) -> Floats:
         """Return the outputs for inputs of one length, `(n, length)` each, as `(n, dim) float32`."""

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from tokenizers import Tokenizer
 
-from ..inference.batches import Batch, filled, in_parallel, length_batches, one_by_one
+from ..inference.batches import Batch, filled, length_batches, one_by_one, scheduled
 from ..inference.compute import Compute
 from ..inference.int8 import MOST_TOKENS
 from ..inference.layout import find_layout, require_vocabulary
@@ -26,7 +26,7 @@ from .heads import find_head
 
 log = logging.getLogger(__name__)
 
-SHARD = 8_192  # pairs
+SHARD = 8_192  # pairs on a CPU
 
 
 class PairScorer(Protocol):
@@ -36,6 +36,10 @@ class PairScorer(Protocol):
     orders: int  # forward passes per pair
     bar: str  # what its progress is called
     tokenizer: Tokenizer
+
+    @property
+    def shard(self) -> int:
+        """The number of pairs that are scored, and kept, at a time."""
 
     def score(self, tokens: TokenStore, left: Rows, right: Rows, progress: Progress) -> Floats:
         """Return one logit per pair of rows, `(n_pairs,)`."""
@@ -73,9 +77,11 @@ class CrossEncoder:
             if isinstance(self._model, OnnxModel)
             else settle_precision(name, self._model, self.sha256, compute)
         )
-        parallel = isinstance(self._model, Classifier) and is_int8(self.precision)
-        self._each = in_parallel if parallel else one_by_one
-        self._budget = min(compute.batch_tokens, MOST_TOKENS) if parallel else compute.batch_tokens
+        in_torch = isinstance(self._model, Classifier)
+        int8 = in_torch and is_int8(self.precision)
+        self._each = scheduled(compute.device, int8=int8) if in_torch else one_by_one
+        self._scale = compute.scale
+        self._budget = min(compute.batch_tokens, MOST_TOKENS) if int8 else compute.batch_tokens
         self.head = find_head(name, self._model.config, self._model.dim, settings)
         self.calibration = find_calibration(self.folder, self.head) if settings.calibrate else None
         self.orders = 2 if self.head.both_orders else 1
@@ -84,6 +90,11 @@ class CrossEncoder:
         self._layout = find_layout(self.tokenizer, 2)
         self._limit = self._model.max_length
         self.max_tokens = (self._limit - self._layout.n_special) // 2
+
+    @property
+    def shard(self) -> int:
+        """See `PairScorer`."""
+        return SHARD * self._scale
 
     def score(
         self, tokens: TokenStore, left: Rows, right: Rows, progress: Progress, *, fill: bool = True
@@ -139,8 +150,8 @@ def _score_shards(
     order = np.argsort(-(lengths[ends[0]] + lengths[ends[1]]), kind="stable")
     logit = np.empty(len(order), np.float32)
     with progress.bar(scorer.bar, scorer.orders * len(order), "pairs") as bar:
-        for start in range(0, len(order), SHARD):
-            at = order[start : start + SHARD]
+        for start in range(0, len(order), scorer.shard):
+            at = order[start : start + scorer.shard]
             pair = ends[0][at], ends[1][at]
             seen = tokens.take(np.concatenate(pair))
             score = partial(scorer.score, tokens, *pair, progress.within(bar))

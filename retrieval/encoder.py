@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from ..inference.batches import Batch, filled, in_parallel, length_batches, one_by_one
+from ..inference.batches import Batch, filled, length_batches, one_by_one, scheduled
 from ..inference.compute import Compute
 from ..inference.int8 import MOST_TOKENS
 from ..inference.layout import find_layout, require_vocabulary
@@ -27,7 +27,7 @@ from .static import PREFIX, StaticModel, is_static, locate_static
 
 log = logging.getLogger(__name__)
 
-SHARD = 16_384  # texts
+SHARD = 16_384  # texts on a CPU
 
 Embeddings = npt.NDArray[np.float16]
 
@@ -38,6 +38,10 @@ class TextEncoder(Protocol):
     dim: int
     max_tokens: int
     tokenizer: Tokenizer | None
+
+    @property
+    def shard(self) -> int:
+        """The number of texts that are encoded, and kept, at a time."""
 
     def encode(
         self,
@@ -79,11 +83,13 @@ class BiEncoder:
             if isinstance(self._model, SentenceModel)
             else self._model.precision
         )
-        parallel = isinstance(self._model, SentenceModel) and is_int8(self.precision)
-        self._each = in_parallel if parallel else one_by_one
-        self._budget = min(compute.batch_tokens, MOST_TOKENS) if parallel else compute.batch_tokens
         self.dim = self._model.dim
         self.tokenizer = self._model.tokenizer
+        in_torch = isinstance(self._model, SentenceModel) and self.tokenizer is not None
+        int8 = in_torch and is_int8(self.precision)
+        self._each = scheduled(compute.device, int8=int8) if in_torch else one_by_one
+        self._scale = compute.scale
+        self._budget = min(compute.batch_tokens, MOST_TOKENS) if int8 else compute.batch_tokens
         longest = self._model.max_length
         if self.tokenizer is None:
             log.info("bi-encoder %s takes texts, not token ids: slower", name)
@@ -93,6 +99,11 @@ class BiEncoder:
             self._layout = find_layout(self.tokenizer, 1)
             self._limit = longest
             self.max_tokens = longest - self._layout.n_special
+
+    @property
+    def shard(self) -> int:
+        """See `TextEncoder`."""
+        return SHARD * self._scale
 
     def encode(
         self,
@@ -111,7 +122,7 @@ class BiEncoder:
 
         def run(batch: Batch) -> None:
             vectors = torch.from_numpy(self._forward(texts, tokens, batch, fill))
-            out[batch] = torch.nn.functional.normalize(vectors, dim=1).numpy().astype(np.float16)
+            out[batch] = torch.nn.functional.normalize(vectors, dim=1).half().numpy()
 
         with progress.bar("embed", len(texts), "texts") as bar:
             for done in self._each(self._batches(texts, tokens), run):
@@ -150,8 +161,8 @@ def embed(
     claim(path, len(texts) * encoder.dim * 2)
     out = np.memmap(path, np.float16, "r+", shape=(len(texts), encoder.dim))
     with progress.bar("embed", len(texts), "texts") as bar:
-        for start in range(0, len(texts), SHARD):
-            rows = order[start : start + SHARD]
+        for start in range(0, len(texts), encoder.shard):
+            rows = order[start : start + encoder.shard]
             out[rows] = _embed_shard(encoder, texts, tokens, rows, work, progress.within(bar))
             bar.update(start + len(rows) - bar.n)
     return out

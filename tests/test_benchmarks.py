@@ -15,6 +15,7 @@ import pytest
 
 from dupmine.benchmarks import (
     compare_speed,
+    gpu,
     growth,
     guide_example,
     machine,
@@ -40,14 +41,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked = sorted(asked)[:QUESTIONS]
     folder = tmp_path_factory.mktemp("data")
     texts = [text for _, text in asked]
-    pd.DataFrame({"qid": range(QUESTIONS), "question": texts}).to_csv(
-        folder / "questions-eval.csv", index=False
-    )
+    for name in ("questions-eval.csv", "questions.csv.gz"):
+        pd.DataFrame({"qid": range(QUESTIONS), "question": texts}).to_csv(folder / name, index=False)
     same = [a[0] == b[0] for a, b in pairwise(asked)]
     pd.DataFrame(
         {
             "qid1": range(QUESTIONS - 1),
             "qid2": range(1, QUESTIONS),
+            "question1": texts[:-1],
+            "question2": texts[1:],
             "is_duplicate": np.array(same, int),
             "split": np.where(np.arange(QUESTIONS - 1) % 2, "valid", "test"),
         }
@@ -121,6 +123,23 @@ def test_the_comparison_of_speed(data: Path, tmp_path: Path, monkeypatch: pytest
     ratio = theirs["seconds_total"] / ours["seconds_total"]
     assert figures["times_faster"]["total"] == pytest.approx(ratio, abs=0.01)
     assert figures["share_of_int8_limit"]["score"] > 0
+
+
+def test_the_engine_on_a_device(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "gpu.json"
+    options = ("--device", "cpu", "--reference", "30", "--vectors", "3000", "--product", "256", "--json", out)
+    figures = run(gpu, data, *options, out=out, monkeypatch=monkeypatch)
+    assert figures["peak_bf16_gflop_per_second"] > 0
+    for stage, unit in (("embed", "questions"), ("score", "pairs")):
+        found = figures[stage]
+        ratio = found[f"{unit}_per_second"] / found[f"sentence_transformers_{unit}_per_second"]
+        assert found["times_faster"] == pytest.approx(ratio, rel=0.05)
+        assert found["share_of_peak"] > 0
+    assert figures["embed"]["questions"] == figures["mine"]["counts"]["documents"] == QUESTIONS
+    assert figures["embed"]["cosine_with_fp32"]["mean"] > 0.99
+    assert figures["score"]["f1"] == pytest.approx(figures["score"]["f1_of_reference"], abs=0.05)
+    assert figures["search"]["kind"] == "exact"
+    assert (figures["search"]["pairs"], figures["search"]["recall_of_planted"]) == (1500, 1.0)
 
 
 def test_growth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

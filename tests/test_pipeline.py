@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from dupmine import Miner, MiningResult
 from dupmine.corpus.unique import normalised_key
@@ -41,6 +42,13 @@ def test_planted_clusters_are_found_exactly(miner: Miner) -> None:
     assert counts["unique_texts"] + counts["exact_duplicates"] == 4000
     assert counts["removed_documents"] == 4000 - len(set(gold))
     assert len(result.deduplicated()) == len(set(gold))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpu_finds_them_too() -> None:
+    texts, gold = plant(SMALL)
+    result = Miner(device="cuda", progress=False).mine(texts)
+    assert partition(result) == planted_partition(gold)
 
 
 def test_the_order_of_the_input_changes_only_the_order_of_rows(miner: Miner, small: MiningResult) -> None:

@@ -54,6 +54,7 @@ def test_what_is_asked_for() -> None:
     assert compute.device == torch.device("cpu")
     assert compute.dtype == torch.bfloat16
     assert compute.batch_tokens == 128
+    assert resolve_compute(ComputeSettings(device="cpu")).batch_tokens == 4096
     assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == (3, 3)
 
 
