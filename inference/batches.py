@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 
 import numpy as np
@@ -18,6 +19,7 @@ Schedule = Callable[[Iterable[Batch], Callable[[Batch], None]], Iterator[int]]
 _ROWS = 16
 _TOKENS = 768
 
+_MOST_ROWS = 65_520  # some of CUDA's attention kernels take no 65,536
 _AHEAD = 4  # batches that a GPU is given at a time
 _CPU = torch.device("cpu")
 
@@ -62,11 +64,14 @@ def in_parallel(
     has a few batches in its queues, so that it computes while the next ones are put together.
     """
     before = torch.get_num_threads()
-    queues = _queues(device) if device.type == "cuda" else [None] * before
+    on_gpu = device.type == "cuda"
+    queues = _queues(device) if on_gpu else [None] * before
     if len(queues) == 1:
         yield from one_by_one(batches, run)
         return
-    with ThreadPoolExecutor(len(queues), initializer=partial(_begin_thread, iter(queues))) as pool:
+    loaded = torch.cuda.current_stream(device) if on_gpu else None
+    begin = partial(_begin_thread, iter(queues), loaded)
+    with _no_plans() if on_gpu else nullcontext(), ThreadPoolExecutor(len(queues), initializer=begin) as pool:
         done = [(len(batch), pool.submit(run, batch)) for batch in batches]
         try:
             for size, result in done:
@@ -77,13 +82,30 @@ def in_parallel(
             torch.set_num_threads(before)  # torch takes over the last number that any thread set
 
 
-def _begin_thread(queues: Iterator[torch.cuda.Stream | None]) -> None:
-    """Let a thread compute by itself: on a CPU in one core, on a GPU in a queue of its own."""
+def _begin_thread(queues: Iterator[torch.cuda.Stream | None], loaded: torch.cuda.Stream | None) -> None:
+    """Let a thread compute by itself: on a CPU in one core, on a GPU in a queue of its own.
+
+    That queue begins when what is in `loaded`, such as the copying of weights, is done.
+    """
     torch.set_num_threads(1)
     queue = next(queues)
-    if queue is not None:
-        queue.wait_stream(torch.cuda.default_stream(queue.device))  # the weights were copied in that
+    if queue is not None and loaded is not None:
+        queue.wait_stream(loaded)
         torch.cuda.set_stream(queue)
+
+
+@contextmanager
+def _no_plans() -> Iterator[None]:
+    """Have attention go without cuDNN, which makes a plan for each shape anew in each thread.
+
+    A batch's shape is that of few others, so plans would take longer than what they are for.
+    """
+    before = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 @cache  # freed memory belongs to a queue, and new ones would ask for more
@@ -99,5 +121,5 @@ def one_by_one(batches: Iterable[Batch], run: Callable[[Batch], None]) -> Iterat
 
 
 def _most_rows(length: int, batch_tokens: int) -> int:
-    rows = batch_tokens // max(length, 1)
+    rows = min(batch_tokens // max(length, 1), _MOST_ROWS)
     return max(rows // _ROWS * _ROWS or rows, 1)

@@ -80,7 +80,7 @@ class CrossEncoder:
         in_torch = isinstance(self._model, Classifier)
         int8 = in_torch and is_int8(self.precision)
         self._each = scheduled(compute.device, int8=int8) if in_torch else one_by_one
-        self._scale = compute.scale
+        self._scale = compute.scale if in_torch else 1
         self._budget = min(compute.batch_tokens, MOST_TOKENS) if int8 else compute.batch_tokens
         self.head = find_head(name, self._model.config, self._model.dim, settings)
         self.calibration = find_calibration(self.folder, self.head) if settings.calibrate else None

@@ -88,7 +88,7 @@ class BiEncoder:
         in_torch = isinstance(self._model, SentenceModel) and self.tokenizer is not None
         int8 = in_torch and is_int8(self.precision)
         self._each = scheduled(compute.device, int8=int8) if in_torch else one_by_one
-        self._scale = compute.scale
+        self._scale = compute.scale if in_torch else 1
         self._budget = min(compute.batch_tokens, MOST_TOKENS) if int8 else compute.batch_tokens
         longest = self._model.max_length
         if self.tokenizer is None:

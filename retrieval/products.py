@@ -72,7 +72,7 @@ def round_vectors(embeddings: Embeddings, device: torch.device, order: Rows | No
     on_gpu = device.type == "cuda"
     if not on_gpu and _multiplies_int8():
         return _as_bytes(embeddings, order)
-    codes = _padded(embeddings, torch.float16).to(device if on_gpu else "cpu")
+    codes = _padded(embeddings, torch.float16, device if on_gpu else torch.device("cpu"))
     for start, rows in _parts(embeddings, order):
         codes[start : start + len(rows)] = torch.from_numpy(rows.copy()).to(codes.device)
     return Rounded(codes, len(embeddings), 1.0, _HALF_PRECISION if on_gpu else _SLACK)
@@ -83,7 +83,7 @@ def _as_bytes(embeddings: Embeddings, order: Rows | None) -> Rounded:
     n, dim = embeddings.shape
     turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((dim, dim)))
     step = min(1.0, 6 / math.sqrt(dim)) / 127  # up to six standard deviations
-    codes = _padded(embeddings, torch.int8)
+    codes = _padded(embeddings, torch.int8, torch.device("cpu"))
     longest = furthest = 0.0
     for start, rows in _parts(embeddings, order):
         vectors = torch.from_numpy(rows.astype(np.float32)) @ torch.from_numpy(turn).float()
@@ -95,9 +95,9 @@ def _as_bytes(embeddings: Embeddings, order: Rows | None) -> Rounded:
     return Rounded(codes, n, step * step, furthest * (2 * longest + furthest) + _SLACK)
 
 
-def _padded(embeddings: Embeddings, dtype: torch.dtype) -> torch.Tensor:
+def _padded(embeddings: Embeddings, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     n, dim = embeddings.shape
-    return torch.zeros((-(-n // _GROUP) * _GROUP, dim), dtype=dtype)
+    return torch.zeros((-(-n // _GROUP) * _GROUP, dim), dtype=dtype, device=device)
 
 
 def _parts(embeddings: Embeddings, order: Rows | None) -> Iterator[tuple[int, Embeddings]]:

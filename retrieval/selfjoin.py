@@ -62,7 +62,11 @@ class Search:
             if len(at) * _DENSE > len(block.positions) * len(block.others):
                 for start in range(0, len(block.positions), _DENSE_ROWS):
                     part = slice(*np.searchsorted(at, (start, start + _DENSE_ROWS)))
-                    self._add_dense(block, at[part], other[part], found)
+                    if self.vectors.codes.is_cuda:  # pair by pair is the faster way there, too
+                        pairs = block.positions[at[part]], other[part] + block.others.start
+                        self._add_sparse([pairs], found)
+                    else:
+                        self._add_dense(block, at[part], other[part], found)
             elif len(at):
                 sparse.append((block.positions[at], other + block.others.start))
             if sum(len(pairs[0]) for pairs in sparse) >= _SPARSE:

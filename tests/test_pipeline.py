@@ -47,7 +47,7 @@ def test_planted_clusters_are_found_exactly(miner: Miner) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_finds_them_too() -> None:
     texts, gold = plant(SMALL)
-    result = Miner(device="cuda", progress=False).mine(texts)
+    result = Miner(device="cuda", precision="fp32", progress=False).mine(texts)
     assert partition(result) == planted_partition(gold)
 
 

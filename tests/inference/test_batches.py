@@ -49,6 +49,12 @@ def test_a_batch_of_one_text_may_exceed_the_budget() -> None:
     assert batches == [[1], [0, 2, 3], [4], [5]]
 
 
+def test_no_batch_has_more_rows_than_a_gpu_takes() -> None:
+    sizes = [len(batch) for batch in length_batches(np.ones(100_000, np.int64), 1_000_000)]
+    assert sum(sizes) == 100_000
+    assert max(sizes) < 2**16
+
+
 def test_no_lengths_no_batches() -> None:
     assert list(length_batches(np.empty(0, np.int64), 100)) == []
 
