@@ -1,4 +1,4 @@
-"""Fit the cascade to a mined run: trees that foresee the cross-encoder, and from where they are trusted."""
+"""Fit the cascade to a mined run: trees that foresee the decision, and from where they are trusted."""
 
 from __future__ import annotations
 
