@@ -25,6 +25,7 @@ DUPLICATE_SHARE = 0.4  # of the texts stand in clusters of two and more
 SIZES, SIZE_WEIGHTS = (2, 3, 4, 5, 6), (55, 25, 12, 6, 2)
 MEAN_SIZE = sum(s * w for s, w in zip(SIZES, SIZE_WEIGHTS, strict=True)) / sum(SIZE_WEIGHTS)
 UNTIDY_SHARE = 0.15
+TRIES = 100
 WORDINGS = (
     (
         "How do I {} the {} with a {} {}?",
@@ -104,8 +105,12 @@ def ask(phrasings: list[str], size: int, rng: random.Random) -> list[str]:
     asked = rng.sample(phrasings, min(size, len(phrasings)))
     asked = [rewrite(text, NEAR, rng) if rng.random() < UNTIDY_SHARE else text for text in asked]
     distinct = dict.fromkeys(asked)
+    tries = 0
     while len(distinct) < size:
-        distinct[rewrite(rng.choice(list(distinct)), NEAR, rng)] = None
+        # Without a question mark and long words a text has no other spelling; the wordings have more.
+        known = list(distinct) if tries < TRIES else phrasings
+        distinct[rewrite(rng.choice(known), NEAR, rng)] = None
+        tries += 1
     return list(distinct)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -50,3 +52,16 @@ def test_clusters_ask_about_the_same_words() -> None:
 def test_corpora_of_one_seed_begin_alike() -> None:
     small, large = (list(synthetic.generate(texts=n, seed=3)) for n in (50, 500))
     assert small[:40] == large[:40]
+
+
+def test_texts_without_another_spelling_do_not_go_on_for_ever() -> None:
+    class Impatient(random.Random):
+        draws = 0
+
+        def choice(self, seq: Any) -> Any:
+            self.draws += 1
+            assert self.draws < 10_000
+            return super().choice(seq)
+
+    for seed in range(300):  # some of them begin with the text that has no question mark
+        assert len(set(synthetic.ask(["Why is the load clever?"], 3, Impatient(seed)))) == 3
