@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from ..progress import Progress
@@ -26,20 +26,22 @@ def tokenise(
     """Tokenise every text once, keeping at most `max_tokens` of each."""
     plain, cuttable = _plain(tokenizer)
     longest = max_tokens * _LENGTH_PER_TOKEN if cuttable else None
-    parts: list[npt.NDArray[np.int32]] = []
+    parts = [np.empty(0, np.int32)]
+    lengths = [np.zeros(1, np.int64)]
     truncated = 0
     with progress.bar("tokenise", len(texts), "texts") as bar:
         for chunk in _chunks(texts, longest):
             begun = [_beginning(text, longest) for text in chunk]
+            kept = []
             for text, begin, ids in zip(chunk, begun, _encode(plain, begun), strict=True):
                 # More tokens than are kept: what is behind the cut cannot matter.
                 whole = ids if len(ids) > max_tokens or begin is text else _encode(plain, [text])[0]
                 truncated += len(whole) > max_tokens
-                parts.append(np.asarray(whole[:max_tokens], np.int32))
+                kept.append(whole[:max_tokens])
+            parts.append(np.fromiter(chain.from_iterable(kept), np.int32))
+            lengths.append(np.fromiter(map(len, kept), np.int64))
             bar.update(len(chunk))
-    lengths = np.array([len(part) for part in parts], np.int64)
-    kept = np.concatenate(parts) if parts else np.empty(0, np.int32)
-    return TokenStore(kept, np.concatenate([[0], np.cumsum(lengths)]), truncated)
+    return TokenStore(np.concatenate(parts), np.cumsum(np.concatenate(lengths)), truncated)
 
 
 @lru_cache(maxsize=4)
