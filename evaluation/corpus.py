@@ -146,6 +146,7 @@ def _fit(
         student=_scores_of(student, folder, tokens, settings, progress),
         folds=folds,
         seed=seed,
+        progress=progress,
     )
     return FittedToCorpus(decision, shortcuts, student if shortcuts.student else None)
 

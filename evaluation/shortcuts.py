@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedGroupKFold
 from tokenizers import Tokenizer
 
-from ..progress import SILENT
+from ..progress import SILENT, Progress
 from ..rerank.bands import FEATURES, Bands, Bounds, StudentStep, clear, evidence, find_kinds, with_logit
 from ..rerank.calibration import Fitted
 from ..rerank.decision import Decision, Evidence
@@ -58,6 +58,7 @@ def fit_shortcuts(  # noqa: PLR0913 - all of it named at the call
     student: Student | None = None,
     folds: int = 5,
     seed: int = 42,
+    progress: Progress = SILENT,
 ) -> Shortcuts:
     """Fit bands, and the step of a student, to the candidates of a run and judge them on labelled pairs.
 
@@ -71,7 +72,7 @@ def fit_shortcuts(  # noqa: PLR0913 - all of it named at the call
     candidates = result.scored_pairs.where(result.scored_pairs.cosine >= floor)
     kinds, idf = find_kinds(tokenizer), np.round(rarity(tokens, tokenizer.get_vocab_size()), 2)
     at, part = positions(rows_of(pairs, result), candidates), _parts(pairs, result, folds, seed)
-    likely = decision.decide(candidates, tokens, SILENT).probability
+    likely = decision.decide(candidates, tokens, progress).probability
     forest, seen = Forest(candidates, likely, part, folds, seed), at >= 0
     labelled = np.searchsorted(forest.held, at[seen])
     judge = _judge(candidates.where(forest.held), labelled, pairs, seen, threshold)

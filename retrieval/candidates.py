@@ -55,7 +55,7 @@ def find_candidates(
     if asking * n <= limit**2 or asking == 0:
         plan: Plan = plan_everything(n, rows, device)
     else:
-        plan, description = plan_lists(embeddings, settings, rows, device)
+        plan, description = plan_lists(embeddings, settings, rows, device, progress)
     nearest = Nearest(settings.most, open_bars(n, rows))
     Search(embeddings, plan, settings.floor, device).into(nearest, work, progress)
     found = nearest.take()

@@ -6,15 +6,16 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, starmap
 from typing import Any
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.sparse import csc_array, csr_array
 
-from ..progress import SILENT
+from ..progress import SILENT, Progress
 from ..schema import Rows
 from ..settings import RetrievalSettings
 from .blocks import BLOCK_CPU, BLOCK_GPU, Block, Mask, Positions, grouped, plan_everything
@@ -49,7 +50,7 @@ class Lists:
     @property
     def key(self) -> bytes:
         """What the plan is made of: other centres, another plan."""
-        return b"".join(hashlib.sha256(part.tobytes()).digest() for part in (self.order, self.probes))
+        return b"".join(hashlib.sha256(part.data).digest() for part in (self.order, self.probes))
 
     def shards(self) -> Iterator[list[Block]]:
         """Return the blocks: each list and those that visit it."""
@@ -61,15 +62,22 @@ class Lists:
         return np.asarray((positions < others) | (~mutual & (positions != others)))
 
     def _blocks(self) -> Iterator[Block]:
-        ends = np.cumsum(np.bincount(self.probes.ravel() + 1)).tolist()  # behind those that visit nothing
-        starts = np.searchsorted(self.home, np.arange(len(ends))).tolist()
-        visitors = (np.argsort(self.probes, axis=None, kind="stable") // self.probes.shape[1]).astype(
-            np.int32
-        )
-        for members, visits in zip(pairwise(starts), pairwise(ends), strict=True):
-            others = range(*members)
-            for start in range(*visits, self.height) if others else ():
-                yield Block(visitors[start : min(start + self.height, visits[1])], others)
+        visits = self._visits()
+        starts = np.searchsorted(self.home, np.arange(visits.shape[1] + 1)).tolist()
+        for of, others in enumerate(starmap(range, pairwise(starts))):
+            visitors = visits.indices[visits.indptr[of] : visits.indptr[of + 1]]
+            for start in range(0, len(visitors) if others else 0, self.height):
+                yield Block(visitors[start : start + self.height], others)
+
+    def _visits(self) -> csc_array:
+        """Return which positions visit which lists, `(n, n_lists)`: by list, in ascending order."""
+        asks = self.probes[:, 0] >= 0
+        lists = self.probes if asks.all() else self.probes[asks]
+        index = np.int32 if lists.size < 1 << 31 else np.int64  # scipy makes all indices of one type
+        starts = np.zeros(len(asks) + 1, index)
+        np.cumsum(asks * self.probes.shape[1], out=starts[1:])
+        shape = len(asks), int(lists.max(initial=-1)) + 1
+        return csr_array((np.ones(lists.size, bool), lists.ravel(), starts), shape).tocsc()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +87,14 @@ class _Centres:
     points: torch.Tensor
     embeddings: Embeddings
 
-    def nearest(self, rows: Rows, count: int) -> npt.NDArray[np.int32]:
+    def nearest(self, rows: Rows, count: int, progress: Progress = SILENT) -> npt.NDArray[np.int32]:
         """Return the lists nearest to each row, `(n_rows, count) int32`, best first."""
         out = np.empty((len(rows), count), np.int32)
-        for start in range(0, len(rows), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            out[part] = self._similarities(rows[part]).topk(count, dim=1).indices.cpu().numpy()
+        with progress.bar("lists", len(rows), "texts") as bar:
+            for start in range(0, len(rows), _BLOCK):
+                near = self._similarities(rows[start : start + _BLOCK]).topk(count, dim=1).indices
+                out[start : start + len(near)] = near.cpu().numpy()
+                bar.update(len(near))
         return out
 
     def ranks(self, rows: Rows, lists: npt.NDArray[np.int32]) -> Rows:
@@ -103,7 +113,11 @@ class _Centres:
 
 
 def plan_lists(
-    embeddings: Embeddings, settings: RetrievalSettings, rows: Rows | None, device: torch.device
+    embeddings: Embeddings,
+    settings: RetrievalSettings,
+    rows: Rows | None,
+    device: torch.device,
+    progress: Progress = SILENT,
 ) -> tuple[Lists, dict[str, Any]]:
     """Let each of `rows`, by default all, meet the texts of the lists whose centres are nearest to it.
 
@@ -118,7 +132,7 @@ def plan_lists(
     recall = float((visits <= probes).mean()) if len(visits) else 1.0
     if recall < _LOW_RECALL:
         log.warning("recall is %.3f against exact search; raise retrieval.probes (now %d)", recall, probes)
-    near = centres.nearest(np.arange(n), probes)
+    near = centres.nearest(np.arange(n), probes, progress)
     home = near[:, 0].copy()
     near[np.isin(np.arange(n), asking, invert=True)] = -1
     order = np.argsort(home, kind="stable")

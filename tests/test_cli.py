@@ -123,7 +123,8 @@ def test_bars_on_a_terminal(tmp_path: Path, questions: Path) -> None:
     terminal, device = pty.openpty()
     termios.tcsetwinsize(device, (30, 100))
     command = [sys.executable, "-m", "dupmine", "mine", str(questions), "--out", str(tmp_path / "out")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=device):
+    in_lists = ["--set", "retrieval.exact_limit=1", "--set", "retrieval.lists=1"]
+    with subprocess.Popen([*command, *in_lists], stdout=subprocess.DEVNULL, stderr=device):
         os.close(device)
         shown = b""
         with suppress(OSError):  # how Linux says that the other end is closed
@@ -135,11 +136,12 @@ def test_bars_on_a_terminal(tmp_path: Path, questions: Path) -> None:
     assert [match.groups() for line in lines if (match := bar.fullmatch(line.rstrip()))] == [
         ("tokenise", "7", "texts"),
         ("embed", "7", "texts"),
+        ("lists", "7", "texts"),
         ("retrieve", "1", "blocks"),
         ("score", "3", "pairs"),
         ("decide", "3", "pairs"),
     ]
-    assert len(lines) == 5
+    assert len(lines) == 6
 
 
 def test_quiet_prints_nothing(tmp_path: Path, questions: Path) -> None:
