@@ -23,7 +23,7 @@ from ..schema import Floats, Rows, TokenStore
 from ..store.files import claim
 from ..store.work import Work, shard_name
 from .sentences import SentenceModel
-from .static import PREFIX, StaticModel, is_static, locate_static
+from .static import PREFIX, StaticModel, is_static, locate_static, static_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class BiEncoder:
             if is_exported(self.folder)
             else SentenceModel(name, self.folder, compute)
         )
-        self.sha256 = fingerprint(self.folder)
+        self.sha256 = (static_fingerprint if is_static(self.folder) else fingerprint)(self.folder)
         self.precision = (
             settle_precision(name, self._model, self.sha256, compute)
             if isinstance(self._model, SentenceModel)

@@ -19,6 +19,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +41,9 @@ log = logging.getLogger(__name__)
 PREFIX = "static:"
 RECORD = "static.json"  # made here; another static model goes through sentence-transformers
 
-_VERSION = 1  # of the method: another one makes another model
+_VERSION = 2  # of the method: another one makes another model
 _WEIGHTS = "model.safetensors"
+_TOKENIZER = "tokenizer.json"
 _FREQUENCIES = "word_frequencies.tsv"
 _RARE = 1e-3  # a token of this frequency counts half as much as the rarest: Arora et al., ICLR 2017
 _BATCH = 512  # tokens of the vocabulary
@@ -81,6 +83,14 @@ def is_static(folder: Path) -> bool:
     return (folder / RECORD).is_file()
 
 
+def static_fingerprint(folder: Path) -> str:
+    """Return the SHA-256 of what a model was distilled from, and how; a changed one has that of its files.
+
+    So one that is distilled again, here or elsewhere, is the same model, though its last bits may differ.
+    """
+    return str(_record(folder)["made_of"]) if _is_whole(folder) else fingerprint(folder)
+
+
 def locate_static(name: str) -> Path:
     """Return the folder of the static model `static:NAME`; distil it if the cache does not hold it.
 
@@ -96,7 +106,7 @@ def locate_static(name: str) -> Path:
     log.info("%s: distilled once, into %s", name, kept)
     staging = Path(tempfile.mkdtemp(prefix=".static-", dir=kept.parent))
     try:
-        _write(teacher, folder, staging)
+        _write(teacher, folder, staging, key)
         return _keep(staging, kept)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -156,7 +166,7 @@ def _token_states(teacher: SentenceModel, tokenizer: Tokenizer) -> Floats:
     return found
 
 
-def _write(name: str, folder: Path, out: Path) -> None:
+def _write(name: str, folder: Path, out: Path, made_of: str) -> None:
     """Distil a bi-encoder and save it as sentence-transformers does, with a record of what it holds."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -167,7 +177,7 @@ def _write(name: str, folder: Path, out: Path) -> None:
     plain.no_truncation()
     module = StaticEmbedding(plain, embedding_weights=vectors)
     SentenceTransformer(modules=[module], device="cpu").save(str(out), create_model_card=False)
-    record = {"version": _VERSION, "distilled_from": name, "sha256": digest(out / _WEIGHTS)}
+    record = {"distilled_from": name, "made_of": made_of, "sha256": _sums(out)}
     (out / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
@@ -186,10 +196,17 @@ def _keep(made: Path, kept: Path) -> Path:
 def _is_whole(folder: Path) -> bool:
     """Whether a folder holds a static model as it was written."""
     try:
-        record = json.loads((folder / RECORD).read_bytes())
-        return bool(record["sha256"] == digest(folder / _WEIGHTS)) and (folder / "tokenizer.json").is_file()
+        return bool(_record(folder)["sha256"] == _sums(folder))
     except (OSError, ValueError, KeyError):
         return False
+
+
+def _record(folder: Path) -> Any:
+    return json.loads((folder / RECORD).read_bytes())
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    return {name: digest(folder / name) for name in (_WEIGHTS, _TOKENIZER)}
 
 
 def _cache() -> Path:
