@@ -28,7 +28,7 @@ from ..schema import Floats, LabelledPairs
 from ..settings import RerankSettings
 from ..training.sampler import LengthGroupedSampler, input_lengths
 from ..training.settings import ClassifierSettings, CrossEncoderTraining, HeadKind
-from ..training.trainer import Task, in_precision
+from ..training.trainer import Task, attend_quickly, in_precision
 from .heads import Head, find_head
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ def prepare_classifier(pairs: LabelledPairs, settings: CrossEncoderTraining, com
     loss, labels = _loss(model, head, pairs, smoothing=training.label_smoothing)
     ends = (pairs.left, pairs.right)
     lengths = input_lengths(ends, model.tokenizer.backend_tokenizer, model.max_seq_length or LONGEST_INPUT)
+    attend_quickly(model.model, compute, model.max_seq_length)
     return Task(
         model=model,
         trainer=CrossEncoderTrainer,

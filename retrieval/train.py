@@ -16,6 +16,7 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
+from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     ContrastiveLoss,
@@ -34,7 +35,7 @@ from ..inference.onnx import is_exported
 from ..schema import Floats, LabelledPairs, Rows
 from ..training.sampler import DistinctSampler, LengthGroupedSampler, input_lengths
 from ..training.settings import BiEncoderTraining, EmbedderSettings, ObjectiveSettings
-from ..training.trainer import Task, in_precision
+from ..training.trainer import Task, attend_quickly, in_precision
 from .sentences import SentenceModel
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ def prepare_embedder(pairs: LabelledPairs, settings: BiEncoderTraining, compute:
     training, objective = settings.training, settings.objective
     set_seed(training.seed)
     model = load_base(settings.model, compute)
+    for part in (module.model for module in model if isinstance(module, Transformer)):
+        attend_quickly(part, compute, model.max_seq_length)
     sampler: Any
     columns: dict[str, list[Any]]
     if objective.loss in RANKING:

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 Metric = Literal["average_precision", "spearman"]
 
 _LOGGED = 100  # steps between two losses of the history, at most
+_SHORT = 256  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,21 @@ def in_precision(compute: Compute) -> AbstractContextManager[Any]:
     if compute.dtype == torch.float32:
         return nullcontext()
     return torch.autocast(compute.device.type, compute.dtype)
+
+
+def attend_quickly(transformer: Any, compute: Compute, longest: int | None) -> None:
+    """Have a CPU multiply attention out in bf16, where inputs are short.
+
+    The backward pass of torch's fused attention takes longer there than all the rest of a step.
+    """
+    config = transformer.config
+    short = longest is not None and longest <= _SHORT
+    if (compute.device.type, compute.dtype, config._attn_implementation) == (
+        "cpu",
+        torch.bfloat16,
+        "sdpa",
+    ) and short:
+        transformer.set_attn_implementation("eager")
 
 
 def require_first_device(compute: Compute) -> None:

@@ -16,17 +16,19 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from sentence_transformers import CrossEncoder
-from transformers import AutoModelForSequenceClassification, DebertaV2Config, DebertaV2Model
+from transformers import AutoModel, AutoModelForSequenceClassification, DebertaV2Config, DebertaV2Model
 
 import dupmine
 from dupmine.errors import DupmineError, InputError, ModelError, OutputError, SettingsError
 from dupmine.inference.compute import resolve_compute
 from dupmine.inference.first_token import first_token_only
 from dupmine.rerank.train import SwappedPairs, prepare_classifier
-from dupmine.settings import load_staged
+from dupmine.retrieval.train import prepare_embedder
+from dupmine.settings import ComputeSettings, load_staged
 from dupmine.training.folder import is_whole, step_of
 from dupmine.training.run import Request
-from dupmine.training.settings import CrossEncoderTraining
+from dupmine.training.settings import BiEncoderTraining, CrossEncoderTraining
+from dupmine.training.trainer import attend_quickly
 
 from ..killed import NEVER, Death, in_process
 from ..tiny_models import SIZES, TinyModels, bert_tokenizer
@@ -194,6 +196,28 @@ def test_targets_follow_from_head_and_smoothing(
     assert task.columns["label"] == pytest.approx(targets)
     smoothing = getattr(getattr(task.loss.loss, "ce_loss", None), "label_smoothing", None)
     assert smoothing == (0.1 if head in {"softmax", "nli"} else None)
+
+
+@pytest.mark.parametrize(
+    ("precision", "longest", "attention"),
+    [("bf16", 256, "eager"), ("bf16", 257, "sdpa"), ("bf16", None, "sdpa"), ("fp32", 32, "sdpa")],
+)
+def test_short_inputs_are_attended_to_plainly_in_bf16(
+    precision: Any, longest: int | None, attention: str, tiny: TinyModels
+) -> None:
+    model = AutoModel.from_pretrained(tiny["bert"])
+    attend_quickly(model, resolve_compute(ComputeSettings(device="cpu", precision=precision)), longest)
+    assert model.config._attn_implementation == attention
+
+
+def test_both_models_train_with_the_quick_attention(tiny: TinyModels) -> None:
+    quick = {"compute.precision": "bf16", "compute.device": "cpu"}
+    classifier = load_staged(CrossEncoderTraining, None, small(tiny["bert"]) | quick)
+    embedder = load_staged(BiEncoderTraining, None, small(tiny["bi-encoder"]) | quick)
+    compute = resolve_compute(classifier.compute)
+    one = prepare_classifier(lesson(2), classifier, compute).model.model
+    two = prepare_embedder(lesson(2), embedder, compute).model[0].model
+    assert one.config._attn_implementation == two.config._attn_implementation == "eager"
 
 
 def test_each_pair_is_shown_in_either_order() -> None:
