@@ -95,6 +95,10 @@ def cross_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
     label_column: LabelColumn = None,
     label_max: LabelMax = None,
     hard_negatives: HardNegatives = None,
+    pseudo_labels: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Add pairs of this run's folder, with its probabilities as labels."),
+    ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
@@ -120,6 +124,7 @@ def cross_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "model.base": base,
         "model.head": head,
         "negatives.corpus": hard_negatives,
+        "pseudo_labels.run": pseudo_labels,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
         "training.learning_rate": learning_rate,

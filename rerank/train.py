@@ -89,6 +89,8 @@ def prepare_classifier(pairs: LabelledPairs, settings: CrossEncoderTraining, com
     ends = (pairs.left, pairs.right)
     lengths = input_lengths(ends, model.tokenizer.backend_tokenizer, model.max_seq_length or LONGEST_INPUT)
     attend_quickly(model.model, compute, model.max_seq_length)
+    if settings.model.freeze_embeddings:
+        _freeze_embeddings(settings.model.base, model.model)  # type: ignore[arg-type] # as above
     return Task(
         model=model,
         trainer=CrossEncoderTrainer,
@@ -103,6 +105,13 @@ def prepare_classifier(pairs: LabelledPairs, settings: CrossEncoderTraining, com
         compute=compute,
         around=first_token_only(model.model),  # type: ignore[arg-type] # as above
     )
+
+
+def _freeze_embeddings(name: str, model: nn.Module) -> None:
+    embeddings = getattr(model.base_model, "embeddings", None)
+    if not isinstance(embeddings, nn.Module):
+        raise ModelError(f"model {name} has no embeddings to freeze: set model.freeze_embeddings to false")
+    embeddings.requires_grad_(False)
 
 
 def load_base(settings: ClassifierSettings, compute: Compute) -> CrossEncoder:
@@ -230,7 +239,8 @@ def _loss(
 ) -> tuple[nn.Module, list[float] | list[int]]:
     """Return the loss and the targets: for NLI a duplicate entails, and a different pair is neutral."""
     if head.kind == "sigmoid":
-        targets = pairs.label.astype(np.float64) * (1 - smoothing) + smoothing / 2
+        said, told = pairs.label.astype(np.float64), np.isin(pairs.label, (0.0, 1.0))
+        targets = np.where(told, said * (1 - smoothing) + smoothing / 2, said)  # a pseudo-label is smooth
         return BinaryCrossEntropyLoss(model), targets.tolist()
     names: Any = model.model.config.id2label  # type: ignore[union-attr] # a transformer
     others = ("neutral",) if head.kind == "nli" else ("different",)

@@ -23,6 +23,7 @@ from ..settings import CorpusSettings, RerankSettings, RetrievalSettings
 from .data import Sets, read_sets, require_labels
 from .negatives import Guard, Search, add_negatives
 from .outcome import Outcome
+from .pseudo_labels import add_pseudo_labels
 from .run import Request, run_training
 from .settings import BiEncoderTraining, CrossEncoderTraining, NegativesSettings, TrainSettings
 
@@ -40,6 +41,9 @@ def train_cross_encoder(
     sets = read_sets(pairs, valid, settings.pairs, settings.training.seed)
     require_labels(sets, binary=settings.model.head != "score", batch=settings.training.batch_size)
     sets = _with_negatives(sets, settings, progress)
+    wanted = settings.pseudo_labels
+    if wanted.run is not None:
+        sets = add_pseudo_labels(sets, Path(wanted.run), wanted, settings.training.seed)
     return run_training(sets, settings, prepare_classifier, request, progress)
 
 

@@ -45,6 +45,11 @@ class ClassifierSettings(_Stage):
     attention_dropout: float | None = Field(
         default=None, ge=0.0, lt=1.0, description="share of attention dropped; by default the base's"
     )
+    freeze_embeddings: bool = Field(
+        default=False,
+        description="leave the embeddings as the base has them: for a base that was trained on such texts, "
+        "whose student then fits on",
+    )
 
 
 class EmbedderSettings(_Stage):
@@ -168,6 +173,19 @@ class NegativesSettings(_Stage):
     )
 
 
+class PseudoLabelSettings(_Stage):
+    """Pseudo-labels: pairs that a run found, each with the probability that it gave them."""
+
+    run: str | None = Field(
+        default=None,
+        min_length=1,
+        description="folder of the run; by default no such pairs are added",
+    )
+    most_pairs: int = Field(
+        default=300_000, ge=1, description="so many at most, drawn evenly over the probabilities"
+    )
+
+
 class CrossEncoderTraining(StagedSettings):
     """The settings of `train cross-encoder`."""
 
@@ -175,6 +193,7 @@ class CrossEncoderTraining(StagedSettings):
     model: ClassifierSettings = ClassifierSettings()
     training: ClassifierTrainingSettings = ClassifierTrainingSettings()
     negatives: NegativesSettings = NegativesSettings()
+    pseudo_labels: PseudoLabelSettings = PseudoLabelSettings()
     compute: ComputeSettings = ComputeSettings()
 
 
@@ -209,6 +228,9 @@ class TeacherSettings(ClassifierSettings):
     hidden_dropout: float | None = Field(default=0.0, ge=0.0, lt=1.0, description="share of units dropped")
     attention_dropout: float | None = Field(
         default=0.0, ge=0.0, lt=1.0, description="share of attention dropped"
+    )
+    freeze_embeddings: Literal[True] = Field(
+        default=True, description="a student shares the embeddings of its cross-encoder"
     )
 
 

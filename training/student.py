@@ -112,23 +112,21 @@ def go_on_from(start: str, teacher: str, model: nn.Module) -> None:
 
 
 def shorten(name: str, model: nn.Module, layers: int) -> None:
-    """Leave a transformer its first layers, and hold its embeddings.
+    """Leave a transformer its first layers.
 
     Raises:
-        ModelError: it has no more layers than that, or is not built of embeddings and one list of layers.
+        ModelError: it has no more layers than that, or is not built of one list of layers.
     """
     body: Any = model.base_model
     config: Any = model.config
     n = int(config.num_hidden_layers)
     stacks = [part for part in body.modules() if isinstance(part, nn.ModuleList) and len(part) == n]
-    embeddings = getattr(body, "embeddings", None)
-    if n <= layers or len(stacks) != 1 or not isinstance(embeddings, nn.Module):
+    if n <= layers or len(stacks) != 1:
         raise ModelError(
             f"model {name} can have no student of {layers} layers: it has {n} in {len(stacks)} lists; take a "
             "model such as BERT, or fewer student.layers"
         )
     del stacks[0][layers:]
     config.num_hidden_layers = layers
-    embeddings.requires_grad_(False)
     kept = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     log.info("student: %d of %d layers, %.1f M weights of its own", layers, n, kept / 1e6)

@@ -24,6 +24,7 @@ from dupmine.inference.compute import resolve_compute
 from dupmine.inference.first_token import first_token_only
 from dupmine.rerank.train import SwappedPairs, prepare_classifier
 from dupmine.retrieval.train import prepare_embedder
+from dupmine.schema import LabelledPairs
 from dupmine.settings import ComputeSettings, load_staged
 from dupmine.training.folder import is_whole, step_of
 from dupmine.training.run import Request
@@ -196,6 +197,21 @@ def test_targets_follow_from_head_and_smoothing(
     assert task.columns["label"] == pytest.approx(targets)
     smoothing = getattr(getattr(task.loss.loss, "ce_loss", None), "label_smoothing", None)
     assert smoothing == (0.1 if head in {"softmax", "nli"} else None)
+
+
+def test_a_pseudo_label_is_not_smoothed(tiny: TinyModels) -> None:
+    loaded = load_staged(CrossEncoderTraining, None, small(tiny["bert"], training__label_smoothing=0.1))
+    pairs = LabelledPairs(["a", "b", "c"], ["d", "e", "f"], np.array([0, 0.01, 1], np.float32))
+    task = prepare_classifier(pairs, loaded, resolve_compute(loaded.compute))
+    assert task.columns["label"] == pytest.approx([0.05, 0.01, 0.95])
+
+
+def test_frozen_embeddings_stay(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
+    settings = small(tiny["sigmoid"], model__freeze_embeddings=True, training__max_steps=3)
+    teach_cross_encoder(pairs, Request(tmp_path / "model"), settings)
+    before, after = (load_file(Path(f) / "model.safetensors") for f in (tiny["sigmoid"], tmp_path / "model"))
+    same = {name for name, values in before.items() if np.array_equal(values, after[name])}
+    assert {name for name in before if ".embeddings." in name} == same
 
 
 @pytest.mark.parametrize(
