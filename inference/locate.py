@@ -159,13 +159,19 @@ def fingerprint(folder: Path) -> str:
     not.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if (
-            path.is_file()
-            and path.relative_to(folder).parts[0] not in _NOT_SCORES
-            and path.suffix in {".json", ".model", ".onnx", ".safetensors", ".txt"}
-        ):
-            digest.update(str(path.relative_to(folder)).encode() + b"\0")
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path in scoring_files(folder):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def scoring_files(folder: Path) -> list[Path]:
+    """Return the files of a model's folder that its scores follow from, in their order."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.relative_to(folder).parts[0] not in _NOT_SCORES
+        and path.suffix in {".json", ".model", ".onnx", ".safetensors", ".txt"}
+    ]

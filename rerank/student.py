@@ -86,7 +86,7 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     for path in sorted(folder.glob("*.safetensors")):
         tensors |= load_file(path)
     if not tensors:
-        raise ModelError(f"model {folder} has no safetensors weights, so it is no cross-encoder of students")
+        raise ModelError(f"model {folder} has no weights in safetensors; save it with them")
     return tensors
 
 
