@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from ..errors import SettingsError
 from ..settings import ComputeSettings, PairSettings, StagedSettings, _Stage, load_staged
-from ..training.settings import BiEncoderTraining, CrossEncoderTraining, TrainSettings
+from ..training.settings import BiEncoderTraining, CrossEncoderTraining, PairTraining
 from .model import ModelKind
 from .splits import SplitPlan
 
@@ -91,7 +91,7 @@ class Approach:
     name: str
     kind: ModelKind
     trained: bool
-    settings: TrainSettings
+    settings: PairTraining
 
     @property
     def base(self) -> str:

@@ -27,7 +27,7 @@ from ..inference.onnx import is_exported
 from ..schema import Floats, LabelledPairs
 from ..settings import RerankSettings
 from ..training.sampler import LengthGroupedSampler, input_lengths
-from ..training.settings import ClassifierSettings, CrossEncoderTraining, HeadKind
+from ..training.settings import ClassifierSettings, CrossEncoderTraining, HeadKind, StudentTraining
 from ..training.trainer import Task, attend_quickly, in_precision
 from .heads import Head, find_head
 
@@ -73,7 +73,9 @@ class SwappedPairs(nn.Module):
         return loss
 
 
-def prepare_classifier(pairs: LabelledPairs, settings: CrossEncoderTraining, compute: Compute) -> Task:
+def prepare_classifier(
+    pairs: LabelledPairs, settings: CrossEncoderTraining | StudentTraining, compute: Compute
+) -> Task:
     """Load the base model and make what a training on `pairs` needs.
 
     Raises:
@@ -85,7 +87,8 @@ def prepare_classifier(pairs: LabelledPairs, settings: CrossEncoderTraining, com
     model = load_base(settings.model, compute)
     config = model.model.config  # type: ignore[union-attr] # it is a transformer, not a chain of modules
     head = find_head(settings.model.base, config.to_dict(), model.num_labels, RerankSettings())
-    loss, labels = _loss(model, head, pairs, smoothing=training.label_smoothing)
+    hard = np.isin(pairs.label, (0.0, 1.0)) | (settings.model.head == "score")  # pseudo-labels are smooth
+    loss, labels = _loss(model, head, pairs, training.label_smoothing * hard)
     ends = (pairs.left, pairs.right)
     lengths = input_lengths(ends, model.tokenizer.backend_tokenizer, model.max_seq_length or LONGEST_INPUT)
     attend_quickly(model.model, compute, model.max_seq_length)
@@ -110,7 +113,10 @@ def prepare_classifier(pairs: LabelledPairs, settings: CrossEncoderTraining, com
 def _freeze_embeddings(name: str, model: nn.Module) -> None:
     embeddings = getattr(model.base_model, "embeddings", None)
     if not isinstance(embeddings, nn.Module):
-        raise ModelError(f"model {name} has no embeddings to freeze: set model.freeze_embeddings to false")
+        raise ModelError(
+            f"model {name} has no embeddings to freeze, as those of a student are: take a base such as BERT, "
+            "or train it otherwise, with model.freeze_embeddings false"
+        )
     embeddings.requires_grad_(False)
 
 
@@ -235,18 +241,17 @@ def _require_tokens(name: str, model: CrossEncoder) -> None:
 
 
 def _loss(
-    model: CrossEncoder, head: Head, pairs: LabelledPairs, *, smoothing: float
+    model: CrossEncoder, head: Head, pairs: LabelledPairs, smoothing: Floats
 ) -> tuple[nn.Module, list[float] | list[int]]:
     """Return the loss and the targets: for NLI a duplicate entails, and a different pair is neutral."""
     if head.kind == "sigmoid":
-        said, told = pairs.label.astype(np.float64), np.isin(pairs.label, (0.0, 1.0))
-        targets = np.where(told, said * (1 - smoothing) + smoothing / 2, said)  # a pseudo-label is smooth
+        targets = pairs.label.astype(np.float64) * (1 - smoothing) + smoothing / 2
         return BinaryCrossEntropyLoss(model), targets.tolist()
     names: Any = model.model.config.id2label  # type: ignore[union-attr] # a transformer
     others = ("neutral",) if head.kind == "nli" else ("different",)
     negative = next(i for i, label in names.items() if label.lower() in others)
     classes = np.where(pairs.label > 0.5, head.positive, negative)
-    return CrossEntropyLoss(model, label_smoothing=smoothing), classes.tolist()
+    return CrossEntropyLoss(model, label_smoothing=float(smoothing.max())), classes.tolist()
 
 
 def _scorer(model: CrossEncoder, head: Head, compute: Compute) -> Callable[[LabelledPairs], Floats]:

@@ -196,8 +196,9 @@ def _keep(made: Path, kept: Path) -> Path:
 def _is_whole(folder: Path) -> bool:
     """Whether a folder holds a static model as it was written."""
     try:
-        return bool(_record(folder)["sha256"] == _sums(folder))
-    except (OSError, ValueError, KeyError):
+        record = _record(folder)
+        return {"made_of", "sha256"} <= set(record) and bool(record["sha256"] == _sums(folder))
+    except (OSError, ValueError, TypeError):
         return False
 
 

@@ -18,6 +18,7 @@ from ..store.files import share_weights
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 
+_WEIGHTS = (".safetensors", ".onnx")
 _OF_WEIGHTS = {"training.json", "dupmine.json"}  # and not of their mean
 
 Tensors = dict[str, torch.Tensor]
@@ -42,7 +43,7 @@ def average_models(names: Sequence[str], out: Path, *, overwrite: bool = False) 
     written = {WEIGHTS, CARD, *(file.parts[0] for file in copied)}
     with replacing(out, written, overwrite=overwrite) as staging:
         for file in copied:
-            (staging / file).parent.mkdir(exist_ok=True)
+            (staging / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folders[0] / file, staging / file)
         save_file(weights, staging / WEIGHTS, {"format": "pt"})
         share_weights(staging)
@@ -75,7 +76,7 @@ def _other_files(name: str, folder: Path) -> list[Path]:
     files = [path.relative_to(folder) for path in scoring_files(folder) if path.name not in _OF_WEIGHTS]
     if any(file.suffix == ".safetensors" and len(file.parts) > 1 for file in files):
         raise ModelError(f"{name} has weights in more than one folder, and of such models no mean is made")
-    return [file for file in files if file.suffix != ".safetensors"]
+    return [file for file in files if file.suffix not in _WEIGHTS and ".index." not in file.name]
 
 
 def _card(names: Sequence[str], folders: Sequence[Path]) -> str:

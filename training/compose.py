@@ -10,6 +10,7 @@ import numpy as np
 from ..corpus import read_corpus
 from ..corpus.tokens import tokenise
 from ..corpus.unique import collapse_exact_duplicates
+from ..errors import SettingsError
 from ..inference.compute import Compute, resolve_compute
 from ..inference.locate import quiet_loading
 from ..progress import SILENT, Progress
@@ -25,7 +26,7 @@ from .negatives import Guard, Search, add_negatives
 from .outcome import Outcome
 from .pseudo_labels import add_pseudo_labels
 from .run import Request, run_training
-from .settings import BiEncoderTraining, CrossEncoderTraining, NegativesSettings, TrainSettings
+from .settings import BiEncoderTraining, CrossEncoderTraining, NegativesSettings, PairTraining
 
 _BLOCK = 4096  # texts searched for at once
 
@@ -40,10 +41,8 @@ def train_cross_encoder(
     """
     sets = read_sets(pairs, valid, settings.pairs, settings.training.seed)
     require_labels(sets, binary=settings.model.head != "score", batch=settings.training.batch_size)
+    sets = _with_pseudo_labels(sets, settings)
     sets = _with_negatives(sets, settings, progress)
-    wanted = settings.pseudo_labels
-    if wanted.run is not None:
-        sets = add_pseudo_labels(sets, Path(wanted.run), wanted, settings.training.seed)
     return run_training(sets, settings, prepare_classifier, request, progress)
 
 
@@ -61,7 +60,19 @@ def train_bi_encoder(
     return run_training(sets, settings, prepare_embedder, request, progress)
 
 
-def _with_negatives(sets: Sets, settings: TrainSettings, progress: Progress) -> Sets:
+def _with_pseudo_labels(sets: Sets, settings: CrossEncoderTraining) -> Sets:
+    wanted, head = settings.pseudo_labels, settings.model.head
+    if wanted.run is None:
+        return sets
+    if head != "sigmoid":
+        raise SettingsError(
+            f"setting pseudo_labels.run: probabilities are learned by a model of head sigmoid, not {head}: "
+            "set model.head to sigmoid, or leave it out"
+        )
+    return add_pseudo_labels(sets, Path(wanted.run), wanted, settings.training.seed)
+
+
+def _with_negatives(sets: Sets, settings: PairTraining, progress: Progress) -> Sets:
     wanted = settings.negatives
     if wanted.corpus is None:
         return sets

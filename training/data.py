@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..corpus.labelled import SPLIT, read_pairs_and_rows
 from ..corpus.unique import normalised_key
 from ..errors import InputError
 from ..evaluation.splits import question_components
-from ..schema import LabelledPairs
+from ..schema import CandidatePairs, Floats, LabelledPairs, Rows
 from ..settings import PairSettings
 from ..store.files import digest
 
@@ -29,11 +29,20 @@ _MOST = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """Pairs to train on and pairs to validate with; `facts` tell where they come from."""
+    """Pairs to train on and pairs to validate with; `facts` tell where they come from.
+
+    `elsewhere` are the normalised texts of a file's other splits.
+    """
 
     train: LabelledPairs
     valid: LabelledPairs
     facts: dict[str, Any] = field(default_factory=dict)
+    elsewhere: frozenset[str] = frozenset()
+
+    @property
+    def held_out(self) -> set[str]:
+        """The normalised texts that no pair added to the training may have."""
+        return keys_of(self.valid) | self.elsewhere
 
     def fingerprints(self) -> dict[str, str]:
         """Return what tells these sets from others."""
@@ -51,7 +60,7 @@ def read_sets(path: Path, valid: Path | None, settings: PairSettings, seed: int)
         InputError: a file that cannot be read or has no fitting rows, or too few questions to set aside.
     """
     pairs, rows = read_pairs_and_rows(path, settings)
-    train = _of_split(pairs, rows, ("train",))
+    train, elsewhere = _of_split(pairs, rows, ("train",)), _elsewhere(pairs, rows)
     facts: dict[str, Any] = {"files": [_describe(path)]}
     if valid is not None:
         others, other_rows = read_pairs_and_rows(valid, settings)
@@ -65,7 +74,7 @@ def read_sets(path: Path, valid: Path | None, settings: PairSettings, seed: int)
         facts["validation"] = "set aside, no question in both"
     log.info("%d pairs to train on, %d to validate with: %s", len(train), len(held), facts["validation"])
     _warn_of_leak(train, held)
-    return Sets(train, held, facts)
+    return Sets(train, held, facts, elsewhere)
 
 
 def set_aside(pairs: LabelledPairs, seed: int) -> tuple[LabelledPairs, LabelledPairs]:
@@ -124,6 +133,14 @@ def fingerprint(pairs: LabelledPairs) -> str:
     return total.hexdigest()
 
 
+def pairs_at(
+    texts: Sequence[str], pairs: CandidatePairs, at: Rows, label: Floats, source: str
+) -> LabelledPairs:
+    """Return some of a run's pairs, those at the positions `at`, with their texts and a label for each."""
+    left, right = ([texts[row] for row in side[at]] for side in (pairs.left, pairs.right))
+    return LabelledPairs(left, right, label, source=source)
+
+
 def keys_of(pairs: LabelledPairs) -> set[str]:
     """Return the normalised texts of pairs."""
     return {normalised_key(text) for text in (*pairs.left, *pairs.right)}
@@ -131,6 +148,14 @@ def keys_of(pairs: LabelledPairs) -> set[str]:
 
 def _has(rows: pa.Table, names: Iterable[str]) -> bool:
     return not set(names).isdisjoint(rows.column(SPLIT).to_pylist())
+
+
+def _elsewhere(pairs: LabelledPairs, rows: pa.Table) -> frozenset[str]:
+    """Return the normalised texts of the pairs whose column `split` says anything but train."""
+    if rows.schema.get_field_index(SPLIT) < 0:
+        return frozenset()
+    others = np.array([value != "train" for value in rows.column(SPLIT).to_pylist()], bool)
+    return frozenset(keys_of(pairs.take(others)))
 
 
 def _of_split(pairs: LabelledPairs, rows: pa.Table, names: tuple[str, ...]) -> LabelledPairs:

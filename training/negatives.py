@@ -14,7 +14,7 @@ from ..corpus.unique import normalised_key
 from ..errors import InputError
 from ..evaluation.splits import question_components
 from ..schema import Floats, LabelledPairs, Rows
-from .data import Sets, keys_of
+from .data import Sets
 from .settings import NegativesSettings
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ Guard = Callable[[list[str], list[str]], Floats]
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the labels say: the group of a key with duplicates, keys that differ, keys of validation."""
+    """What the labels say: the group of a key with duplicates, keys that differ, keys held out."""
 
     group_of: dict[str, int]
     labelled: set[frozenset[str]]
@@ -39,7 +39,7 @@ class _Known:
         if anchor == other or (group is not None and group == self.group_of[anchor]):
             return "duplicates"
         if other in self.held:
-            return "of_validation"
+            return "held_out"
         return "labelled" if frozenset((anchor, other)) in self.labelled else None
 
 
@@ -49,7 +49,7 @@ def add_negatives(
     """Add mined negatives to the training pairs, and to the facts how many, and how many were left out.
 
     Left out are texts that the labels join to the anchor, directly or over others, pairs that are labelled
-    already, texts of validation pairs, and what is probably a duplicate that nobody labelled: texts above
+    already, texts that are held out, and what is probably a duplicate that nobody labelled: texts above
     `max_cosine`, and pairs to which the guard gives `max_probability` or more.
 
     Raises:
@@ -84,7 +84,7 @@ def _known(sets: Sets, duplicates: LabelledPairs) -> _Known:
         frozenset((normalised_key(left), normalised_key(right)))
         for left, right in zip(train.left, train.right, strict=True)
     }
-    return _Known(group_of, labelled, keys_of(sets.valid))
+    return _Known(group_of, labelled, sets.held_out)
 
 
 def _candidates(

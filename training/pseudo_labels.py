@@ -11,25 +11,29 @@ import numpy as np
 
 from ..corpus.unique import collapse_exact_duplicates, normalised_key
 from ..errors import InputError
+from ..evaluation.metrics import Flags
+from ..evaluation.splits import question_components
 from ..result import MiningResult
-from ..schema import TEXT, Floats, LabelledPairs, Rows
-from .data import Sets, keys_of
+from ..schema import TEXT, Floats, LabelledPairs, Rows, ScoredPairs
+from .data import Sets, pairs_at
 from .settings import PseudoLabelSettings
 
 log = logging.getLogger(__name__)
 
 _BINS = 10
+_UNSURE = 1e-6  # at least so far from 0 and 1, which are what people say
 
 
 def add_pseudo_labels(sets: Sets, run: Path, settings: PseudoLabelSettings, seed: int) -> Sets:
     """Add candidates of a run to the training pairs, labelled with their probabilities (self-training).
 
     Where the corpus-aware decision gave these, the model learns to tell from two texts what it saw in the
-    corpus around them. Left out are pairs with a text of a validation pair, and those that are labelled
-    already. They are drawn evenly over the probabilities: most candidates are clear, and teach little.
+    corpus around them. Left out are pairs with a text that is held out, and those that are labelled, directly
+    or by a chain of duplicates. They are drawn evenly over the probabilities: most candidates are clear, and
+    teach little.
 
     Raises:
-        InputError: the labels are not 0 or 1, the folder holds no run, or no candidate of it does.
+        InputError: the labels are not 0 or 1, the folder holds no run, or no pair of it is left.
     """
     if not sets.train.is_binary:
         raise InputError(
@@ -40,33 +44,28 @@ def add_pseudo_labels(sets: Sets, run: Path, settings: PseudoLabelSettings, seed
     texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
     row_of = {normalised_key(text): row for row, text in enumerate(texts)}
     pairs = result.scored_pairs
-    held, labelled = _held(sets, row_of), _labelled(sets.train, row_of)
-    of_validation = held[pairs.left] | held[pairs.right]
-    known = np.isin(pairs.left * len(texts) + pairs.right, labelled) & ~of_validation
-    free = np.flatnonzero(~of_validation & ~known)
+    held = np.isin(np.arange(len(texts)), [row_of[key] for key in sets.held_out & row_of.keys()])
+    held_out = held[pairs.left] | held[pairs.right]
+    labelled = _labelled(pairs, sets.train, row_of) & ~held_out
+    free = np.flatnonzero(~held_out & ~labelled)
     if not len(free):
         raise InputError(
-            f"{run}: its {len(pairs):,} scored pairs are all labelled already, or have texts of validation "
-            "pairs; mine more texts"
+            f"{run}: its {len(pairs):,} scored pairs are all labelled already, or have texts that are held "
+            "out; mine more texts"
         )
     chosen = free[spread(pairs.probability[free], settings.most_pairs, np.random.default_rng(seed))]
     chosen.sort()
     counts = {
         "candidates": len(pairs),
-        "of_validation": int(of_validation.sum()),
-        "labelled": int(known.sum()),
+        "held_out": int(held_out.sum()),
+        "labelled": int(labelled.sum()),
         "added": len(chosen),
     }
     log.info("pseudo-labels from %s: %s", run, counts)
-    mined = LabelledPairs(
-        [texts[row] for row in pairs.left[chosen]],
-        [texts[row] for row in pairs.right[chosen]],
-        pairs.probability[chosen],
-        source=str(run),
-    )
-    train = LabelledPairs.concatenate([sets.train, mined], source=sets.train.source)
+    label = np.clip(pairs.probability[chosen], _UNSURE, 1 - _UNSURE)
+    parts = [sets.train, pairs_at(texts, pairs, chosen, label, str(run))]
     facts: dict[str, Any] = {**sets.facts, "pseudo_labels": {"run": run.name, **counts}}
-    return replace(sets, train=train, facts=facts)
+    return replace(sets, train=LabelledPairs.concatenate(parts, source=sets.train.source), facts=facts)
 
 
 def spread(probability: Floats, most: int, rng: np.random.Generator) -> Rows:
@@ -83,18 +82,19 @@ def spread(probability: Floats, most: int, rng: np.random.Generator) -> Rows:
     return np.asarray(order[np.argsort(turn, kind="stable")[:most]], np.int64)
 
 
-def _held(sets: Sets, row_of: dict[str, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    held = np.zeros(len(row_of), bool)
-    held[[row_of[key] for key in keys_of(sets.valid) if key in row_of]] = True
-    return held
-
-
-def _labelled(pairs: LabelledPairs, row_of: dict[str, int]) -> Rows:
-    """Return the pairs that stand in the run too, as `left * n_rows + right` with the lower row first."""
+def _labelled(pairs: ScoredPairs, known: LabelledPairs, row_of: dict[str, int]) -> Flags:
+    """Return which pairs of a run the labels know: those labelled, and the closure of the duplicates."""
     left, right = (
         np.array([row_of.get(normalised_key(text), -1) for text in side], np.int64)
-        for side in (pairs.left, pairs.right)
+        for side in (known.left, known.right)
     )
     there = (left >= 0) & (right >= 0)
     low, high = np.minimum(left, right)[there], np.maximum(left, right)[there]
-    return np.asarray(low * len(row_of) + high, np.int64)
+    directly = np.isin(pairs.left * len(row_of) + pairs.right, low * len(row_of) + high)
+    group = np.full(len(row_of) + 1, -1)  # the last one is for texts that are not in the run
+    same = known.label > 0.5
+    number = question_components(known.take(same))
+    group[left[same]] = group[right[same]] = number
+    group[-1] = -1
+    by_chain = (group[pairs.left] == group[pairs.right]) & (group[pairs.left] >= 0)
+    return np.asarray(directly | by_chain, bool)

@@ -64,7 +64,8 @@ def run_training(
         task = prepare(sets.train, settings, compute)
         plan = Plan.make(settings.training, task.n_batches)
         sha256 = fingerprint(base)
-        _require_same(folder, basis_of(settings, plan, {**sets.fingerprints(), "base model": sha256}))
+        facts = {**sets.fingerprints(), "base model": sha256, "number format": str(compute.dtype)}
+        _require_same(folder, basis_of(settings, plan, facts))
         before = start_of(task, sets.valid)
         fitted = fit(task, sets.valid, settings.training, plan, folder, progress)
         _load_weights(task, fitted.best)

@@ -234,11 +234,14 @@ class TeacherSettings(ClassifierSettings):
     )
 
 
-class StudentTraining(CrossEncoderTraining):
+class StudentTraining(StagedSettings):
     """The settings of `train student`."""
 
     model: TeacherSettings = TeacherSettings()
+    training: ClassifierTrainingSettings = ClassifierTrainingSettings()
     student: StudentSettings = StudentSettings()
+    compute: ComputeSettings = ComputeSettings()
 
 
-TrainSettings = CrossEncoderTraining | BiEncoderTraining
+PairTraining = CrossEncoderTraining | BiEncoderTraining
+TrainSettings = PairTraining | StudentTraining

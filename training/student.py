@@ -20,7 +20,7 @@ from ..rerank.student import read_tensors
 from ..rerank.train import prepare_classifier
 from ..result import MiningResult
 from ..schema import TEXT, LabelledPairs, probabilities
-from .data import Sets, require_labels
+from .data import Sets, pairs_at, require_labels
 from .outcome import Outcome
 from .run import Request, run_training
 from .settings import StudentTraining
@@ -64,13 +64,7 @@ def candidates_of(result: MiningResult, run: Path, settings: StudentTraining) ->
             f"{run}: its {len(pairs):,} scored pairs are too few to train a student; mine more texts"
         )
     train, valid = (
-        LabelledPairs(
-            [texts[row] for row in pairs.left[at]],
-            [texts[row] for row in pairs.right[at]],
-            probabilities(pairs.cross_logit[at]),
-            source=str(run),
-        )
-        for at in chosen
+        pairs_at(texts, pairs, at, probabilities(pairs.cross_logit[at]), str(run)) for at in chosen
     )
     facts = {"files": [{"name": run.name, "sha256": None}], "validation": "set aside, no text in both"}
     return Sets(train, valid, facts)

@@ -201,9 +201,12 @@ def test_targets_follow_from_head_and_smoothing(
 
 def test_a_pseudo_label_is_not_smoothed(tiny: TinyModels) -> None:
     loaded = load_staged(CrossEncoderTraining, None, small(tiny["bert"], training__label_smoothing=0.1))
-    pairs = LabelledPairs(["a", "b", "c"], ["d", "e", "f"], np.array([0, 0.01, 1], np.float32))
+    pairs = LabelledPairs(["a", "b", "c"], ["d", "e", "f"], np.array([0, 0.98, 1], np.float32))
     task = prepare_classifier(pairs, loaded, resolve_compute(loaded.compute))
-    assert task.columns["label"] == pytest.approx([0.05, 0.01, 0.95])
+    assert task.columns["label"] == pytest.approx([0.05, 0.98, 0.95])
+    loaded = loaded.changed({"model.head": "score"})  # where it is a similarity like the others
+    task = prepare_classifier(pairs, loaded, resolve_compute(loaded.compute))
+    assert task.columns["label"] == pytest.approx([0.05, 0.932, 0.95])
 
 
 def test_frozen_embeddings_stay(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
@@ -226,7 +229,7 @@ def test_short_inputs_are_attended_to_plainly_in_bf16(
     assert model.config._attn_implementation == attention
 
 
-def test_both_models_train_with_the_quick_attention(tiny: TinyModels) -> None:
+def test_both_models_are_prepared_with_the_quick_attention(tiny: TinyModels) -> None:
     quick = {"compute.precision": "bf16", "compute.device": "cpu"}
     classifier = load_staged(CrossEncoderTraining, None, small(tiny["bert"]) | quick)
     embedder = load_staged(BiEncoderTraining, None, small(tiny["bi-encoder"]) | quick)
@@ -234,6 +237,16 @@ def test_both_models_train_with_the_quick_attention(tiny: TinyModels) -> None:
     one = prepare_classifier(lesson(2), classifier, compute).model.model
     two = prepare_embedder(lesson(2), embedder, compute).model[0].model
     assert one.config._attn_implementation == two.config._attn_implementation == "eager"
+
+
+def test_a_step_in_bf16_learns_what_one_in_fp32_does(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
+    settings = small(tiny["sigmoid"], training__learning_rate=1e-3, compute__device="cpu") | SURE
+    exact, quick = (
+        losses(teach_cross_encoder(pairs, Request(tmp_path / kind), settings | {"compute.precision": kind}))
+        for kind in ("fp32", "bf16")
+    )
+    assert quick == pytest.approx(exact, abs=0.06)
+    assert quick != exact
 
 
 def test_each_pair_is_shown_in_either_order() -> None:
@@ -296,6 +309,7 @@ def test_the_last_layer_for_the_first_token_changes_nothing(name: str, tiny: Tin
             "begins with StaticEmbedding; set model.base to a transformer",
         ),
         ({"model.base": "t5"}, ModelError, "can become no cross-encoder"),
+        ({"pseudo_labels.run": "run", "model.head": "nli"}, SettingsError, "of head sigmoid, not nli: set"),
         ({"training.batch_size": 512}, InputError, "228 training pairs are less than one batch of 512"),
         ({"pairs.label_max": 2.0}, InputError, "a label is 0.5, expected 0 .* or 1"),
     ],

@@ -101,6 +101,8 @@ def test_another_model_has_a_place_of_its_own(tiny: TinyModels) -> None:
     [
         ("model.safetensors", b"garbage"),
         ("static.json", b"{"),
+        ("static.json", b"null"),
+        ("static.json", b'["made_of", "sha256"]'),
         ("static.json", None),
         ("tokenizer.json", None),
         ("tokenizer.json", b"{}"),

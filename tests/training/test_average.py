@@ -31,6 +31,8 @@ def moved(tiny: TinyModels, tmp_path: Path) -> str:
         for name, of in load_file(path).items()
     }
     save_file(tensors, path, {"format": "pt"})
+    (tmp_path / "moved" / "onnx").mkdir()
+    (tmp_path / "moved" / "onnx" / "model.onnx").touch()
     (tmp_path / "moved" / "student").mkdir()
     (tmp_path / "moved" / "student" / "config.json").write_text("{}")
     return made

@@ -43,6 +43,7 @@ def test_the_column_split_divides(tmp_path: Path) -> None:
     path = write_lesson(tmp_path / "a.csv", pairs, split=["train"] * 4 + ["dev", "valid", "test", "test"])
     sets = read_sets(path, None, PairSettings(), seed=1)
     assert (sets.train.left, sets.valid.left) == (pairs.left[:4], pairs.left[4:6])
+    assert sets.held_out == {*pairs.left[4:], *pairs.right[4:]}
     other = write_lesson(tmp_path / "b.csv", lesson(6, seed=1), split=["valid"] * 6)
     sets = read_sets(path, other, PairSettings(), seed=1)
     assert (len(sets.train), len(sets.valid)) == (4, 6)

@@ -62,7 +62,7 @@ def test_false_negatives_are_guarded_against() -> None:
         "duplicates": 3,  # A, c, x
         "too_near": 1,
         "labelled": 1,
-        "of_validation": 1,
+        "held_out": 1,
         "guarded": 2,
         "added": 2,
     }

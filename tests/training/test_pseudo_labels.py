@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dupmine import Miner, MiningResult
+from dupmine.corpus.unique import normalised_key
 from dupmine.errors import InputError
 from dupmine.schema import LabelledPairs
 from dupmine.training.data import Sets
@@ -57,10 +58,25 @@ def test_pairs_come_with_the_probabilities_of_the_run(run: Path) -> None:
     assert sets.facts["pseudo_labels"] == {
         "run": "run",
         "candidates": 36,
-        "of_validation": 8,
+        "held_out": 8,
         "labelled": 1,
         "added": 27,
     }
+
+
+def test_what_the_labels_imply_and_other_splits_are_left_out(run: Path) -> None:
+    chain = LabelledPairs(TEXTS[:2], TEXTS[1:3], np.ones(2, np.float32))
+    sets = add_pseudo_labels(
+        Sets(chain, VALID, elsewhere=frozenset({normalised_key(TEXTS[7])})),
+        run,
+        PseudoLabelSettings(),
+        seed=1,
+    )
+    new = sets.train.take(np.arange(2, len(sets.train)))
+    assert not {TEXTS[7], TEXTS[8]} & {*new.left, *new.right}
+    found = set(map(frozenset, zip(new.left, new.right, strict=True)))
+    assert frozenset((TEXTS[0], TEXTS[2])) not in found
+    assert len(found) == 7 * 6 // 2 - 3
 
 
 def test_no_more_than_asked_for(run: Path) -> None:
@@ -84,7 +100,7 @@ def test_what_cannot_be_added(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere"):
         add_pseudo_labels(Sets(TRAIN, VALID), tmp_path / "nowhere", PseudoLabelSettings(), seed=1)
     all_held = LabelledPairs(TEXTS[::2], [*TEXTS[1::2], "blue sea"], np.zeros(5, np.float32))
-    with pytest.raises(InputError, match=r"its 36 scored pairs are all labelled already, or have texts of"):
+    with pytest.raises(InputError, match=r"its 36 scored pairs are all labelled already, or have texts that"):
         add_pseudo_labels(Sets(TRAIN, all_held), run, PseudoLabelSettings(), seed=1)
 
 
