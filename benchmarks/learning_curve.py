@@ -1,15 +1,17 @@
 """Judge versions of a cross-encoder by how many pairs they have seen, and say how noisy the labels are.
 
-    python benchmarks/learning_curve.py DATA/pairs.parquet 190=FOLDER 510=FOLDER [--out FILE]
+    python benchmarks/learning_curve.py DATA/pairs.parquet 190=FOLDER 510=FOLDER [--out FILE] [--add]
 
 Each version is named by the thousands of pairs it was trained on; a name that is no number is judged and not
-drawn. Thresholds are chosen on split `valid`, the figures are those of `test` and `valid`. As a bound on what
-any model can reach, the script counts the pairs made of the very same words, by their labels.
+drawn. With --add the versions stay that were judged into the file before. Thresholds are chosen on split
+`valid`, the figures are those of `test` and `valid`. As a bound on what any model can reach, the script
+counts the pairs made of the very same words, by their labels.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -33,13 +35,14 @@ def main() -> None:
     splits = {
         name: read_pairs(arguments.pairs_file, PairSettings(), split=name) for name in ("valid", "test")
     }
-    versions = {}
+    known = arguments.out.with_suffix(".json")
+    versions = json.loads(known.read_text(encoding="utf-8"))["versions"] if arguments.add else {}
     for version in arguments.versions:
         seen, _, folder = version.partition("=")
         versions[seen] = judged(folder, splits)
     noise = {name: same_words(pairs) for name, pairs in splits.items()}
     figures = {"machine": machine.describe(), "versions": versions, "pairs_of_the_same_words": noise}
-    write_figures(arguments.out.with_suffix(".json"), figures)
+    write_figures(known, figures)
     draw(
         {int(seen): of for seen, of in versions.items() if seen.isdigit()}, arguments.out.with_suffix(".svg")
     )
@@ -52,6 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("versions", nargs="+", metavar="SEEN=MODEL", help="thousands of pairs, and a model")
     results = Path(__file__).parent / "results"
     parser.add_argument("--out", type=Path, default=results / "learning-curve", help=".json and .svg")
+    parser.add_argument("--add", action="store_true", help="keep the versions that the file has")
     return parser.parse_args()
 
 
