@@ -15,6 +15,7 @@ import pytest
 
 from dupmine.benchmarks import (
     compare_speed,
+    few_labels,
     gpu,
     growth,
     guide_example,
@@ -202,6 +203,25 @@ def test_groups_are_dealt_whole() -> None:
         assert inside.sum() <= 5
         assert all(len(set(inside[group == number])) == 1 for number in range(4))
     assert len({tuple(redrawn_splits.dealt(group, 5, np.random.default_rng(s))) for s in range(20)}) > 3
+
+
+def test_files_of_few_labels(tmp_path: Path) -> None:
+    n = 300
+    left, right = [f"is tree {i} old" for i in range(n)], [f"how old is tree {i}" for i in range(n)]
+    split = np.repeat(["train", "valid", "test"], [200, 60, 40])
+    file = tmp_path / "pairs.parquet"
+    table = {"question1": left, "question2": right, "is_duplicate": np.arange(n) % 2, "split": split}
+    pd.DataFrame(table).to_parquet(file)
+    n_texts = few_labels.write_files(file, tmp_path, 30)
+    train, valid, test = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("train", "valid", "test"))
+    assert [len(of) for of in (train, valid, test)] == [30, 20, 40]
+    texts = set(pd.read_csv(tmp_path / "corpus.csv")["question"])
+    assert len(texts) == n_texts
+    assert set(valid["question1"]) | set(valid["question2"]) < texts
+    assert not texts & (set(test["question1"]) | set(test["question2"]))
+    of_train = [text in texts for text in left[:200]]
+    assert of_train == [text in texts for text in right[:200]]  # whole groups
+    assert 8 <= sum(of_train) <= 35
 
 
 def test_the_profile_of_a_run(
