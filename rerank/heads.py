@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import SettingsError
 from ..schema import Floats
 from ..settings import RerankSettings
 
 _EDGE = 1e-6
-_FAR = 1.5  # a share from -1 to 2 may still be a score, which a regression does not keep in its range
 _DUPLICATE_NAMES = {"duplicate", "entailment", "equivalent", "is_duplicate", "paraphrase"}
 
 
@@ -40,27 +38,14 @@ class Head:
 
         sigmoid: the output itself. softmax, nli: the log-odds of the positive label. score: the log-odds
         of output / score_max, clipped to (0, 1).
-
-        Raises:
-            SettingsError: outputs that are to be scores lie far from 0 to score_max.
         """
         if self.kind == "sigmoid":
             return raw[:, 0]
         if self.kind == "score":
-            share = np.clip(self._shares(raw[:, 0].astype(np.float64)), _EDGE, 1 - _EDGE)
+            share = np.clip(raw[:, 0].astype(np.float64) / self.score_max, _EDGE, 1 - _EDGE)
             return np.asarray(np.log(share / (1 - share)), np.float32)
         others = np.delete(raw, self.positive, axis=1)
         return np.asarray(raw[:, self.positive] - np.logaddexp.reduce(others, axis=1), np.float32)
-
-    def _shares(self, score: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        share = score / self.score_max
-        if len(far := score[np.abs(share - 0.5) > _FAR]):
-            raise SettingsError(
-                f"setting rerank.head: score reads outputs from 0 to score_max, {self.score_max:g}, but the "
-                f"model says {far[0]:.3g}: if these are logits take sigmoid or auto, else raise "
-                "rerank.score_max"
-            )
-        return share
 
     def combine(self, forward: Floats, backward: Floats) -> Floats:
         """Return one logit from both orders: their mean, for NLI the lesser (both must entail)."""

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupmine.errors import SettingsError
 from dupmine.rerank.heads import Head, find_head
 from dupmine.schema import probabilities
 from dupmine.settings import RerankSettings
@@ -39,14 +38,6 @@ def test_a_score_is_its_share_of_the_most() -> None:
     logits = head.logits(np.array([[2.5], [4.0], [-1.0], [6.0]], np.float32))
     np.testing.assert_allclose(probabilities(logits), [0.5, 0.8, 1e-6, 1 - 1e-6], atol=1e-8)
     assert np.isfinite(logits).all()
-
-
-@pytest.mark.parametrize("output", [-5.1, 10.1])
-def test_logits_are_not_taken_for_scores(output: float) -> None:
-    raw = np.array([[2.5], [output]], np.float32)
-    with pytest.raises(SettingsError, match=rf"0 to score_max, 5, but the model says {output}: if these are"):
-        Head("score", 0, 5.0, False).logits(raw)
-    assert len(Head("score", 0, 5.2, False).logits(raw)) == 2
 
 
 def test_both_orders() -> None:
