@@ -81,7 +81,7 @@ def set_aside(pairs: LabelledPairs, seed: int) -> tuple[LabelledPairs, LabelledP
     """Divide pairs into many to train on and few to validate with, question-disjoint.
 
     Raises:
-        InputError: all pairs hang together by their questions.
+        InputError: all pairs hang together by their questions, or none would be left to train on.
     """
     component = question_components(pairs)
     sizes = np.bincount(component)
@@ -94,6 +94,11 @@ def set_aside(pairs: LabelledPairs, seed: int) -> tuple[LabelledPairs, LabelledP
         raise InputError(
             f"{pairs.source}: its questions hang together, so no pairs can be set aside to validate with; "
             "give some with --valid"
+        )
+    if held.all():
+        raise InputError(
+            f"{pairs.source}: {len(pairs)} pairs are too few to set some aside to validate with; add pairs, "
+            "or give others with --valid"
         )
     return pairs.take(~held), pairs.take(held)
 

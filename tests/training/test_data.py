@@ -38,6 +38,12 @@ def test_pairs_that_all_hang_together_cannot_be_divided() -> None:
         set_aside(star, seed=1)
 
 
+def test_one_pair_cannot_be_divided() -> None:
+    one = LabelledPairs(["a"], ["b"], np.ones(1, np.float32), source="one.csv")
+    with pytest.raises(InputError, match=r"^one\.csv: 1 pairs are too few to set some aside .* --valid$"):
+        set_aside(one, seed=1)
+
+
 def test_the_column_split_divides(tmp_path: Path) -> None:
     pairs = lesson(8)
     path = write_lesson(tmp_path / "a.csv", pairs, split=["train"] * 4 + ["dev", "valid", "test", "test"])
