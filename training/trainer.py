@@ -125,7 +125,7 @@ def in_precision(compute: Compute) -> AbstractContextManager[Any]:
 def attend_quickly(transformer: Any, compute: Compute, longest: int | None) -> None:
     """Have a CPU multiply attention out in bf16, where inputs are short.
 
-    The backward pass of torch's fused attention takes longer there than all the rest of a step.
+    The backward pass of torch's fused attention alone takes more than a quarter of a step there.
     """
     config = transformer.config
     short = longest is not None and longest <= _SHORT
