@@ -29,6 +29,7 @@ from dupmine.evaluation.splits import question_components
 from dupmine.settings import PairSettings
 
 SEED = 7
+MODELS = ("first", "longer", "taught", "mean")
 COLUMNS = ["question1", "question2", "is_duplicate"]
 ALONE = ("--set", "rerank.decision=pair", "--set", "rerank.bands=off", "--set", "rerank.student=off")
 
@@ -53,18 +54,13 @@ def main() -> None:
         if not (work / out).exists():
             subprocess.run([sys.executable, "-m", "dupmine", *command], cwd=work, check=True)
 
-    do(
-        "first",
-        "train",
-        "cross-encoder",
-        *files,
-        "--out",
-        "first",
-        "--learning-rate",
-        "1e-4",
-        "--epochs",
-        "4",
-    )
+    def judge(model: str) -> None:
+        out = f"{model}-judged"
+        do(out, "evaluate", model, "test.csv", "--valid", "valid.csv", "--out", out)
+
+    first = ("--learning-rate", "1e-4", "--epochs", "4", "--out", "first")
+    do("first", "train", "cross-encoder", *files, *first)
+    judge("first")  # as the others, before it is calibrated
     do("first/dupmine.json", "calibrate", "first", "valid.csv")
     do("alone", "mine", "corpus.csv", "--cross-encoder", "first", *ALONE, "--out", "alone")
     do("first/decision.json", "calibrate", "first", "valid.csv", "--corpus", "alone")
@@ -72,26 +68,15 @@ def main() -> None:
     do("taught", "train", "cross-encoder", *files, *on, *options, "--pseudo-labels", "run", "--out", "taught")
     do("mean", "train", "average", "first", "taught", "--out", "mean")
     do("longer", "train", "cross-encoder", *files, *on, "--epochs", "6", "--out", "longer")
-    for model in ("first", "longer", "taught", "mean"):
-        do(
-            f"{model}-judged",
-            "evaluate",
-            model,
-            "test.csv",
-            "--valid",
-            "valid.csv",
-            "--out",
-            f"{model}-judged",
-        )
+    for model in MODELS[1:]:
+        judge(model)
     decision = json.loads((work / "first" / "decision.json").read_text(encoding="utf-8"))
     figures = {
         "machine": machine.describe(),
         "labelled": arguments.labelled,
         "texts": texts,
         "on_valid": decision["average_precision"],
-        "on_test": {
-            model: judged(work / f"{model}-judged") for model in ("first", "longer", "taught", "mean")
-        },
+        "on_test": {model: judged(work / f"{model}-judged") for model in MODELS},
     }
     write_figures(arguments.out, figures)
 

@@ -127,13 +127,9 @@ def attend_quickly(transformer: Any, compute: Compute, longest: int | None) -> N
 
     The backward pass of torch's fused attention alone takes more than a quarter of a step there.
     """
-    config = transformer.config
-    short = longest is not None and longest <= _SHORT
-    if (compute.device.type, compute.dtype, config._attn_implementation) == (
-        "cpu",
-        torch.bfloat16,
-        "sdpa",
-    ) and short:
+    slow = compute.device.type == "cpu" and compute.dtype == torch.bfloat16
+    fused = transformer.config._attn_implementation == "sdpa"
+    if slow and fused and longest is not None and longest <= _SHORT:
         transformer.set_attn_implementation("eager")
 
 
