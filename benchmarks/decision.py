@@ -24,10 +24,10 @@ from sklearn.metrics import average_precision_score
 
 from dupmine import Miner, MiningResult
 from dupmine.benchmarks.machine import describe
+from dupmine.calibration.fit_decision import in_one_neighbourhood, positions, rows_of
 from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.evaluation.bootstrap import Doubles, bootstrap
-from dupmine.evaluation.decide import in_one_neighbourhood, positions, rows_of
 from dupmine.evaluation.measures import measure_calibration
 from dupmine.evaluation.metrics import Flags, pair_metrics
 from dupmine.evaluation.splits import question_components

@@ -21,10 +21,10 @@ from dupmine import Miner, MiningResult
 from dupmine.benchmarks.decision import of_run, tokens_of
 from dupmine.benchmarks.labelled import write_figures
 from dupmine.benchmarks.machine import describe
+from dupmine.calibration.fit_decision import fit_decision
+from dupmine.calibration.probabilities import pairs_sha256
 from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.unique import collapse_exact_duplicates
-from dupmine.evaluation.calibrate import pairs_sha256
-from dupmine.evaluation.decide import fit_decision
 from dupmine.evaluation.splits import question_components
 from dupmine.pipeline import Models
 from dupmine.schema import LabelledPairs, TokenStore

@@ -19,8 +19,8 @@ from tqdm import trange
 
 from dupmine.benchmarks import machine
 from dupmine.benchmarks.labelled import write_figures
+from dupmine.calibration.curves import calibration_error, fit_isotonic
 from dupmine.corpus.labelled import read_pairs
-from dupmine.evaluation.calibrators import calibration_error, fit_isotonic
 from dupmine.evaluation.metrics import Flags
 from dupmine.evaluation.model import score_labelled
 from dupmine.evaluation.settings import JudgeSettings

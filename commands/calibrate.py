@@ -75,8 +75,8 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "compute.device": device,
         "compute.threads": threads,
     }
+    from ..calibration.probabilities import CalibrateSettings, calibrate_model
     from ..corpus.labelled import read_pairs
-    from ..evaluation.calibrate import CalibrateSettings, calibrate_model
     from ..progress import Progress
 
     given = parse_overrides(set_ or []) | options.given(flags)
@@ -84,7 +84,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
     labelled = read_pairs(pairs, settings.pairs, split=split)
     progress = Progress(options.bars(quiet, log_format))
     if corpus is not None:
-        from ..evaluation.corpus import calibrate_to_corpus
+        from ..calibration.corpus import calibrate_to_corpus
 
         fitted, folder = calibrate_to_corpus(settings, labelled, corpus, progress, student=student, out=out)
         if not quiet:

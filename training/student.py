@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..calibration.corpus import run_of_model
 from ..corpus.unique import collapse_exact_duplicates
 from ..errors import InputError, ModelError
-from ..evaluation.corpus import run_of_model
 from ..inference.compute import Compute
 from ..inference.locate import locate_model
 from ..progress import Progress

@@ -11,10 +11,10 @@ from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
+from ..evaluation.measures import BINS
+from ..evaluation.metrics import Flags
 from ..rerank.calibration import Beta, Isotonic, Platt
 from ..schema import Floats, Rows, probabilities
-from .measures import BINS
-from .metrics import Flags
 
 _FLATTEST = 1e-3  # slope of a curve, which keeps the order of the pairs
 

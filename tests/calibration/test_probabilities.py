@@ -21,9 +21,9 @@ from dupmine.rerank.calibration import FILE, Calibration, load_calibration
 from dupmine.schema import probabilities
 from dupmine.settings import PairSettings
 
-from .planted import read_actions
-from .shell import dupmine
-from .tiny_models import TinyModels
+from ..planted import read_actions
+from ..shell import dupmine
+from ..tiny_models import TinyModels
 
 N = 390
 TEXTS = [f"How do I {action}?" for action in read_actions()[: 2 * N]]

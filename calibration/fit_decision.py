@@ -14,14 +14,14 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from ..corpus.unique import collapse_exact_duplicates, normalised_key
 from ..errors import InputError
+from ..evaluation.metrics import Flags
+from ..evaluation.splits import number_components, question_components
 from ..rerank.calibration import Fitted
 from ..rerank.decision import FEATURES, Decision, Evidence
 from ..rerank.wording import rarity
 from ..result import MiningResult
 from ..schema import TEXT, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
-from .calibrators import calibration_error, fit_best
-from .metrics import Flags
-from .splits import number_components, question_components
+from .curves import calibration_error, fit_best
 from .thresholds import find_thresholds
 
 # Chosen by cross-validation on split `valid` of Quora Question Pairs; extremely randomised splits

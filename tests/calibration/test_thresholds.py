@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from dupmine.calibration.thresholds import find_thresholds
 from dupmine.evaluation.metrics import Flags, pair_metrics
-from dupmine.evaluation.thresholds import find_thresholds
 from dupmine.rerank.calibration import OperatingPoint
 from dupmine.schema import Floats
 

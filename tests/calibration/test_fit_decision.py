@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from dupmine import MiningResult
+from dupmine.calibration.fit_decision import positions
 from dupmine.corpus.unique import collapse_exact_duplicates
-from dupmine.evaluation.decide import positions
 from dupmine.rerank.decision import load_decision
 from dupmine.rerank.neighbours import Neighbours
 from dupmine.schema import TEXT, ScoredPairs

@@ -12,9 +12,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from dupmine import MiningResult
+from dupmine.calibration.bounds import Judge, verdicts
 from dupmine.corpus.tokens import tokenise
 from dupmine.corpus.unique import collapse_exact_duplicates
-from dupmine.evaluation.bounds import Judge, verdicts
 from dupmine.inference.compute import resolve_compute
 from dupmine.inference.locate import fingerprint, load_tokenizer
 from dupmine.progress import SILENT
@@ -27,7 +27,7 @@ from dupmine.settings import ComputeSettings, RerankSettings
 
 from ..shell import dupmine
 from ..tiny_models import TinyModels
-from .test_decide import FEW, FLOOR, TEXTS, write
+from .test_fit_decision import FEW, FLOOR, TEXTS, write
 
 NAMES = ("bi-encoder", "student", "cross-encoder")
 

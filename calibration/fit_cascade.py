@@ -12,6 +12,8 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedGroupKFold
 from tokenizers import Tokenizer
 
+from ..evaluation.metrics import Flags
+from ..evaluation.splits import question_components
 from ..progress import SILENT, Progress
 from ..rerank.bands import FEATURES, Bands, Bounds, StudentStep, clear, evidence, find_kinds, with_logit
 from ..rerank.calibration import Fitted
@@ -21,10 +23,8 @@ from ..rerank.wording import rarity
 from ..result import MiningResult
 from ..schema import STUDENT, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
 from .bounds import LOSS, Edges, Judge, verdicts
-from .calibrate import pairs_sha256
-from .decide import fit_trees, positions, rows_of
-from .metrics import Flags
-from .splits import question_components
+from .fit_decision import fit_trees, positions, rows_of
+from .probabilities import pairs_sha256
 
 # Chosen on split `valid` of Quora Question Pairs. The objective is the log loss against the decision's
 # probabilities, so what the trees say are log-odds.

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.stats import beta
 
+from ..evaluation.metrics import Flags
 from ..rerank.calibration import OperatingPoint, Thresholds
 from ..schema import Floats, Rows
-from .metrics import Flags
 
 TARGETS = (0.90, 0.95, 0.99)
 

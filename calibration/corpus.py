@@ -12,6 +12,7 @@ import numpy as np
 from ..corpus.tokens import tokenise
 from ..corpus.unique import collapse_exact_duplicates
 from ..errors import InputError
+from ..evaluation.splits import question_components
 from ..inference.compute import resolve_compute
 from ..inference.locate import fingerprint, load_tokenizer, locate_model, quiet_loading, read_config
 from ..miner import Miner
@@ -24,10 +25,9 @@ from ..rerank.student import FOLDER, load_student, put_student, student_sha256
 from ..result import MiningResult
 from ..schema import TEXT, Floats, LabelledPairs, ScoredPairs, TokenStore
 from ..settings import MiningSettings
-from .calibrate import CalibrateSettings, pairs_sha256, require_pairs, require_place, write_beside
-from .decide import fit_decision
-from .shortcuts import Student, fit_shortcuts
-from .splits import question_components
+from .fit_cascade import Student, fit_shortcuts
+from .fit_decision import fit_decision
+from .probabilities import CalibrateSettings, pairs_sha256, require_pairs, require_place, write_beside
 
 # The last layer computes the first token alone: with what else a pair takes, half of a layer's time.
 _LAST = 0.5

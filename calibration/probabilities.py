@@ -15,6 +15,7 @@ from pydantic import Field
 
 from ..corpus.tokens import tokenise
 from ..errors import InputError, OutputError
+from ..evaluation.splits import question_components
 from ..inference.compute import resolve_compute
 from ..inference.locate import locate_model, quiet_loading
 from ..progress import Progress
@@ -34,8 +35,7 @@ from ..settings import (
     _Stage,
 )
 from ..store.files import make_folder, output_errors, sync_folder
-from .calibrators import calibration_error, fit_best
-from .splits import question_components
+from .curves import calibration_error, fit_best
 from .thresholds import find_thresholds
 
 _LEAST = 20  # pairs of each label

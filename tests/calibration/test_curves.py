@@ -10,15 +10,8 @@ from sklearn.isotonic import isotonic_regression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, log_loss
 
-from dupmine.evaluation import calibrators
-from dupmine.evaluation.calibrators import (
-    METHODS,
-    calibration_error,
-    fit_best,
-    fit_beta,
-    fit_isotonic,
-    fit_platt,
-)
+from dupmine.calibration import curves as calibrators
+from dupmine.calibration.curves import METHODS, calibration_error, fit_best, fit_beta, fit_isotonic, fit_platt
 from dupmine.evaluation.measures import calibration_bins
 from dupmine.evaluation.metrics import Flags
 from dupmine.rerank.calibration import Isotonic
