@@ -60,7 +60,7 @@ class _Writer:
         self, folder: Path, act: Callable[[Store], UpdateReport], flags: dict[str, Any] | None = None
     ) -> None:
         """Open the store with `flags`, act, and tell what was done."""
-        from .metrics import gauges_of_update, metrics_of_run
+        from .prometheus import gauges_of_update, metrics_of_run
         from .store_view import update_lines
 
         with metrics_of_run(self.metrics, self.labels) as report:

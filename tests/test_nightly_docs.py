@@ -19,7 +19,7 @@ import yaml
 from croniter import croniter
 
 from dupmine import load_settings
-from dupmine.commands.metrics import GAUGES, PREFIX
+from dupmine.commands.prometheus import GAUGES, PREFIX
 
 from . import shell
 

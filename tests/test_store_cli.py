@@ -20,8 +20,8 @@ import pytest
 from dupmine.store.lock import lock
 
 from . import shell
-from .test_logs import objects
-from .test_metrics import metrics_in
+from .commands.test_logs import objects
+from .commands.test_prometheus import metrics_in
 
 COMMON = {"--quiet", "--log-level", "--log-format", "--help"}
 READING = {"--text-column", "--id-column", "--format", "--encoding-errors"}

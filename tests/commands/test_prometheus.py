@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dupmine.commands.metrics import metrics_of_run
+from dupmine.commands.prometheus import metrics_of_run
 
-from . import shell
-from .tiny_models import TinyModels
+from .. import shell
+from ..tiny_models import TinyModels
 
 STAGES = {"read", "load", "collapse", "tokenise", "embed", "retrieve", "rerank", "decide", "cluster"}
 STAGES |= {"audit", "tables"}
