@@ -26,11 +26,11 @@ from dupmine import Miner, MiningResult
 from dupmine.benchmarks.machine import describe
 from dupmine.calibration.fit_decision import in_one_neighbourhood, positions, rows_of
 from dupmine.corpus.labelled import read_pairs
+from dupmine.corpus.questions import question_components
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.evaluation.bootstrap import Doubles, bootstrap
 from dupmine.evaluation.measures import measure_calibration
 from dupmine.evaluation.metrics import Flags, pair_metrics
-from dupmine.evaluation.splits import question_components
 from dupmine.pipeline import Models, tokenise_texts
 from dupmine.progress import Progress
 from dupmine.rerank.scorer import score_pairs

@@ -24,8 +24,8 @@ from dupmine.benchmarks.machine import describe
 from dupmine.calibration.fit_decision import fit_decision
 from dupmine.calibration.probabilities import pairs_sha256
 from dupmine.corpus.labelled import read_pairs
+from dupmine.corpus.questions import question_components
 from dupmine.corpus.unique import collapse_exact_duplicates
-from dupmine.evaluation.splits import question_components
 from dupmine.pipeline import Models
 from dupmine.schema import LabelledPairs, TokenStore
 from dupmine.settings import PairSettings

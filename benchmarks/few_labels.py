@@ -25,7 +25,7 @@ import pandas as pd
 from dupmine.benchmarks import machine
 from dupmine.benchmarks.labelled import write_figures
 from dupmine.corpus.labelled import read_pairs
-from dupmine.evaluation.splits import question_components
+from dupmine.corpus.questions import question_components
 from dupmine.settings import PairSettings
 
 SEED = 7

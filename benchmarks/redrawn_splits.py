@@ -21,10 +21,10 @@ from dupmine.benchmarks import machine
 from dupmine.benchmarks.labelled import write_figures
 from dupmine.calibration.curves import calibration_error, fit_isotonic
 from dupmine.corpus.labelled import read_pairs
+from dupmine.corpus.questions import question_components
 from dupmine.evaluation.metrics import Flags
 from dupmine.evaluation.model import score_labelled
 from dupmine.evaluation.settings import JudgeSettings
-from dupmine.evaluation.splits import question_components
 from dupmine.progress import Progress
 from dupmine.schema import Floats, LabelledPairs, Rows
 from dupmine.settings import PairSettings

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..corpus.questions import question_components
 from ..corpus.tokens import tokenise
 from ..corpus.unique import collapse_exact_duplicates
 from ..errors import InputError
-from ..evaluation.splits import question_components
 from ..inference.compute import resolve_compute
 from ..inference.locate import fingerprint, load_tokenizer, locate_model, quiet_loading, read_config
 from ..miner import Miner

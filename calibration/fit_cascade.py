@@ -12,8 +12,8 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedGroupKFold
 from tokenizers import Tokenizer
 
+from ..corpus.questions import question_components
 from ..evaluation.metrics import Flags
-from ..evaluation.splits import question_components
 from ..progress import SILENT, Progress
 from ..rerank.bands import FEATURES, Bands, Bounds, StudentStep, clear, evidence, find_kinds, with_logit
 from ..rerank.calibration import Fitted

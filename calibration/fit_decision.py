@@ -12,10 +12,10 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedGroupKFold
 
+from ..corpus.questions import number_components, question_components
 from ..corpus.unique import collapse_exact_duplicates, normalised_key
 from ..errors import InputError
 from ..evaluation.metrics import Flags
-from ..evaluation.splits import number_components, question_components
 from ..rerank.calibration import Fitted
 from ..rerank.decision import FEATURES, Decision, Evidence
 from ..rerank.wording import rarity

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from ..corpus.questions import question_components
 from ..corpus.tokens import tokenise
 from ..errors import InputError, OutputError
-from ..evaluation.splits import question_components
 from ..inference.compute import resolve_compute
 from ..inference.locate import locate_model, quiet_loading
 from ..progress import Progress

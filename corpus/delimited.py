@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from ..errors import InputError
-from .limits import check_width
-from .parts import check_names, one_line
+from .parts import check_names, check_width, one_line
 from .streams import TextStream
 
 log = logging.getLogger(__name__)

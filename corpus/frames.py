@@ -12,8 +12,7 @@ import pyarrow as pa
 from ..errors import InputError
 from ..schema import TEXT, Corpus
 from ..settings import CorpusSettings
-from .limits import check_width
-from .parts import Part, check_names, check_utf8, encodes, make_column, one_line, shown
+from .parts import Part, check_names, check_utf8, check_width, encodes, make_column, one_line, shown
 from .reader import assemble, read_corpus
 
 

@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 
 from ..errors import InputError
 from ..settings import CorpusSettings
-from .limits import check_expansion, check_width
-from .parts import Part, check_names, check_utf8, one_line
+from .parts import Part, check_expansion, check_names, check_utf8, check_width, one_line
 from .sources import Source, unreadable
 from .streams import standard_input
 

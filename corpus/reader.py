@@ -14,9 +14,8 @@ from ..schema import DOC_ID, POSITION, TEXT, Corpus, InputFile
 from ..settings import CorpusSettings
 from .columns import check_unique, choose_id, choose_texts, make_ids, make_texts
 from .formats import read_part
-from .limits import check_width
 from .pairs import unite_questions
-from .parts import Part, is_text, shown, to_strings
+from .parts import Part, check_width, is_text, shown, to_strings
 from .sources import find_sources
 
 logger = logging.getLogger(__name__)

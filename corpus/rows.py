@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .limits import check_width
+from .parts import check_width
 
 
 class RowColumns:

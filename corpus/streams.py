@@ -16,8 +16,7 @@ import pyarrow as pa
 
 from ..errors import InputError
 from ..settings import CorpusSettings
-from .limits import check_expansion
-from .parts import one_line
+from .parts import check_expansion, one_line
 from .sources import Source, unreadable
 
 BOM = b"\xef\xbb\xbf"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..corpus.labelled import read_pairs
+from ..corpus.questions import question_components
 from ..errors import InputError, ModelError, OutputError, SettingsError
 from ..inference.locate import fingerprint, locate_model, read_config
 from ..progress import Progress
@@ -26,7 +27,7 @@ from .comparison_settings import Approach, CompareSettings, read_approaches
 from .folder import replacing, write_json, write_table
 from .model import is_bi_encoder, score_labelled
 from .settings import JudgeSettings
-from .splits import question_components, split_file
+from .splits import split_file
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ..corpus.questions import question_components
 from ..corpus.tokens import tokenise
 from ..errors import InputError
 from ..inference.compute import resolve_compute
@@ -23,7 +24,6 @@ from ..schema import Floats, LabelledPairs, Rows, probabilities
 from .classification import Agreement, Judgement, Scores, best_f1_threshold, judge, judge_agreement
 from .folder import write_json, write_table
 from .settings import JudgeSettings
-from .splits import question_components
 
 FILES = ("evaluation.json", "mistakes.parquet", "precision-recall.svg", "reliability.svg")
 MISTAKES = 50

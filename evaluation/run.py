@@ -9,12 +9,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..corpus.questions import number_components
 from ..errors import InputError
 from ..schema import DOC_ID
 from ..store.run import read_run
 from .metrics import cluster_metrics, pair_metrics
 from .proposals import Proposals
-from .splits import number_components
 
 _GOLD = ("id", "cluster")
 _PAIRS = ("qid1", "qid2", "is_duplicate")

@@ -27,8 +27,8 @@ from sentence_transformers.sentence_transformer.losses import (
 from torch import nn
 from transformers import set_seed
 
+from ..corpus.questions import number_questions, question_components
 from ..errors import InputError, ModelError
-from ..evaluation.splits import number_questions, question_components
 from ..inference.compute import Compute
 from ..inference.locate import locate_model
 from ..inference.onnx import is_exported

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from ..corpus.labelled import SPLIT, read_pairs_and_rows
+from ..corpus.questions import question_components
 from ..corpus.unique import normalised_key
 from ..errors import InputError
-from ..evaluation.splits import question_components
 from ..schema import CandidatePairs, Floats, LabelledPairs, Rows
 from ..settings import PairSettings
 from ..store.files import digest

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..corpus.questions import question_components
 from ..corpus.unique import normalised_key
 from ..errors import InputError
-from ..evaluation.splits import question_components
 from ..schema import Floats, LabelledPairs, Rows
 from .data import Sets
 from .settings import NegativesSettings

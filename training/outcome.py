@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..corpus.questions import question_components
 from ..evaluation.classification import Agreement, Judgement, Scores, judge, judge_agreement
-from ..evaluation.splits import question_components
 from ..schema import Floats, LabelledPairs, probabilities
 from .folder import step_of
 from .settings import TrainSettings

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..corpus.questions import question_components
 from ..corpus.unique import collapse_exact_duplicates, normalised_key
 from ..errors import InputError
 from ..evaluation.metrics import Flags
-from ..evaluation.splits import question_components
 from ..result import MiningResult
 from ..schema import TEXT, Floats, LabelledPairs, Rows, ScoredPairs
 from .data import Sets, pairs_at

@@ -11,15 +11,9 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
+from dupmine.corpus.questions import number_questions, question_components
 from dupmine.errors import DupmineError, InputError
-from dupmine.evaluation.splits import (
-    Leak,
-    measure_leak,
-    number_questions,
-    question_components,
-    sample_pairs,
-    split_pairs,
-)
+from dupmine.evaluation.splits import Leak, measure_leak, sample_pairs, split_pairs
 from dupmine.schema import LabelledPairs
 from tests import shell
 
