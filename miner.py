@@ -14,15 +14,15 @@ from .corpus import corpus_from, read_corpus
 from .corpus.parts import encodes
 from .corpus.tokens import tokenise
 from .corpus.unique import normalised_key
+from .disk.files import output_errors
+from .disk.work import Work
 from .errors import InputError, SettingsError
 from .progress import Progress
 from .result import MiningResult
 from .schema import Corpus, Floats, probabilities
 from .settings import MiningSettings, load_settings
-from .store.files import output_errors
 from .store.manifest import timed
 from .store.run import open_run
-from .store.work import Work
 
 if TYPE_CHECKING:
     from .pipeline import Models

@@ -16,6 +16,8 @@ from tokenizers import Tokenizer
 from .clustering import choose_representatives, cluster_pairs
 from .corpus.tokens import tokenise
 from .corpus.unique import collapse_exact_duplicates
+from .disk.files import require_space
+from .disk.work import Work
 from .inference.compute import Compute, resolve_compute
 from .inference.locate import quiet_loading
 from .progress import Progress
@@ -28,9 +30,7 @@ from .retrieval.candidates import SearchFacts, find_candidates, pair_cosines
 from .retrieval.encoder import BiEncoder, Embeddings, embed
 from .schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore
 from .settings import ClusteringSettings, MiningSettings, RetrievalSettings
-from .store.files import require_space
 from .store.manifest import RunRecord, peak_memory
-from .store.work import Work
 
 _CANDIDATES = 10  # per text; labelled questions have 5
 _PAIR_BYTES = 64  # as shards and in a table

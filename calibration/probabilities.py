@@ -15,6 +15,7 @@ from pydantic import Field
 
 from ..corpus.questions import question_components
 from ..corpus.tokens import tokenise
+from ..disk.files import make_folder, output_errors, sync_folder
 from ..errors import InputError, OutputError
 from ..inference.compute import resolve_compute
 from ..inference.locate import locate_model, quiet_loading
@@ -34,7 +35,6 @@ from ..settings import (
     StagedSettings,
     _Stage,
 )
-from ..store.files import make_folder, output_errors, sync_folder
 from .curves import calibration_error, fit_best
 from .thresholds import find_thresholds
 

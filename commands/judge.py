@@ -60,7 +60,7 @@ def split(  # noqa: PLR0913, PLR0917 - one parameter per flag
     set_level(log_level)
     settings = _settings(None, None, _pair_flags(text_columns, label_column, label_max)).pairs
     named = dict(zip(SPLITS, _shares(shares), strict=True))
-    from ..evaluation.folder import check_target, replacing, write_table
+    from ..disk.folder import check_target, replacing, write_table
     from ..evaluation.splits import SplitPlan, split_file
     from .judge_view import split_lines
 
@@ -151,7 +151,7 @@ def _evaluated(
 
 def _check_out(out: Path, *, overwrite: bool) -> None:
     """Refuse a folder or a missing extra before a model runs for an hour."""
-    from ..evaluation.folder import check_target
+    from ..disk.folder import check_target
     from ..evaluation.model import FILES
     from ..report import plots  # noqa: F401 - the import is the check
 
@@ -159,7 +159,7 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
 
 
 def _write(evaluation: ModelEvaluation, out: Path, *, overwrite: bool) -> None:
-    from ..evaluation.folder import replacing
+    from ..disk.folder import replacing
     from ..evaluation.model import FILES, write_evaluation
 
     with replacing(out, FILES, overwrite=overwrite) as folder:

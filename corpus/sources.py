@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
+from ..disk.folder import is_run
 from ..errors import InputError, SettingsError
-from ..store.run import is_run
 from .parts import encodes, one_line, shown
 
 logger = logging.getLogger(__name__)

@@ -9,13 +9,14 @@ from typing import Any
 
 from ..corpus.labelled import read_pairs
 from ..corpus.questions import question_components
+from ..disk.files import digest, output_errors
+from ..disk.folder import replacing, write_json, write_table
+from ..disk.lock import LOCK, WRITER, lock
 from ..errors import InputError, ModelError, OutputError, SettingsError
 from ..inference.locate import fingerprint, locate_model, read_config
 from ..progress import Progress
 from ..schema import LabelledPairs
 from ..settings import PairSettings
-from ..store.files import digest, output_errors
-from ..store.lock import LOCK, WRITER, lock
 from ..training.compose import train_bi_encoder, train_cross_encoder
 from ..training.data import fingerprint as pairs_fingerprint
 from ..training.folder import RECORD
@@ -24,7 +25,6 @@ from ..training.settings import BiEncoderTraining
 from .classification import best_f1_threshold, judge
 from .comparison import FILES, Comparison, Row, read_rows
 from .comparison_settings import Approach, CompareSettings, read_approaches
-from .folder import replacing, write_json, write_table
 from .model import is_bi_encoder, score_labelled
 from .settings import JudgeSettings
 from .splits import split_file

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..store.files import write_atomically
+from ..disk.files import write_atomically
+from ..disk.folder import write_json
 from .bootstrap import Estimate
 from .classification import Judgement
-from .folder import write_json
 from .model import ModelKind
 
 FILES = ("comparison.json", "comparison.md", "comparison.svg")

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ..corpus.questions import question_components
 from ..corpus.tokens import tokenise
+from ..disk.folder import write_json, write_table
 from ..errors import InputError
 from ..inference.compute import resolve_compute
 from ..inference.locate import locate_model, quiet_loading, read_config
@@ -22,7 +23,6 @@ from ..retrieval.candidates import pair_cosines
 from ..retrieval.encoder import BiEncoder
 from ..schema import Floats, LabelledPairs, Rows, probabilities
 from .classification import Agreement, Judgement, Scores, best_f1_threshold, judge, judge_agreement
-from .folder import write_json, write_table
 from .settings import JudgeSettings
 
 FILES = ("evaluation.json", "mistakes.parquet", "precision-recall.svg", "reliability.svg")

@@ -13,8 +13,8 @@ import torch
 from tokenizers import Tokenizer
 
 from ..corpus.tokens import tokenise
+from ..disk.folder import check_target, replacing, write_json
 from ..errors import InputError, ModelError
-from ..evaluation.folder import check_target, replacing, write_json
 from ..evaluation.model import is_bi_encoder, score_labelled
 from ..evaluation.settings import JudgeSettings
 from ..inference.batches import length_batches

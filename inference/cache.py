@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..store.files import write_atomically
+from ..disk.files import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..disk.files import require_space
+from ..disk.work import WORK, Work
 from ..errors import OutputError
 from ..pipeline import Models, check_keep
 from ..progress import Progress
@@ -22,11 +24,9 @@ from ..settings import MiningSettings
 from ..store.changes import CHANGES, MEMBERS, find_changes, keep_ids
 from ..store.commits import Commit, Segment, StoredFile
 from ..store.documents import Target
-from ..store.files import require_space
 from ..store.history import UpdateReport
 from ..store.manifest import timed
 from ..store.segments import STATE, Snapshot, segment_folder, write_segment, write_state
-from ..store.work import WORK, Work
 from .generation import Generation, Reuse, Task, advance
 
 _BYTES_PER_DOCUMENT = 256  # of the state, the changes and the pairs, roughly

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from ..clustering.partition import canonical_labels, cluster_pairs, find_components
 from ..corpus.unique import collapse_exact_duplicates
+from ..disk.work import Work
 from ..pipeline import Models, tokenise_texts
 from ..progress import Progress
 from ..rerank.decision import Decision
@@ -26,7 +27,6 @@ from ..schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore
 from ..settings import MiningSettings
 from ..store.manifest import timed
 from ..store.segments import Snapshot
-from ..store.work import Work
 
 Mask = npt.NDArray[np.bool_]
 ScoreRows = Callable[[Rows, Rows], ScoredPairs]

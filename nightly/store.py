@@ -16,6 +16,9 @@ import pyarrow as pa
 
 from ..corpus import corpus_from, read_corpus
 from ..corpus.parts import encodes
+from ..disk.files import make_folder, output_errors
+from ..disk.lock import lock
+from ..disk.work import WORK
 from ..errors import CorruptStoreError, InputError, OutputError
 from ..progress import Progress
 from ..schema import Corpus
@@ -28,14 +31,11 @@ from ..store.compatibility import (
     stored_settings,
 )
 from ..store.documents import Target, all_documents, with_documents, without_documents
-from ..store.files import make_folder, output_errors
 from ..store.history import UpdateReport, describe, read_changes
-from ..store.lock import lock
 from ..store.manifest import timed
 from ..store.segments import Snapshot, read_snapshot
 from ..store.tables import stored_clusters
 from ..store.upkeep import Damage, find_damage, sweep
-from ..store.work import WORK
 
 if TYPE_CHECKING:
     from ..pipeline import Models

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.special import betaincinv
 
+from ..disk.work import Work
 from ..inference.compute import Compute
 from ..progress import SILENT, Progress
 from ..schema import (
@@ -31,7 +32,6 @@ from ..schema import (
     probabilities,
 )
 from ..settings import RerankSettings
-from ..store.work import Work
 from .bands import FEATURES, Bands, Bounds, Step, StudentStep
 from .calibration import HasThresholds, choose_threshold, reference_threshold
 from .decision import Decision, identity

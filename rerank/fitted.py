@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from ..disk.files import write_atomically
 from ..errors import ModelError
-from ..store.files import write_atomically
 
 M = TypeVar("M", bound=BaseModel)
 

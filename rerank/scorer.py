@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from tokenizers import Tokenizer
 
+from ..disk.work import Work, shard_name
 from ..inference.batches import Batch, filled, length_batches, one_by_one, scheduled
 from ..inference.compute import Compute
 from ..inference.int8 import MOST_TOKENS
@@ -19,7 +20,6 @@ from ..inference.quantise import is_int8, settle_precision
 from ..progress import Bar, Progress
 from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, TokenStore
 from ..settings import RerankSettings
-from ..store.work import Work, shard_name
 from .calibration import find_calibration
 from .classifier import Borrowed, Classifier
 from .heads import find_head

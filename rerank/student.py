@@ -13,11 +13,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from ..disk.files import digest, share_weights
 from ..errors import ModelError
 from ..inference.compute import Compute
 from ..inference.locate import first_line, load_tokenizer
 from ..settings import RerankSettings
-from ..store.files import digest, share_weights
 from .classifier import Borrowed
 from .scorer import CrossEncoder
 

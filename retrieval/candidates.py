@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..disk.work import Work
 from ..progress import Progress
 from ..schema import CandidatePairs, Rows
 from ..settings import RetrievalSettings
-from ..store.work import Work
 from .blocks import Plan, plan_everything
 from .encoder import Embeddings
 from .lists import plan_lists

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
+from ..disk.files import claim
+from ..disk.work import Work, shard_name
 from ..inference.batches import Batch, filled, length_batches, one_by_one, scheduled
 from ..inference.compute import Compute
 from ..inference.int8 import MOST_TOKENS
@@ -20,8 +22,6 @@ from ..inference.onnx import OnnxModel, is_exported
 from ..inference.quantise import is_int8, settle_precision
 from ..progress import Progress
 from ..schema import Floats, Rows, TokenStore
-from ..store.files import claim
-from ..store.work import Work, shard_name
 from .sentences import SentenceModel
 from .static import PREFIX, StaticModel, is_static, locate_static, static_fingerprint
 

@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from ..disk.work import Work, shard_name
 from ..progress import Bar, Progress
 from ..schema import Floats, Rows
-from ..store.work import Work, shard_name
 from .blocks import Block, Plan, Positions
 from .encoder import Embeddings
 from .nearest import Found, Nearest

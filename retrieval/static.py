@@ -26,6 +26,7 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
+from ..disk.files import digest
 from ..errors import ModelError
 from ..inference.cache import VARIABLE, cache_folder
 from ..inference.compute import Compute
@@ -33,7 +34,6 @@ from ..inference.layout import LONGEST_INPUT, find_layout
 from ..inference.locate import fingerprint, load_tokenizer, locate_model
 from ..inference.onnx import Ids
 from ..schema import Floats, TokenStore
-from ..store.files import digest
 from .sentences import SentenceModel
 
 log = logging.getLogger(__name__)

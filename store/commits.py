@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..disk.files import make_folder, write_atomically
 from ..errors import CorruptStoreError, InputError
-from .files import make_folder, write_atomically
 
 log = logging.getLogger(__name__)
 

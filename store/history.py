@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..disk.lock import read_writer
 from .changes import CHANGES
 from .commits import Commit, commit_file, generations, latest_commit
-from .lock import read_writer
 from .segments import changes_file, require_whole
 
 _COUNTS = ("documents", "unique_texts", "pairs", "clusters")

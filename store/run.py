@@ -17,17 +17,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..disk.files import output_errors, sync_folder, write_atomically
+from ..disk.folder import _FILES, MANIFEST, TABLES
+from ..disk.lock import lock
+from ..disk.work import WORK, Work
 from ..errors import InputError, OutputError
 from ..schema import CLUSTERS, PAIRS
-from .files import output_errors, sync_folder, write_atomically
-from .lock import lock
-from .work import WORK, Work
 
 log = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
-TABLES = ("clusters", "pairs", "deduplicated", "removed")
-_FILES = (MANIFEST, *(f"{name}.parquet" for name in TABLES))
 _SCHEMAS = {"clusters": CLUSTERS, "pairs": PAIRS}
 _KEYS = ("settings", "columns", "counts", "seconds")
 
@@ -165,11 +163,6 @@ def _write_table(path: Path, table: pa.Table) -> None:
         write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
     except pa.ArrowNotImplementedError as error:
         raise OutputError(f"{path.name}: {error}; convert or drop that column") from error
-
-
-def is_run(folder: Path) -> bool:
-    """Return whether a folder holds all files of a run."""
-    return all((folder / name).is_file() for name in _FILES)
 
 
 def read_run(folder: Path) -> tuple[dict[str, pa.Table], dict[str, Any]]:

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..disk.files import digest, make_folder, write_atomically
 from ..errors import CorruptStoreError, InputError
 from ..schema import CROSS_ENCODER, DECIDERS, DOC_ID, TEXT, Rows, ScoredPairs, TokenStore
 from .commits import Commit, StoredFile, copy_of
-from .files import digest, make_folder, write_atomically
 
 DOCUMENTS = "documents.parquet"
 TEXTS = "texts.parquet"

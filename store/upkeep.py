@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from ..disk.files import remove_leftovers, write_atomically
 from ..errors import CorruptStoreError
 from .commits import (
     GENERATIONS,
@@ -18,7 +19,6 @@ from .commits import (
     generations,
     read_commit,
 )
-from .files import remove_leftovers, write_atomically
 from .segments import EMBEDDINGS, PAIRS, TEXTS, check_file
 
 log = logging.getLogger(__name__)

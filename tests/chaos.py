@@ -28,7 +28,7 @@ from typing import Any
 import dupmine.nightly.commit
 import dupmine.nightly.recovery
 import dupmine.nightly.searcher  # noqa: F401
-from dupmine.store.work import Work
+from dupmine.disk.work import Work
 
 from .killed import NEVER, Death, End, in_process
 from .small_store import SCENES, Act, Kit, Scene, files_in, leftovers, make_shards_small

@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 
 from dupmine import Miner
+from dupmine.disk.folder import is_run
 from dupmine.nightly.store import Store
 from dupmine.rerank import scorer
 from dupmine.retrieval import encoder
 from dupmine.store.commits import generations
-from dupmine.store.run import is_run, read_run
+from dupmine.store.run import read_run
 
 from .planted import plant
 from .reader import fingerprint

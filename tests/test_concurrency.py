@@ -22,8 +22,8 @@ from unittest.mock import patch
 import pyarrow.parquet as pq
 import pytest
 
+from dupmine.disk.lock import read_writer
 from dupmine.nightly.store import Store
-from dupmine.store.lock import read_writer
 
 from . import shell
 from .reader import READINGS

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 import dupmine
+from dupmine.disk.folder import TABLES
 from dupmine.errors import SpaceError
-from dupmine.store.run import TABLES, open_run
+from dupmine.store.run import open_run
 
 from . import shell
 from .planted import plant
@@ -152,7 +153,7 @@ def test_what_was_there_is_said(runs: Runs, unfinished: Path, whole: tuple[Path,
     assert shards["found"] == finished > 10
     assert ended.continued == f"{shards['found']} of {sum(shards.values())}"
     assert (
-        f"INFO dupmine.store.work: {unfinished / '.work'}: {finished} finished shards are there"
+        f"INFO dupmine.disk.work: {unfinished / '.work'}: {finished} finished shards are there"
         in ended.screen
     )
     assert re.fullmatch(r"\d+ steps\n", runs.mine("--quiet", "--log-level", "error", out=quiet).screen)
@@ -190,7 +191,7 @@ def test_damaged_shards_are_made_again(runs: Runs, unfinished: Path, whole: tupl
         path.write_bytes(path.read_bytes()[:-5])
     ended = runs.mine(out=unfinished)
     for path in (flipped, cut, embeddings):
-        assert f"WARNING dupmine.store.work: {path} is damaged: it is made again\n" in ended.screen
+        assert f"WARNING dupmine.disk.work: {path} is damaged: it is made again\n" in ended.screen
     check(unfinished, whole[0])
 
 

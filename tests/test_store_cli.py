@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from dupmine.store.lock import lock
+from dupmine.disk.lock import lock
 
 from . import shell
 from .commands.test_logs import objects
@@ -464,7 +464,7 @@ def test_a_writer_that_died_is_told_of_in_json(store: Path) -> None:
     outcome = shell.run_process("store", "compact", store, *flags)
     assert (outcome.code, outcome.out) == (0, "")
     [line] = objects(outcome.err)
-    assert (line["level"], line["logger"]) == ("WARNING", "dupmine.store.lock")
+    assert (line["level"], line["logger"]) == ("WARNING", "dupmine.disk.lock")
     assert "taking over from eve" in line["message"]
 
 

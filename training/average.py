@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from ..disk.files import share_weights
+from ..disk.folder import replacing
 from ..errors import ModelError, SettingsError
-from ..evaluation.folder import replacing
 from ..inference.locate import fingerprint, locate_model, scoring_files
 from ..rerank.student import read_tensors
-from ..store.files import share_weights
 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"

@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ..disk.files import write_atomically
 from ..evaluation.classification import Agreement
 from ..report.plots import plot_loss, plot_precision_recall
 from ..schema import LabelledPairs
 from ..settings import BUILTIN_BI_ENCODER
-from ..store.files import write_atomically
 from .data import Sets, fingerprint
 from .folder import RECORD
 from .outcome import Outcome

@@ -15,10 +15,10 @@ import pyarrow as pa
 from ..corpus.labelled import SPLIT, read_pairs_and_rows
 from ..corpus.questions import question_components
 from ..corpus.unique import normalised_key
+from ..disk.files import digest
 from ..errors import InputError
 from ..schema import CandidatePairs, Floats, LabelledPairs, Rows
 from ..settings import PairSettings
-from ..store.files import digest
 
 log = logging.getLogger(__name__)
 

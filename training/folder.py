@@ -16,9 +16,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from ..disk.files import make_folder, output_errors, sync_folder, write_atomically
+from ..disk.lock import lock
 from ..errors import OutputError, SettingsError
-from ..store.files import make_folder, output_errors, sync_folder, write_atomically
-from ..store.lock import lock
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import torch
 
+from ..disk.files import share_weights
 from ..errors import SettingsError
 from ..inference.compute import Compute, resolve_compute
 from ..inference.locate import fingerprint, locate_model, quiet_loading
 from ..progress import Progress
 from ..schema import LabelledPairs
-from ..store.files import share_weights
 from .card import write_outcome
 from .data import Sets
 from .folder import TrainingFolder, open_training, step_of

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dupmine.corpus import read_corpus
+from dupmine.disk.folder import TABLES
 from dupmine.errors import InputError
 from dupmine.schema import Corpus, InputFile
 from dupmine.settings import CorpusSettings
-from dupmine.store.run import TABLES
 
 AUTO = CorpusSettings()
 

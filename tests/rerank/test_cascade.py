@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dupmine.corpus.tokens import tokenise
+from dupmine.disk.work import Work
 from dupmine.errors import ModelError
 from dupmine.inference.compute import Compute, resolve_compute
 from dupmine.inference.locate import fingerprint
@@ -27,7 +28,6 @@ from dupmine.schema import (
     probabilities,
 )
 from dupmine.settings import ComputeSettings, RerankSettings
-from dupmine.store.work import Work
 
 from ..cascades import bands_by_cosine, shortcuts, student_by_logit
 from ..cascades import with_cascade as put

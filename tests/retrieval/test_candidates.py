@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dupmine.disk.work import Work
 from dupmine.errors import ModelError
 from dupmine.progress import SILENT
 from dupmine.retrieval import blocks, nearest, products, selfjoin
@@ -20,7 +21,6 @@ from dupmine.retrieval.candidates import SearchFacts, find_candidates, pair_cosi
 from dupmine.retrieval.encoder import Embeddings
 from dupmine.schema import CandidatePairs
 from dupmine.settings import RetrievalSettings
-from dupmine.store.work import Work
 
 from .vectors import Pairs, as_dict, brute_force, grouped_vectors, random_vectors, unit
 

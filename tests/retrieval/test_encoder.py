@@ -11,11 +11,11 @@ from sentence_transformers import SentenceTransformer
 
 from dupmine import Miner
 from dupmine.corpus.tokens import tokenise
+from dupmine.disk.work import Work
 from dupmine.errors import ModelError
 from dupmine.inference.compute import Compute
 from dupmine.progress import SILENT
 from dupmine.retrieval.encoder import BiEncoder, Embeddings, embed
-from dupmine.store.work import Work
 
 from ..sentences import QUESTIONS
 from ..tiny_models import MAX_LENGTH, TinyModels

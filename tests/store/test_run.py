@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dupmine import InputError, Miner, MiningResult, OutputError
+from dupmine.disk.folder import TABLES
 from dupmine.errors import LockError, SpaceError
 from dupmine.schema import CLUSTERS, PAIRS
-from dupmine.store.run import TABLES, open_run, read_run, write_run
+from dupmine.store.run import open_run, read_run, write_run
 
 from .disk import largest_file
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import OutputError
-from ..store.files import make_folder, output_errors, sync_folder, write_atomically
+from .files import make_folder, output_errors, sync_folder, write_atomically
 
 
 def check_target(folder: Path, files: Collection[str], *, overwrite: bool) -> None:
@@ -88,3 +88,17 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a table as zstd Parquet."""
     write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+
+
+MANIFEST = "manifest.json"
+
+
+TABLES = ("clusters", "pairs", "deduplicated", "removed")
+
+
+_FILES = (MANIFEST, *(f"{name}.parquet" for name in TABLES))
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder holds all files of a run."""
+    return all((folder / name).is_file() for name in _FILES)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from dupmine.disk.lock import lock, read_writer
 from dupmine.errors import LockError
-from dupmine.store.lock import lock, read_writer
 
-HOLD = "import sys; from pathlib import Path; from dupmine.store.lock import lock\n"
+HOLD = "import sys; from pathlib import Path; from dupmine.disk.lock import lock\n"
 HOLD += "with lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from dupmine import OutputError
+from dupmine.disk.files import output_errors
+from dupmine.disk.work import Work, shard_name
 from dupmine.errors import SpaceError
-from dupmine.store.files import output_errors
-from dupmine.store.work import Work, shard_name
 
-from .disk import largest_file
+from ..store.disk import largest_file
 
 ARRAYS = [
     np.arange(12, dtype=np.int64).reshape(3, 4),

@@ -1,0 +1,1 @@
+"""Files on disk: atomic writes, folders replaced whole, locks, work that is continued."""
