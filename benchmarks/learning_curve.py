@@ -19,8 +19,7 @@ from typing import Any
 from dupmine.benchmarks import machine
 from dupmine.benchmarks.labelled import write_figures
 from dupmine.corpus.labelled import read_pairs
-from dupmine.evaluation.model import evaluate_model
-from dupmine.evaluation.settings import JudgeSettings
+from dupmine.evaluation.model import JudgeSettings, evaluate_model
 from dupmine.progress import Progress
 from dupmine.schema import LabelledPairs
 from dupmine.settings import PairSettings

@@ -23,8 +23,7 @@ from dupmine.calibration.curves import calibration_error, fit_isotonic
 from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.questions import question_components
 from dupmine.evaluation.metrics import Flags
-from dupmine.evaluation.model import score_labelled
-from dupmine.evaluation.settings import JudgeSettings
+from dupmine.evaluation.model import JudgeSettings, score_labelled
 from dupmine.progress import Progress
 from dupmine.schema import Floats, LabelledPairs, Rows
 from dupmine.settings import PairSettings

@@ -50,8 +50,8 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     try:
         import accelerate  # noqa: F401 - the trainers look for it later, when hours may have passed
 
+        from ..evaluation import plots  # noqa: F401 - so do the plots for theirs
         from ..evaluation.compare import compare as compare_approaches
-        from ..report import plots  # noqa: F401 - so do the plots for theirs
     except ImportError as error:
         raise SettingsError(
             f"comparing needs {error.name}, not installed here: pip install 'dupmine[train]'"

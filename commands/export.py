@@ -61,7 +61,7 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     """Write a model as an ONNX graph that mine can use, after a check against the original."""
     set_level(log_level)
     from ..corpus.labelled import read_pairs
-    from ..evaluation.settings import JudgeSettings
+    from ..evaluation.model import JudgeSettings
     from ..export.run import ExportPlan, export_model
     from ..progress import Progress
 

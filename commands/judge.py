@@ -14,8 +14,7 @@ from . import options
 from .logs import set_level
 
 if TYPE_CHECKING:
-    from ..evaluation.model import ModelEvaluation
-    from ..evaluation.settings import JudgeSettings
+    from ..evaluation.model import JudgeSettings, ModelEvaluation
 
 SPLITS = ("train", "valid", "test")
 
@@ -152,8 +151,8 @@ def _evaluated(
 def _check_out(out: Path, *, overwrite: bool) -> None:
     """Refuse a folder or a missing extra before a model runs for an hour."""
     from ..disk.folder import check_target
+    from ..evaluation import plots  # noqa: F401 - the import is the check
     from ..evaluation.model import FILES
-    from ..report import plots  # noqa: F401 - the import is the check
 
     check_target(out, FILES, overwrite=overwrite)
 
@@ -177,7 +176,7 @@ def _pair_flags(
 
 
 def _settings(config: Path | None, overrides: list[str] | None, flags: dict[str, object]) -> JudgeSettings:
-    from ..evaluation.settings import JudgeSettings
+    from ..evaluation.model import JudgeSettings
 
     return load_staged(JudgeSettings, config, parse_overrides(overrides or []) | options.given(flags))
 

@@ -25,8 +25,7 @@ from ..training.settings import BiEncoderTraining
 from .classification import best_f1_threshold, judge
 from .comparison import FILES, Comparison, Row, read_rows
 from .comparison_settings import Approach, CompareSettings, read_approaches
-from .model import is_bi_encoder, score_labelled
-from .settings import JudgeSettings
+from .model import JudgeSettings, is_bi_encoder, score_labelled
 from .splits import split_file
 
 log = logging.getLogger(__name__)

@@ -76,7 +76,7 @@ class Comparison:
 
     def write(self, folder: Path) -> None:
         """Write `FILES` into a folder."""
-        from ..report.plots import plot_bars
+        from .plots import plot_bars
 
         write_json(folder / FILES[0], asdict(self))
         text = "\n".join(["# Comparison", "", self._origin(), "", *self.table(), "", _NOTE, ""])

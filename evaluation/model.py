@@ -22,8 +22,8 @@ from ..rerank.scorer import CrossEncoder
 from ..retrieval.candidates import pair_cosines
 from ..retrieval.encoder import BiEncoder
 from ..schema import Floats, LabelledPairs, Rows, probabilities
+from ..settings import ComputeSettings, CorpusSettings, PairSettings, RerankSettings, StagedSettings
 from .classification import Agreement, Judgement, Scores, best_f1_threshold, judge, judge_agreement
-from .settings import JudgeSettings
 
 FILES = ("evaluation.json", "mistakes.parquet", "precision-recall.svg", "reliability.svg")
 MISTAKES = 50
@@ -117,7 +117,7 @@ def evaluate_model(
 
 def write_evaluation(evaluation: ModelEvaluation, folder: Path) -> None:
     """Write `FILES` into a folder; of continuous labels there are no plots."""
-    from ..report.plots import plot_precision_recall, plot_reliability
+    from .plots import plot_precision_recall, plot_reliability
 
     write_json(folder / "evaluation.json", evaluation.to_dict())
     write_table(folder / "mistakes.parquet", evaluation.mistakes())
@@ -181,3 +181,12 @@ def _require_labels(pairs: LabelledPairs) -> None:
             f"{pairs.source}: all {len(pairs):,} pairs have the label {pairs.label[0]:g}; "
             "judging needs different and equal ones"
         )
+
+
+class JudgeSettings(StagedSettings):
+    """How pairs are read and scored; `rerank.cross_encoder` and `rerank.threshold` do nothing here."""
+
+    pairs: PairSettings = PairSettings()
+    corpus: CorpusSettings = CorpusSettings()
+    rerank: RerankSettings = RerankSettings()
+    compute: ComputeSettings = ComputeSettings()

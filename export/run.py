@@ -15,8 +15,7 @@ from tokenizers import Tokenizer
 from ..corpus.tokens import tokenise
 from ..disk.folder import check_target, replacing, write_json
 from ..errors import InputError, ModelError
-from ..evaluation.model import is_bi_encoder, score_labelled
-from ..evaluation.settings import JudgeSettings
+from ..evaluation.model import JudgeSettings, is_bi_encoder, score_labelled
 from ..inference.batches import length_batches
 from ..inference.compute import Compute, resolve_compute
 from ..inference.layout import find_layout

@@ -18,7 +18,7 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from dupmine.corpus.tokens import tokenise
 from dupmine.errors import InputError, ModelError, OutputError
-from dupmine.evaluation.settings import JudgeSettings
+from dupmine.evaluation.model import JudgeSettings
 from dupmine.export.check import Check
 from dupmine.export.int8 import quantise
 from dupmine.export.run import ExportPlan, export_model

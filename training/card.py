@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..disk.files import write_atomically
 from ..evaluation.classification import Agreement
-from ..report.plots import plot_loss, plot_precision_recall
+from ..evaluation.plots import plot_loss, plot_precision_recall
 from ..schema import LabelledPairs
 from ..settings import BUILTIN_BI_ENCODER
 from .data import Sets, fingerprint

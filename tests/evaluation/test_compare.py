@@ -21,8 +21,7 @@ from dupmine.corpus.labelled import read_pairs
 from dupmine.errors import DupmineError
 from dupmine.evaluation.classification import best_f1_threshold
 from dupmine.evaluation.comparison_settings import CompareSettings, read_approaches
-from dupmine.evaluation.model import score_labelled
-from dupmine.evaluation.settings import JudgeSettings
+from dupmine.evaluation.model import JudgeSettings, score_labelled
 from dupmine.progress import SILENT
 from dupmine.settings import PairSettings, load_staged
 from dupmine.training.settings import BiEncoderTraining

@@ -13,8 +13,7 @@ from sklearn.metrics import average_precision_score
 
 from dupmine.errors import DupmineError
 from dupmine.evaluation.classification import Agreement, Judgement, best_f1_threshold
-from dupmine.evaluation.model import evaluate_model, score_labelled
-from dupmine.evaluation.settings import JudgeSettings
+from dupmine.evaluation.model import JudgeSettings, evaluate_model, score_labelled
 from dupmine.progress import SILENT
 from dupmine.schema import LabelledPairs
 from tests import shell

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from dupmine.errors import OutputError
-from dupmine.report.plots import plot_bars, plot_loss, plot_precision_recall, plot_reliability
+from dupmine.evaluation.plots import plot_bars, plot_loss, plot_precision_recall, plot_reliability
 
 HISTORY = [
     {"step": 10, "loss": 0.7, "epoch": 0.5},
@@ -92,7 +92,7 @@ def test_without_matplotlib_the_message_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
         "from dupmine.errors import SettingsError\n"
-        "try:\n    import dupmine.report.plots\n"
+        "try:\n    import dupmine.evaluation.plots\n"
         "except SettingsError as error:\n    print(error)\n"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -11,9 +11,9 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from ..disk.files import output_errors, write_atomically
 from ..errors import SettingsError
-from ..evaluation.measures import BINS, calibration_bins
-from ..evaluation.metrics import Flags
 from ..schema import Floats
+from .measures import BINS, calibration_bins
+from .metrics import Flags
 
 try:
     import matplotlib as mpl

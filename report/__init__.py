@@ -1,1 +1,0 @@
-"""What a run, a training or a judgement looks like: the plots."""
