@@ -16,6 +16,7 @@ from .commands.calibrate import calibrate
 from .commands.compare import compare
 from .commands.export import export
 from .commands.logs import json_asked, log_end, log_json
+from .commands.mine import evaluate_run, mine
 from .commands.store import store
 from .commands.train import train
 from .errors import DupmineError
@@ -29,10 +30,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(mine)
 app.add_typer(store)
 app.add_typer(train)
 app.command()(judge.split)
 app.command()(judge.evaluate)
+app.command("evaluate-run")(evaluate_run)
 app.command()(compare)
 app.command()(calibrate)
 app.command()(export)

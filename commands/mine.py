@@ -1,4 +1,4 @@
-"""TODO."""
+"""`dupmine mine` and `dupmine evaluate-run`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Annotated
 
 import typer
 
-from ..cli import app
 from . import options
 from .logs import set_level
 
 
-@app.command()
 def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
     inputs: Annotated[
         list[str] | None,
@@ -103,7 +101,6 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
         typer.echo(f"\nwritten to {out}")
 
 
-@app.command("evaluate-run")
 def evaluate_run(
     run: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
     labels: Annotated[

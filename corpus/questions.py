@@ -1,4 +1,4 @@
-"""TODO."""
+"""Questions of labelled pairs, and the components that they form."""
 
 from __future__ import annotations
 
