@@ -12,11 +12,11 @@ import numpy as np
 
 from .corpus import corpus_from, read_corpus
 from .corpus.parts import encodes
-from .corpus.tokens import tokenise
 from .corpus.unique import normalised_key
 from .disk.files import output_errors
 from .disk.work import Work
 from .errors import InputError, SettingsError
+from .inference.tokens import tokenise
 from .progress import Progress
 from .result import MiningResult
 from .schema import Corpus, Floats, probabilities

@@ -14,12 +14,12 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 
 from .clustering import choose_representatives, cluster_pairs
-from .corpus.tokens import tokenise
 from .corpus.unique import collapse_exact_duplicates
 from .disk.files import require_space
 from .disk.work import Work
 from .inference.compute import Compute, resolve_compute
 from .inference.locate import quiet_loading
+from .inference.tokens import tokenise
 from .progress import Progress
 from .rerank.calibration import choose_threshold
 from .rerank.cascade import Cascade, find_cascade

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 
 from .clustering import choose_representatives, cluster_pairs, weakest_links
 from .clustering.paths import strongest_path
-from .corpus.tokens import tokenise
 from .corpus.unique import collapse_exact_duplicates
 from .errors import InputError, ModelError
 from .explanation import Explanation
 from .inference.locate import load_tokenizer, locate_model
+from .inference.tokens import tokenise
 from .progress import SILENT
 from .schema import (
     CORPUS,

@@ -22,10 +22,10 @@ import numpy as np
 from dupmine import MiningResult
 from dupmine.benchmarks import machine, processes
 from dupmine.benchmarks.labelled import Judge, corpus_of, read_pairs, write_figures
-from dupmine.corpus.tokens import tokenise
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.inference.layout import find_layout
 from dupmine.inference.locate import load_tokenizer, locate_model, read_config
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.schema import TEXT
 

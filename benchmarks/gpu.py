@@ -25,11 +25,11 @@ from sentence_transformers import SentenceTransformer
 from dupmine.benchmarks import machine, processes
 from dupmine.benchmarks.labelled import read_questions, write_figures
 from dupmine.corpus.labelled import read_pairs_and_rows
-from dupmine.corpus.tokens import tokenise
 from dupmine.evaluation.metrics import pair_metrics
 from dupmine.inference.compute import Compute, resolve_compute
 from dupmine.inference.layout import find_layout
 from dupmine.inference.locate import locate_model, read_config
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.calibration import choose_threshold
 from dupmine.rerank.scorer import CrossEncoder

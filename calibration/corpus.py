@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ..corpus.questions import question_components
-from ..corpus.tokens import tokenise
 from ..corpus.unique import collapse_exact_duplicates
 from ..errors import InputError
 from ..inference.compute import resolve_compute
 from ..inference.locate import fingerprint, load_tokenizer, locate_model, quiet_loading, read_config
+from ..inference.tokens import tokenise
 from ..miner import Miner
 from ..progress import Progress
 from ..rerank.calibration import load_calibration, reference_threshold

@@ -14,11 +14,11 @@ import pandas as pd
 from pydantic import Field
 
 from ..corpus.questions import question_components
-from ..corpus.tokens import tokenise
 from ..disk.files import make_folder, output_errors, sync_folder
 from ..errors import InputError, OutputError
 from ..inference.compute import resolve_compute
 from ..inference.locate import locate_model, quiet_loading
+from ..inference.tokens import tokenise
 from ..progress import Progress
 from ..rerank.calibration import Calibration, Fitted, calibrated, weights_sha256
 from ..rerank.heads import Head

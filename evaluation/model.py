@@ -12,11 +12,11 @@ import pandas as pd
 import pyarrow as pa
 
 from ..corpus.questions import question_components
-from ..corpus.tokens import tokenise
 from ..disk.folder import write_json, write_table
 from ..errors import InputError
 from ..inference.compute import resolve_compute
 from ..inference.locate import locate_model, quiet_loading, read_config
+from ..inference.tokens import tokenise
 from ..progress import Progress
 from ..rerank.scorer import CrossEncoder
 from ..retrieval.candidates import pair_cosines

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from ..corpus.tokens import tokenise
 from ..disk.folder import check_target, replacing, write_json
 from ..errors import InputError, ModelError
 from ..evaluation.model import JudgeSettings, is_bi_encoder, score_labelled
@@ -21,6 +20,7 @@ from ..inference.compute import Compute, resolve_compute
 from ..inference.layout import find_layout
 from ..inference.locate import locate_model, quiet_loading
 from ..inference.onnx import GRAPH, RECORD, Ids, is_exported, open_session
+from ..inference.tokens import tokenise
 from ..progress import Progress
 from ..rerank.classifier import Classifier
 from ..retrieval.sentences import SentenceModel

@@ -17,7 +17,6 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from ..corpus.tokens import tokenise
 from ..errors import SettingsError
 from ..progress import SILENT
 from ..schema import Floats
@@ -29,6 +28,7 @@ from .layout import find_layout
 from .locate import first_line
 from .onnx import Ids
 from .products import Range
+from .tokens import tokenise
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer
 
+from ..inference.batches import in_blocks
 from ..schema import CandidatePairs, Floats, TokenStore
-from .blocks import in_blocks
 from .wording import Features, Wording, token_sets
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import SettingsError
+from ..inference.batches import in_blocks
 from ..progress import Progress
 from ..schema import Floats, ScoredPairs, TokenStore
 from ..settings import RerankSettings
-from .blocks import in_blocks
 from .calibration import Calibration, Curve, Fitted, Thresholds, weights_sha256
 from .fitted import read_fitted, write_fitted
 from .neighbours import Neighbours

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from dupmine.corpus.tokens import tokenise
 from dupmine.inference.compute import Compute, resolve_compute
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.retrieval import blocks

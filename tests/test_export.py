@@ -16,7 +16,6 @@ import torch
 from onnx import helper, numpy_helper
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
-from dupmine.corpus.tokens import tokenise
 from dupmine.errors import InputError, ModelError, OutputError
 from dupmine.evaluation.model import JudgeSettings
 from dupmine.export.check import Check
@@ -25,6 +24,7 @@ from dupmine.export.run import ExportPlan, export_model
 from dupmine.inference.compute import Compute
 from dupmine.inference.locate import fingerprint
 from dupmine.inference.onnx import OnnxModel, open_session
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.retrieval.encoder import BiEncoder

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ..corpus import read_corpus
-from ..corpus.tokens import tokenise
 from ..corpus.unique import collapse_exact_duplicates
 from ..errors import SettingsError
 from ..inference.compute import Compute, resolve_compute
 from ..inference.locate import quiet_loading
+from ..inference.tokens import tokenise
 from ..progress import SILENT, Progress
 from ..rerank.scorer import CrossEncoder
 from ..rerank.train import prepare_classifier

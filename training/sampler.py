@@ -10,8 +10,8 @@ import torch
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from tokenizers import Tokenizer
 
-from ..corpus.tokens import tokenise
 from ..inference.layout import find_layout
+from ..inference.tokens import tokenise
 from ..progress import SILENT
 from ..schema import Rows
 

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from dupmine import MiningResult
 from dupmine.calibration.bounds import Judge, verdicts
-from dupmine.corpus.tokens import tokenise
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.inference.compute import resolve_compute
 from dupmine.inference.locate import fingerprint, load_tokenizer
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.decision import load_decision
 from dupmine.rerank.scorer import CrossEncoder

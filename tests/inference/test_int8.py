@@ -15,12 +15,12 @@ import torch
 from torch import nn
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
-from dupmine.corpus.tokens import tokenise
 from dupmine.errors import SettingsError
 from dupmine.inference.compute import Compute, multiplies_int8, resolve_compute
 from dupmine.inference.int8 import fold_ranges
 from dupmine.inference.products import Steps, to_bytes
 from dupmine.inference.quantise import sample_texts
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.retrieval.encoder import BiEncoder

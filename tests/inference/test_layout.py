@@ -9,9 +9,9 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 
-from dupmine.corpus.tokens import tokenise
 from dupmine.errors import ModelError
 from dupmine.inference.layout import find_layout, require_vocabulary
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.schema import TokenStore
 

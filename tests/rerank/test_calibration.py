@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from dupmine.corpus.tokens import tokenise
 from dupmine.errors import ModelError, SettingsError
 from dupmine.inference.compute import Compute
 from dupmine.inference.locate import fingerprint
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.calibration import (
     FILE,

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dupmine.corpus.tokens import tokenise
 from dupmine.disk.work import Work
 from dupmine.errors import ModelError
 from dupmine.inference.compute import Compute, resolve_compute
 from dupmine.inference.locate import fingerprint
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.cascade import NO_CASCADE, Cascade, estimate, find_cascade
 from dupmine.rerank.scorer import CrossEncoder, score_pairs

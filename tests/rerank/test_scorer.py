@@ -10,9 +10,9 @@ import torch
 from sentence_transformers import CrossEncoder as OwnCrossEncoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from dupmine.corpus.tokens import tokenise
 from dupmine.errors import ModelError, SettingsError
 from dupmine.inference.compute import Compute
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder, score_pairs
 from dupmine.schema import CandidatePairs, Floats, Rows, TokenStore, probabilities

@@ -10,10 +10,10 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from dupmine import Miner
-from dupmine.corpus.tokens import tokenise
 from dupmine.disk.work import Work
 from dupmine.errors import ModelError
 from dupmine.inference.compute import Compute
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.retrieval.encoder import BiEncoder, Embeddings, embed
 

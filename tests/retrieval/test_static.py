@@ -13,10 +13,10 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
 from dupmine import Miner
-from dupmine.corpus.tokens import tokenise
 from dupmine.errors import ModelError
 from dupmine.inference.compute import Compute
 from dupmine.inference.locate import load_tokenizer
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.retrieval import static
 from dupmine.retrieval.encoder import BiEncoder

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from dupmine.corpus import tokens as module
-from dupmine.corpus.tokens import tokenise
+from dupmine.inference import tokens as module
+from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.schema import TokenStore
 
