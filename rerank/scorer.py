@@ -12,11 +12,11 @@ from tokenizers import Tokenizer
 from ..disk.work import Work, shard_name
 from ..inference.batches import Batch, filled, length_batches, one_by_one, scheduled
 from ..inference.compute import Compute
-from ..inference.int8 import MOST_TOKENS
+from ..inference.int8.layers import MOST_TOKENS
+from ..inference.int8.quantise import is_int8, settle_precision
 from ..inference.layout import find_layout, require_vocabulary
 from ..inference.locate import fingerprint, locate_model
 from ..inference.onnx import OnnxModel, is_exported
-from ..inference.quantise import is_int8, settle_precision
 from ..progress import Bar, Progress
 from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, TokenStore
 from ..settings import RerankSettings

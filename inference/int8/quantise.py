@@ -17,18 +17,18 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from ..errors import SettingsError
-from ..progress import SILENT
-from ..schema import Floats
-from .batches import length_batches
-from .cache import keep_cached, read_cached
-from .compute import Compute
-from .int8 import fold_ranges
-from .layout import find_layout
-from .locate import first_line
-from .onnx import Ids
+from ...errors import SettingsError
+from ...progress import SILENT
+from ...schema import Floats
+from ..batches import length_batches
+from ..cache import keep_cached, read_cached
+from ..compute import Compute
+from ..layout import find_layout
+from ..locate import first_line
+from ..onnx import Ids
+from ..tokens import tokenise
+from .layers import fold_ranges
 from .products import Range
-from .tokens import tokenise
 
 log = logging.getLogger(__name__)
 

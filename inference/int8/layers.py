@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn.functional import layer_norm, linear
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from ..first_token import reads_first_token
 from .attention import Attention, FirstTokenAttention
-from .first_token import reads_first_token
 from .products import Product, Range, Steps, to_bytes
 
 MOST_TOKENS = 2048  # per batch: more do not stay in a core's own cache

@@ -17,9 +17,9 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from dupmine.errors import SettingsError
 from dupmine.inference.compute import Compute, multiplies_int8, resolve_compute
-from dupmine.inference.int8 import fold_ranges
-from dupmine.inference.products import Steps, to_bytes
-from dupmine.inference.quantise import sample_texts
+from dupmine.inference.int8.layers.layers import fold_ranges
+from dupmine.inference.int8.layers.products import Steps, to_bytes
+from dupmine.inference.int8.layers.quantise import sample_texts
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder
@@ -27,9 +27,9 @@ from dupmine.retrieval.encoder import BiEncoder
 from dupmine.schema import Floats
 from dupmine.settings import ComputeSettings, RerankSettings
 
-from .. import shell
-from ..sentences import QUESTIONS
-from ..tiny_models import SIZES, TinyModels, bert_tokenizer
+from ... import shell
+from ...sentences import QUESTIONS
+from ...tiny_models import SIZES, TinyModels, bert_tokenizer
 
 CPU = torch.device("cpu")
 FP32 = Compute(CPU, torch.float32, 4096)
@@ -264,7 +264,7 @@ def test_a_model_that_takes_texts(tiny: TinyModels, caplog: pytest.LogCaptureFix
 def test_a_model_that_int8_changes(
     tiny: TinyModels, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("dupmine.inference.quantise._LEAST", {2: 1.01})
+    monkeypatch.setattr("dupmine.inference.int8.quantise._LEAST", {2: 1.01})
     expected = logits(cross_encoder(tiny["sigmoid"], FP32))
     for _ in range(2):  # measured, and from the cache
         with caplog.at_level(logging.INFO):

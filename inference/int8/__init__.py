@@ -1,0 +1,1 @@
+"""The int8 engine: quantisation, integer products, layers and attention."""
