@@ -17,10 +17,10 @@ from ..inference.locate import fingerprint, load_tokenizer, locate_model, quiet_
 from ..inference.tokens import tokenise
 from ..miner import Miner
 from ..progress import Progress
+from ..rerank.bands import Shortcuts
 from ..rerank.calibration import load_calibration, reference_threshold
 from ..rerank.cascade import NO_CASCADE
 from ..rerank.decision import Decision, identity
-from ..rerank.shortcuts import Shortcuts
 from ..rerank.student import FOLDER, load_student, put_student, student_sha256
 from ..result import MiningResult
 from ..schema import TEXT, Floats, LabelledPairs, ScoredPairs, TokenStore

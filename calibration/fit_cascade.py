@@ -15,10 +15,19 @@ from tokenizers import Tokenizer
 from ..corpus.questions import question_components
 from ..evaluation.metrics import Flags
 from ..progress import SILENT, Progress
-from ..rerank.bands import FEATURES, Bands, Bounds, StudentStep, clear, evidence, find_kinds, with_logit
+from ..rerank.bands import (
+    FEATURES,
+    Bands,
+    Bounds,
+    Shortcuts,
+    StudentStep,
+    clear,
+    evidence,
+    find_kinds,
+    with_logit,
+)
 from ..rerank.calibration import Fitted
 from ..rerank.decision import Decision, Evidence
-from ..rerank.shortcuts import Shortcuts
 from ..rerank.wording import rarity
 from ..result import MiningResult
 from ..schema import STUDENT, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities

@@ -13,10 +13,9 @@ from . import options
 from .logs import set_level
 
 if TYPE_CHECKING:
-    from ..rerank.bands import Bounds
+    from ..rerank.bands import Bounds, Shortcuts
     from ..rerank.calibration import Calibration, OperatingPoint, Thresholds
     from ..rerank.decision import Decision
-    from ..rerank.shortcuts import Shortcuts
 
 
 def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag

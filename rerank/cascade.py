@@ -32,11 +32,10 @@ from ..schema import (
     probabilities,
 )
 from ..settings import RerankSettings
-from .bands import FEATURES, Bands, Bounds, Step, StudentStep
+from .bands import ANEW, FEATURES, FILE, Bands, Bounds, Shortcuts, Step, StudentStep, load_shortcuts
 from .calibration import HasThresholds, choose_threshold, reference_threshold
 from .decision import Decision, identity
 from .scorer import CrossEncoder, PairScorer, score_pairs
-from .shortcuts import ANEW, FILE, Shortcuts, load_shortcuts
 from .student import FOLDER, load_student, student_sha256
 
 log = logging.getLogger(__name__)

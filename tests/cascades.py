@@ -9,10 +9,9 @@ import lightgbm
 import numpy as np
 
 from dupmine.inference.locate import fingerprint
-from dupmine.rerank.bands import FEATURES, Bands, Bounds, StudentStep
+from dupmine.rerank.bands import FEATURES, Bands, Bounds, Shortcuts, StudentStep
 from dupmine.rerank.calibration import Fitted
 from dupmine.rerank.decision import identity
-from dupmine.rerank.shortcuts import Shortcuts
 
 
 def bounds(lower: float | None, upper: float | None, *, decided: float = 0.5) -> Bounds:

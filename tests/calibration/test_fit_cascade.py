@@ -18,9 +18,9 @@ from dupmine.inference.compute import resolve_compute
 from dupmine.inference.locate import fingerprint, load_tokenizer
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
+from dupmine.rerank.bands import Shortcuts, load_shortcuts
 from dupmine.rerank.decision import load_decision
 from dupmine.rerank.scorer import CrossEncoder
-from dupmine.rerank.shortcuts import Shortcuts, load_shortcuts
 from dupmine.rerank.student import load_student, put_student
 from dupmine.schema import TEXT
 from dupmine.settings import ComputeSettings, RerankSettings

@@ -15,9 +15,9 @@ from dupmine.inference.compute import Compute, resolve_compute
 from dupmine.inference.locate import fingerprint
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
+from dupmine.rerank.bands import FILE, load_shortcuts
 from dupmine.rerank.cascade import NO_CASCADE, Cascade, estimate, find_cascade
 from dupmine.rerank.scorer import CrossEncoder, score_pairs
-from dupmine.rerank.shortcuts import FILE, load_shortcuts
 from dupmine.schema import (
     BI_ENCODER,
     CROSS_ENCODER,
