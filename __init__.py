@@ -16,10 +16,10 @@ if TYPE_CHECKING:
         SettingsError,
         SpaceError,
     )
-    from .explanation import Explanation
     from .miner import Miner, mine, score_pairs
     from .nightly.store import Store
-    from .result import MiningResult
+    from .results.explanation import Explanation
+    from .results.result import MiningResult
     from .settings import MiningSettings, load_settings
     from .store.history import UpdateReport
 
@@ -56,11 +56,11 @@ _HOMES = {
         "SettingsError",
         "SpaceError",
     ),
-    "explanation": ("Explanation",),
+    "results.explanation": ("Explanation",),
     "miner": ("Miner", "mine", "score_pairs"),
     "nightly.store": ("Store",),
     "store.history": ("UpdateReport",),
-    "result": ("MiningResult",),
+    "results.result": ("MiningResult",),
     "settings": ("MiningSettings", "load_settings"),
 }
 

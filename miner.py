@@ -18,11 +18,11 @@ from .disk.work import Work
 from .errors import InputError, SettingsError
 from .inference.tokens import tokenise
 from .progress import Progress
-from .result import MiningResult
+from .results.manifest import timed
+from .results.result import MiningResult
+from .results.run_folder import open_run
 from .schema import Corpus, Floats, probabilities
 from .settings import MiningSettings, load_settings
-from .store.manifest import timed
-from .store.run import open_run
 
 if TYPE_CHECKING:
     from .pipeline import Models

@@ -25,12 +25,12 @@ from .rerank.calibration import choose_threshold
 from .rerank.cascade import Cascade, find_cascade
 from .rerank.decision import NO_DECISION, Decision, find_decision
 from .rerank.scorer import CrossEncoder
-from .result import MiningResult
+from .results.manifest import RunRecord, peak_memory
+from .results.result import MiningResult
 from .retrieval.candidates import SearchFacts, find_candidates, pair_cosines
 from .retrieval.encoder import BiEncoder, Embeddings, embed
 from .schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore
 from .settings import ClusteringSettings, MiningSettings, RetrievalSettings
-from .store.manifest import RunRecord, peak_memory
 
 _CANDIDATES = 10  # per text; labelled questions have 5
 _PAIR_BYTES = 64  # as shards and in a table

@@ -37,8 +37,8 @@ from dupmine.benchmarks.labelled import (
 from dupmine.benchmarks.machine import describe
 from dupmine.inference.locate import locate_model
 from dupmine.rerank.calibration import choose_threshold, load_calibration
+from dupmine.results.manifest import peak_memory
 from dupmine.settings import MiningSettings
-from dupmine.store.manifest import peak_memory
 
 BATCH = {"default": 32, "bf16": 128, "openvino": 64}
 CALIBRATION_TEXTS = 300

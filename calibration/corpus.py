@@ -11,18 +11,16 @@ import numpy as np
 
 from ..corpus.questions import question_components
 from ..corpus.unique import collapse_exact_duplicates
-from ..errors import InputError
 from ..inference.compute import resolve_compute
-from ..inference.locate import fingerprint, load_tokenizer, locate_model, quiet_loading, read_config
+from ..inference.locate import load_tokenizer, locate_model, quiet_loading, read_config
 from ..inference.tokens import tokenise
 from ..miner import Miner
 from ..progress import Progress
 from ..rerank.bands import Shortcuts
 from ..rerank.calibration import load_calibration, reference_threshold
-from ..rerank.cascade import NO_CASCADE
 from ..rerank.decision import Decision, identity
 from ..rerank.student import FOLDER, load_student, put_student, student_sha256
-from ..result import MiningResult
+from ..results.result import MiningResult, run_of_model
 from ..schema import TEXT, Floats, LabelledPairs, ScoredPairs, TokenStore
 from ..settings import MiningSettings
 from .fit_cascade import Student, fit_shortcuts
@@ -90,26 +88,6 @@ def _mined(settings: CalibrateSettings, corpus: Path, folder: Path, progress: Pr
     rerank = settings.rerank.model_copy(update=_ALONE)
     miner = Miner(MiningSettings(rerank=rerank, **stages), progress=progress.enabled)
     return miner.mine(corpus)
-
-
-def run_of_model(run: Path, name: str, folder: Path) -> MiningResult:
-    """Load a run in which the cross-encoder in `folder` scored every pair.
-
-    Raises:
-        InputError: it is no run, one with another model, or one in which not all pairs were scored.
-    """
-    result = MiningResult.load(run)
-    models = result.manifest["models"]
-    if models["cross_encoder"]["sha256"] != fingerprint(folder):
-        raise InputError(
-            f"{run} is no run with the model {name} as it is now, weights and calibration: mine again with it"
-        )
-    if models.get("cascade", {"sha256": NO_CASCADE})["sha256"] != NO_CASCADE:
-        raise InputError(
-            f"{run} is a run in which the cross-encoder was spared some pairs, and all are needed: mine "
-            "again with --set rerank.bands=off --set rerank.student=off"
-        )
-    return result
 
 
 def _fit(

@@ -29,7 +29,7 @@ from ..rerank.bands import (
 from ..rerank.calibration import Fitted
 from ..rerank.decision import Decision, Evidence
 from ..rerank.wording import rarity
-from ..result import MiningResult
+from ..results.result import MiningResult
 from ..schema import STUDENT, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
 from .bounds import LOSS, Edges, Judge, verdicts
 from .fit_decision import fit_trees, positions, rows_of

@@ -19,7 +19,7 @@ from ..evaluation.metrics import Flags
 from ..rerank.calibration import Fitted
 from ..rerank.decision import FEATURES, Decision, Evidence
 from ..rerank.wording import rarity
-from ..result import MiningResult
+from ..results.result import MiningResult
 from ..schema import TEXT, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
 from .curves import calibration_error, fit_best
 from .thresholds import find_thresholds

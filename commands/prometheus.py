@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ..errors import OutputError, SettingsError
 
 if TYPE_CHECKING:
-    from ..result import MiningResult
+    from ..results.result import MiningResult
     from ..store.history import UpdateReport
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..result import MiningResult
+from ..results.result import MiningResult
 
 _LINES = (
     ("documents", "documents"),

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from ..corpus.questions import number_components
 from ..errors import InputError
+from ..results.run_folder import read_run
 from ..schema import DOC_ID
-from ..store.run import read_run
 from .metrics import cluster_metrics, pair_metrics
 from .proposals import Proposals
 

@@ -19,13 +19,13 @@ from ..errors import OutputError
 from ..pipeline import Models, check_keep
 from ..progress import Progress
 from ..rerank.decision import NO_DECISION, Decision
+from ..results.manifest import timed
 from ..schema import DOC_ID, Corpus, Rows
 from ..settings import MiningSettings
 from ..store.changes import CHANGES, MEMBERS, find_changes, keep_ids
 from ..store.commits import Commit, Segment, StoredFile
 from ..store.documents import Target
 from ..store.history import UpdateReport
-from ..store.manifest import timed
 from ..store.segments import STATE, Snapshot, segment_folder, write_segment, write_state
 from .generation import Generation, Reuse, Task, advance
 

@@ -9,14 +9,14 @@ from ..inference.locate import locate_model
 from ..pipeline import Models
 from ..progress import SILENT
 from ..rerank.decision import FILE, Decision, load_decision
-from ..result import MiningResult
+from ..results.manifest import RunRecord
+from ..results.result import MiningResult
+from ..results.tables import stored_clusters
 from ..schema import Corpus
 from ..settings import MiningSettings
 from ..store.commits import Commit
 from ..store.compatibility import stored_settings
-from ..store.manifest import RunRecord
 from ..store.segments import Snapshot
-from ..store.tables import stored_clusters
 from .commit import decides_with_corpus
 from .generation import Task, advance
 

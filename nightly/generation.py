@@ -20,12 +20,12 @@ from ..disk.work import Work
 from ..pipeline import Models, tokenise_texts
 from ..progress import Progress
 from ..rerank.decision import Decision
-from ..result import MiningResult
+from ..results.manifest import timed
+from ..results.result import MiningResult
 from ..retrieval.candidates import find_candidates, pair_cosines
 from ..retrieval.encoder import Embeddings, embed
 from ..schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore, UniqueTexts
 from ..settings import MiningSettings
-from ..store.manifest import timed
 from ..store.segments import Snapshot
 
 Mask = npt.NDArray[np.bool_]

@@ -21,6 +21,8 @@ from ..disk.lock import lock
 from ..disk.work import WORK
 from ..errors import CorruptStoreError, InputError, OutputError
 from ..progress import Progress
+from ..results.manifest import timed
+from ..results.tables import stored_clusters
 from ..schema import Corpus
 from ..settings import MiningSettings, load_settings
 from ..store.commits import Commit, generations, latest_commit
@@ -32,14 +34,12 @@ from ..store.compatibility import (
 )
 from ..store.documents import Target, all_documents, with_documents, without_documents
 from ..store.history import UpdateReport, describe, read_changes
-from ..store.manifest import timed
 from ..store.segments import Snapshot, read_snapshot
-from ..store.tables import stored_clusters
 from ..store.upkeep import Damage, find_damage, sweep
 
 if TYPE_CHECKING:
     from ..pipeline import Models
-    from ..result import MiningResult
+    from ..results.result import MiningResult
     from .searcher import Searcher
 
 _COMPUTED = ("texts_embedded", "pairs_scored", "texts_reclustered")  # counts of what was computed

@@ -16,9 +16,9 @@ from dupmine import Miner
 from dupmine.disk.folder import is_run
 from dupmine.nightly.store import Store
 from dupmine.rerank import scorer
+from dupmine.results.run_folder import read_run
 from dupmine.retrieval import encoder
 from dupmine.store.commits import generations
-from dupmine.store.run import read_run
 
 from .planted import plant
 from .reader import fingerprint

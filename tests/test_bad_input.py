@@ -262,7 +262,7 @@ def test_disk_full(tmp_path: Path, questions: Path) -> None:
     outcome = mine("32k")
     assert (outcome.code, outcome.out) == (5, "out\n")
     assert outcome.err.splitlines() == [
-        f"WARNING dupmine.store.run: {disk}/out: what is finished is kept in .work; "
+        f"WARNING dupmine.results.run_folder: {disk}/out: what is finished is kept in .work; "
         "run the same command again to continue",
         f"dupmine: {_full(disk / 'out')}",
     ]

@@ -19,7 +19,7 @@ import pytest
 import dupmine
 from dupmine.disk.folder import TABLES
 from dupmine.errors import SpaceError
-from dupmine.store.run import open_run
+from dupmine.results.run_folder import open_run
 
 from . import shell
 from .planted import plant
@@ -164,7 +164,7 @@ def test_a_signal(signum: int, code: int, runs: Runs, whole: tuple[Path, Ended],
     out = tmp_path / "runs" / "out"
     ended = runs.mine(out=out, step=whole[1].steps // 2, signum=signum)
     assert ended.code == code
-    assert f"WARNING dupmine.store.run: {out}: {HINT}\n" in ended.screen
+    assert f"WARNING dupmine.results.run_folder: {out}: {HINT}\n" in ended.screen
     assert "Traceback" not in ended.screen
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert [path.name for path in out.iterdir()] == [".work"]

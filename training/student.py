@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..calibration.corpus import run_of_model
 from ..corpus.unique import collapse_exact_duplicates
 from ..errors import InputError, ModelError
 from ..inference.compute import Compute
@@ -18,7 +17,7 @@ from ..inference.locate import locate_model
 from ..progress import Progress
 from ..rerank.student import read_tensors
 from ..rerank.train import prepare_classifier
-from ..result import MiningResult
+from ..results.result import MiningResult, run_of_model
 from ..schema import TEXT, LabelledPairs, probabilities
 from .data import Sets, pairs_at, require_labels
 from .outcome import Outcome

@@ -11,8 +11,8 @@ import pytest
 
 from dupmine.errors import InputError
 from dupmine.evaluation.run import evaluate, evaluate_stages
+from dupmine.results.run_folder import open_run, write_run
 from dupmine.schema import CLUSTERS, PAIRS
-from dupmine.store.run import open_run, write_run
 
 # 3 has the text of 1; the pair 1 5 is below the floor, so clustering asked for it.
 FOUND = [

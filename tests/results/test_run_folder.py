@@ -20,10 +20,10 @@ import pytest
 from dupmine import InputError, Miner, MiningResult, OutputError
 from dupmine.disk.folder import TABLES
 from dupmine.errors import LockError, SpaceError
+from dupmine.results.run_folder import open_run, read_run, write_run
 from dupmine.schema import CLUSTERS, PAIRS
-from dupmine.store.run import open_run, read_run, write_run
 
-from .disk import largest_file
+from ..store.disk import largest_file
 
 QUESTIONS = "id,text,tag\n1,How do I learn Python?,x\n2,how do i learn python?,y\n3,Where is Paris?,\n4,,z\n"
 

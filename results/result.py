@@ -11,15 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .clustering import choose_representatives, cluster_pairs, weakest_links
-from .clustering.paths import strongest_path
-from .corpus.unique import collapse_exact_duplicates
-from .errors import InputError, ModelError
-from .explanation import Explanation
-from .inference.locate import load_tokenizer, locate_model
-from .inference.tokens import tokenise
-from .progress import SILENT
-from .schema import (
+from ..clustering import choose_representatives, cluster_pairs, weakest_links
+from ..clustering.paths import strongest_path
+from ..corpus.unique import collapse_exact_duplicates
+from ..errors import InputError, ModelError
+from ..inference.locate import fingerprint, load_tokenizer, locate_model
+from ..inference.tokens import tokenise
+from ..progress import SILENT
+from ..rerank.cascade import NO_CASCADE
+from ..schema import (
     CORPUS,
     CROSS_ENCODER,
     DECIDERS,
@@ -34,9 +34,10 @@ from .schema import (
     id_ranks,
     probabilities,
 )
-from .settings import MiningSettings, load_settings
-from .store.run import open_run, read_run, write_run
-from .store.tables import clusters_table, pairs_table, read_pairs, row_anchors
+from ..settings import MiningSettings, load_settings
+from .explanation import Explanation
+from .run_folder import open_run, read_run, write_run
+from .tables import clusters_table, pairs_table, read_pairs, row_anchors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,7 +204,7 @@ class MiningResult:
 
         Nothing where the model that decided is not there any more.
         """
-        from .rerank.decision import load_decision
+        from ..rerank.decision import load_decision
 
         rerank, known = self.settings.rerank, self.manifest["models"]["decision"]["sha256"]
         try:
@@ -386,3 +387,23 @@ def _look_up(wanted: Rows, keys: Rows, values: Floats) -> Floats:
         return np.full(len(wanted), np.nan, np.float32)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[at] == wanted, values[at], np.float32(np.nan))
+
+
+def run_of_model(run: Path, name: str, folder: Path) -> MiningResult:
+    """Load a run in which the cross-encoder in `folder` scored every pair.
+
+    Raises:
+        InputError: it is no run, one with another model, or one in which not all pairs were scored.
+    """
+    result = MiningResult.load(run)
+    models = result.manifest["models"]
+    if models["cross_encoder"]["sha256"] != fingerprint(folder):
+        raise InputError(
+            f"{run} is no run with the model {name} as it is now, weights and calibration: mine again with it"
+        )
+    if models.get("cascade", {"sha256": NO_CASCADE})["sha256"] != NO_CASCADE:
+        raise InputError(
+            f"{run} is a run in which the cross-encoder was spared some pairs, and all are needed: mine "
+            "again with --set rerank.bands=off --set rerank.student=off"
+        )
+    return result

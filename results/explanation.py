@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .schema import CROSS_ENCODER
+from ..schema import CROSS_ENCODER
 
 _SHOWN = 8  # shares in words
 
