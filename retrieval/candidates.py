@@ -13,11 +13,11 @@ from ..disk.work import Work
 from ..progress import Progress
 from ..schema import CandidatePairs, Rows
 from ..settings import RetrievalSettings
-from .blocks import Plan, plan_everything
 from .encoder import Embeddings
 from .lists import plan_lists
 from .nearest import Nearest, open_bars
-from .products import pair_cosines as pair_cosines
+from .plan import Plan, plan_everything
+from .rounded import pair_cosines as pair_cosines
 from .selfjoin import Search
 
 log = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from scipy.sparse import csc_array, csr_array
 from ..progress import SILENT, Progress
 from ..schema import Rows
 from ..settings import RetrievalSettings
-from .blocks import BLOCK_CPU, BLOCK_GPU, Block, Mask, Positions, grouped, plan_everything
 from .encoder import Embeddings
 from .nearest import Nearest, open_bars
+from .plan import BLOCK_CPU, BLOCK_GPU, Block, Mask, Positions, grouped, plan_everything
 from .selfjoin import Search
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..schema import Floats, Rows
-from .blocks import Positions
+from .plan import Positions
 
 FOUND = np.dtype([("left", np.int32), ("right", np.int32), ("cosine", np.float32)])
 Found = npt.NDArray[np.void]

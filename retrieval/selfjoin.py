@@ -11,10 +11,10 @@ import torch
 from ..disk.work import Work, shard_name
 from ..progress import Bar, Progress
 from ..schema import Floats, Rows
-from .blocks import Block, Plan, Positions
 from .encoder import Embeddings
 from .nearest import Found, Nearest
-from .products import Rounded, block_cosines, pair_cosines, round_vectors
+from .plan import Block, Plan, Positions
+from .rounded import Rounded, block_cosines, pair_cosines, round_vectors
 
 _SPARSE = 1 << 16  # pairs whose cosines are computed at once
 _DENSE = 64  # with more than one pair in so many, the cosines of all pairs of a block are the cheaper way

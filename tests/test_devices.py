@@ -10,7 +10,7 @@ from dupmine.inference.compute import Compute, resolve_compute
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder
-from dupmine.retrieval import blocks
+from dupmine.retrieval import plan as blocks
 from dupmine.retrieval.candidates import find_candidates
 from dupmine.retrieval.encoder import BiEncoder
 from dupmine.schema import Floats, probabilities

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from dupmine.disk.work import Work
 from dupmine.errors import ModelError
 from dupmine.progress import SILENT
-from dupmine.retrieval import blocks, nearest, products, selfjoin
+from dupmine.retrieval import nearest, selfjoin
+from dupmine.retrieval import plan as blocks
+from dupmine.retrieval import rounded as products
 from dupmine.retrieval.candidates import SearchFacts, find_candidates, pair_cosines
 from dupmine.retrieval.encoder import Embeddings
 from dupmine.schema import CandidatePairs

@@ -11,8 +11,8 @@ import torch
 
 from ..errors import ModelError
 from ..schema import Floats, Rows
-from .blocks import Positions
 from .encoder import Embeddings
+from .plan import Positions
 
 _BLOCK = 65_536
 _GROUP = 256  # products that are looked at one by one only if the largest of them is large enough
