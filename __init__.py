@@ -17,11 +17,11 @@ if TYPE_CHECKING:
         SpaceError,
     )
     from .miner import Miner, mine, score_pairs
-    from .nightly.store import Store
     from .results.explanation import Explanation
     from .results.result import MiningResult
     from .settings import MiningSettings, load_settings
     from .store.history import UpdateReport
+    from .store.store import Store
 
 __version__ = "0.1.0"
 
@@ -58,7 +58,7 @@ _HOMES = {
     ),
     "results.explanation": ("Explanation",),
     "miner": ("Miner", "mine", "score_pairs"),
-    "nightly.store": ("Store",),
+    "store.store": ("Store",),
     "store.history": ("UpdateReport",),
     "results.result": ("MiningResult",),
     "settings": ("MiningSettings", "load_settings"),

@@ -31,9 +31,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dupmine import MiningResult, Store, UpdateReport
 from dupmine.benchmarks import machine
-from dupmine.nightly import searcher
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.retrieval.encoder import BiEncoder
+from dupmine.store import searcher
 
 QUERIES = 200
 WARM_UP = 20

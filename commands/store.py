@@ -16,8 +16,8 @@ from . import options
 from .logs import LogFormat, set_level
 
 if TYPE_CHECKING:
-    from ..nightly.store import Store
     from ..store.history import UpdateReport
+    from ..store.store import Store
 
 _EPILOG = """\b
 Exit codes:
@@ -84,7 +84,7 @@ def init(  # noqa: PLR0913, PLR0917 - one parameter per flag
     """Make an empty store; its settings stay until rebuild."""
     set_level(log_level)
     settings = options.settings_from(config, set_, {})
-    from ..nightly.store import Store
+    from ..store.store import Store
 
     Store.create(folder, settings, progress=options.bars(quiet, log_format), wait=wait)
     if not quiet:
@@ -325,7 +325,7 @@ def _open(
     wait: float = 0.0,
     flags: dict[str, Any] | None = None,
 ) -> Store:
-    from ..nightly.store import Store
+    from ..store.store import Store
 
     given = options.given(flags or {})
     return Store.open(folder, progress=options.bars(quiet, log_format), wait=wait, **given)

@@ -1,1 +1,1 @@
-"""A run on disk: its tables, its manifest, and writing them whole or not at all."""
+"""A corpus that is mined as it changes: the store, its generations, updates and queries."""

@@ -25,9 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dupmine.nightly.commit
-import dupmine.nightly.recovery
-import dupmine.nightly.searcher  # noqa: F401
+import dupmine.store.recovery
+import dupmine.store.searcher  # noqa: F401
 from dupmine.disk.work import Work
 
 from .killed import NEVER, Death, End, in_process

@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-import dupmine.nightly.searcher  # noqa: F401 - all that readers import, so that the forks need not
-from dupmine.nightly.store import Store
+import dupmine.store.searcher  # noqa: F401 - all that readers import, so that the forks need not
+from dupmine.store.store import Store
 
 from .planted import plant
 

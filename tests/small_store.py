@@ -14,11 +14,11 @@ import pandas as pd
 
 from dupmine import Miner
 from dupmine.disk.folder import is_run
-from dupmine.nightly.store import Store
 from dupmine.rerank import scorer
 from dupmine.results.run_folder import read_run
 from dupmine.retrieval import encoder
 from dupmine.store.commits import generations
+from dupmine.store.store import Store
 
 from .planted import plant
 from .reader import fingerprint

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dupmine.nightly.store import Store
+from dupmine.store.store import Store
 
 from .small_store import Kit, documents, files_in, leftovers
 from .tiny_models import TinyModels

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dupmine.disk.lock import read_writer
-from dupmine.nightly.store import Store
+from dupmine.store.store import Store
 
 from . import shell
 from .reader import READINGS

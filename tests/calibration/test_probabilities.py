@@ -16,10 +16,10 @@ import pytest
 import dupmine as package
 from dupmine.corpus.labelled import read_pairs
 from dupmine.errors import SettingsError
-from dupmine.nightly.store import Store
 from dupmine.rerank.calibration import FILE, Calibration, load_calibration
 from dupmine.schema import probabilities
 from dupmine.settings import PairSettings
+from dupmine.store.store import Store
 
 from ..planted import read_actions
 from ..shell import dupmine

@@ -25,17 +25,12 @@ from ..results.manifest import timed
 from ..results.tables import stored_clusters
 from ..schema import Corpus
 from ..settings import MiningSettings, load_settings
-from ..store.commits import Commit, generations, latest_commit
-from ..store.compatibility import (
-    in_its_precision,
-    require_same_models,
-    require_same_settings,
-    stored_settings,
-)
-from ..store.documents import Target, all_documents, with_documents, without_documents
-from ..store.history import UpdateReport, describe, read_changes
-from ..store.segments import Snapshot, read_snapshot
-from ..store.upkeep import Damage, find_damage, sweep
+from .commits import Commit, generations, latest_commit
+from .compatibility import in_its_precision, require_same_models, require_same_settings, stored_settings
+from .documents import Target, all_documents, with_documents, without_documents
+from .history import UpdateReport, describe, read_changes
+from .segments import Snapshot, read_snapshot
+from .upkeep import Damage, find_damage, sweep
 
 if TYPE_CHECKING:
     from ..pipeline import Models
@@ -86,7 +81,7 @@ class Store:
             OutputError: the folder is not empty or cannot be written.
             DupmineError: bad settings or models.
         """
-        from .commit import first_commit
+        from .update import first_commit
 
         folder = Path(path).expanduser()
         settings = settings.changed(overrides) if settings else load_settings(config, overrides)
@@ -293,7 +288,7 @@ class Store:
         Raises:
             OutputError: the folder exists, or cannot be written.
         """
-        from .export import as_result
+        from .as_run import as_result
 
         result = as_result(self.snapshot)
         result.save(out, overwrite=overwrite)
@@ -346,7 +341,7 @@ class Store:
                 False,
                 before.commit.counts | dict.fromkeys(_COMPUTED, 0) | target.counts,
             )
-        from .commit import Step, next_commit
+        from .update import Step, next_commit
 
         def models() -> Models:
             if not how.get("rebuilt"):

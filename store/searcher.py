@@ -15,7 +15,7 @@ from ..progress import SILENT, Progress
 from ..retrieval.candidates import pair_cosines
 from ..schema import DOC_ID, TEXT, Floats, Rows, TokenStore, probabilities
 from ..settings import MiningSettings
-from ..store.segments import Snapshot
+from .segments import Snapshot
 
 NEAREST = 100
 _BLOCK = 256  # texts asked for at once

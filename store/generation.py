@@ -26,7 +26,7 @@ from ..retrieval.candidates import find_candidates, pair_cosines
 from ..retrieval.encoder import Embeddings, embed
 from ..schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore, UniqueTexts
 from ..settings import MiningSettings
-from ..store.segments import Snapshot
+from .segments import Snapshot
 
 Mask = npt.NDArray[np.bool_]
 ScoreRows = Callable[[Rows, Rows], ScoredPairs]

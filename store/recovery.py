@@ -14,13 +14,13 @@ from ..errors import CorruptStoreError, InputError
 from ..rerank.cascade import NO_CASCADE
 from ..rerank.decision import NO_DECISION
 from ..settings import MiningSettings
-from ..store.changes import MEMBERS, find_changes
-from ..store.commits import Commit, commit_file, copy_of, generations, read_commit
-from ..store.compatibility import stored_settings
-from ..store.documents import with_documents
-from ..store.segments import Snapshot, read_intact, read_snapshot, state_file, unseen_file, write_state
-from ..store.upkeep import COMPUTED, Damage, drop_generation, find_damage, restore_copies
+from .changes import MEMBERS, find_changes
+from .commits import Commit, commit_file, copy_of, generations, read_commit
+from .compatibility import stored_settings
+from .documents import with_documents
 from .generation import Reuse
+from .segments import Snapshot, read_intact, read_snapshot, state_file, unseen_file, write_state
+from .upkeep import COMPUTED, Damage, drop_generation, find_damage, restore_copies
 
 log = logging.getLogger(__name__)
 

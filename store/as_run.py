@@ -14,11 +14,11 @@ from ..results.result import MiningResult
 from ..results.tables import stored_clusters
 from ..schema import Corpus
 from ..settings import MiningSettings
-from ..store.commits import Commit
-from ..store.compatibility import stored_settings
-from ..store.segments import Snapshot
-from .commit import decides_with_corpus
+from .commits import Commit
+from .compatibility import stored_settings
 from .generation import Task, advance
+from .segments import Snapshot
+from .update import decides_with_corpus
 
 
 def as_result(snapshot: Snapshot) -> MiningResult:

@@ -22,12 +22,12 @@ from ..rerank.decision import NO_DECISION, Decision
 from ..results.manifest import timed
 from ..schema import DOC_ID, Corpus, Rows
 from ..settings import MiningSettings
-from ..store.changes import CHANGES, MEMBERS, find_changes, keep_ids
-from ..store.commits import Commit, Segment, StoredFile
-from ..store.documents import Target
-from ..store.history import UpdateReport
-from ..store.segments import STATE, Snapshot, segment_folder, write_segment, write_state
+from .changes import CHANGES, MEMBERS, find_changes, keep_ids
+from .commits import Commit, Segment, StoredFile
+from .documents import Target
 from .generation import Generation, Reuse, Task, advance
+from .history import UpdateReport
+from .segments import STATE, Snapshot, segment_folder, write_segment, write_state
 
 _BYTES_PER_DOCUMENT = 256  # of the state, the changes and the pairs, roughly
 
