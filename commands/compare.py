@@ -39,7 +39,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
 ) -> None:
     """Train and test several approaches on one split; again with the same --out, it goes on."""
     set_level(log_level)
-    from ..evaluation.comparison_settings import CompareSettings, read_approaches
+    from ..training.comparison_settings import CompareSettings, read_approaches
 
     flags = {"split.file": pairs, "compute.device": device, "compute.threads": threads}
     settings = load_staged(CompareSettings, config, parse_overrides(set_ or []) | options.given(flags))
@@ -51,7 +51,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         import accelerate  # noqa: F401 - the trainers look for it later, when hours may have passed
 
         from ..evaluation import plots  # noqa: F401 - so do the plots for theirs
-        from ..evaluation.compare import compare as compare_approaches
+        from ..training.comparison import compare as compare_approaches
     except ImportError as error:
         raise SettingsError(
             f"comparing needs {error.name}, not installed here: pip install 'dupmine[train]'"

@@ -13,7 +13,14 @@ import numpy as np
 from ..corpus.questions import question_components
 from ..corpus.unique import normalised_key
 from ..errors import InputError
-from ..schema import Floats, LabelledPairs, Rows
+from ..inference.compute import Compute
+from ..inference.tokens import tokenise
+from ..progress import SILENT, Progress
+from ..rerank.scorer import CrossEncoder
+from ..retrieval.encoder import BiEncoder, Embeddings
+from ..retrieval.index import build_index
+from ..schema import Floats, LabelledPairs, Rows, probabilities
+from ..settings import RerankSettings, RetrievalSettings
 from .data import Sets
 from .settings import NegativesSettings
 
@@ -142,3 +149,49 @@ def _guarded(
             else:
                 counts["guarded"] += 1
     return [(text, other) for (text, _), others in zip(queues, taken, strict=True) for other in others]
+
+
+_BLOCK = 4096  # texts searched for at once
+
+
+def _search_in(
+    corpus: Sequence[str], settings: NegativesSettings, compute: Compute, progress: Progress
+) -> Search:
+    encoder = BiEncoder(settings.miner, compute)
+    retrieval = RetrievalSettings(bi_encoder=settings.miner, top_k=settings.neighbours)
+    index = build_index(_embedded(encoder, corpus, progress), retrieval, gpu=compute.device.type == "cuda")
+    k = min(settings.neighbours, len(corpus))
+
+    def search(texts: Sequence[str]) -> tuple[Floats, Rows]:
+        queries = _embedded(encoder, texts, progress)
+        found = []
+        with progress.bar("retrieve", len(texts), "texts") as bar:
+            for start in range(0, len(texts), _BLOCK):
+                block = np.asarray(queries[start : start + _BLOCK], np.float32)
+                found.append(index.search(block, k))
+                bar.update(len(block))
+        cosines, rows = (np.concatenate(side) for side in zip(*found, strict=True))
+        return cosines, rows
+
+    return search
+
+
+def _embedded(encoder: BiEncoder, texts: Sequence[str], progress: Progress) -> Embeddings:
+    tokens = None
+    if encoder.tokenizer is not None:
+        tokens = tokenise(texts, encoder.tokenizer, max_tokens=encoder.max_tokens, progress=SILENT)
+    out = np.empty((len(texts), encoder.dim), np.float16)
+    encoder.encode(texts, tokens, out, progress)
+    return out
+
+
+def _guard(settings: NegativesSettings, compute: Compute, progress: Progress) -> Guard:
+    scorer = CrossEncoder(RerankSettings(cross_encoder=settings.guard), compute)
+
+    def probability(left: list[str], right: list[str]) -> Floats:
+        texts = [*left, *right]
+        tokens = tokenise(texts, scorer.tokenizer, max_tokens=scorer.max_tokens, progress=SILENT)
+        rows = np.arange(len(texts))
+        return probabilities(scorer.score(tokens, rows[: len(left)], rows[len(left) :], progress))
+
+    return probability

@@ -16,9 +16,9 @@ from ..inference.compute import Compute
 from ..inference.locate import locate_model
 from ..progress import Progress
 from ..rerank.student import read_tensors
-from ..rerank.train import prepare_classifier
 from ..results.result import MiningResult, run_of_model
 from ..schema import TEXT, LabelledPairs, probabilities
+from .cross_encoder import prepare_classifier
 from .data import Sets, pairs_at, require_labels
 from .outcome import Outcome
 from .run import Request, run_training

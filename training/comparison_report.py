@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..disk.files import write_atomically
 from ..disk.folder import write_json
-from .bootstrap import Estimate
-from .classification import Judgement
-from .model import ModelKind
+from ..evaluation.bootstrap import Estimate
+from ..evaluation.classification import Judgement
+from ..evaluation.model import ModelKind
 
 FILES = ("comparison.json", "comparison.md", "comparison.svg")
 
@@ -76,7 +76,7 @@ class Comparison:
 
     def write(self, folder: Path) -> None:
         """Write `FILES` into a folder."""
-        from .plots import plot_bars
+        from ..evaluation.plots import plot_bars
 
         write_json(folder / FILES[0], asdict(self))
         text = "\n".join(["# Comparison", "", self._origin(), "", *self.table(), "", _NOTE, ""])

@@ -22,10 +22,10 @@ import dupmine
 from dupmine.errors import DupmineError, InputError, ModelError, OutputError, SettingsError
 from dupmine.inference.compute import resolve_compute
 from dupmine.inference.first_token import first_token_only
-from dupmine.rerank.train import SwappedPairs, prepare_classifier
-from dupmine.retrieval.train import prepare_embedder
 from dupmine.schema import LabelledPairs
 from dupmine.settings import ComputeSettings, load_staged
+from dupmine.training.bi_encoder import prepare_embedder
+from dupmine.training.cross_encoder import SwappedPairs, prepare_classifier
 from dupmine.training.folder import is_whole, step_of
 from dupmine.training.run import Request
 from dupmine.training.settings import BiEncoderTraining, CrossEncoderTraining
@@ -33,7 +33,7 @@ from dupmine.training.trainer import attend_quickly
 
 from ..killed import NEVER, Death, in_process
 from ..tiny_models import SIZES, TinyModels, bert_tokenizer
-from ..training.lessons import lesson, losses, small, teach_cross_encoder, write_lesson
+from .lessons import lesson, losses, small, teach_cross_encoder, write_lesson
 
 ROOT = Path(__file__).parent.parent.parent
 SURE = {"model.hidden_dropout": 0.0, "model.attention_dropout": 0.0}

@@ -12,13 +12,13 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from dupmine.errors import InputError
-from dupmine.retrieval.train import labels_for, ranked_columns
 from dupmine.schema import LabelledPairs
+from dupmine.training.bi_encoder import labels_for, ranked_columns
 from dupmine.training.run import Request
 from dupmine.training.settings import ObjectiveSettings
 
 from ..tiny_models import TinyModels
-from ..training.lessons import losses, small, teach_bi_encoder, topics, write_lesson
+from .lessons import losses, small, teach_bi_encoder, topics, write_lesson
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ..errors import SettingsError
+from ..evaluation.model import ModelKind
+from ..evaluation.splits import SplitPlan
 from ..settings import ComputeSettings, PairSettings, StagedSettings, _Stage, load_staged
-from ..training.settings import BiEncoderTraining, CrossEncoderTraining, PairTraining
-from .model import ModelKind
-from .splits import SplitPlan
+from .settings import BiEncoderTraining, CrossEncoderTraining, PairTraining
 
 _KINDS: dict[ModelKind, type[BiEncoderTraining] | type[CrossEncoderTraining]] = {
     "bi-encoder": BiEncoderTraining,

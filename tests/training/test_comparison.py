@@ -20,10 +20,10 @@ from sklearn.metrics import average_precision_score, f1_score
 from dupmine.corpus.labelled import read_pairs
 from dupmine.errors import DupmineError
 from dupmine.evaluation.classification import best_f1_threshold
-from dupmine.evaluation.comparison_settings import CompareSettings, read_approaches
 from dupmine.evaluation.model import JudgeSettings, score_labelled
 from dupmine.progress import SILENT
 from dupmine.settings import PairSettings, load_staged
+from dupmine.training.comparison_settings import CompareSettings, read_approaches
 from dupmine.training.settings import BiEncoderTraining
 from tests.shell import Outcome, dupmine
 from tests.tiny_models import TinyModels

@@ -13,20 +13,20 @@ from ..disk.files import digest, output_errors
 from ..disk.folder import replacing, write_json, write_table
 from ..disk.lock import LOCK, WRITER, lock
 from ..errors import InputError, ModelError, OutputError, SettingsError
+from ..evaluation.classification import best_f1_threshold, judge
+from ..evaluation.model import JudgeSettings, is_bi_encoder, score_labelled
+from ..evaluation.splits import split_file
 from ..inference.locate import fingerprint, locate_model, read_config
 from ..progress import Progress
 from ..schema import LabelledPairs
 from ..settings import PairSettings
-from ..training.compose import train_bi_encoder, train_cross_encoder
-from ..training.data import fingerprint as pairs_fingerprint
-from ..training.folder import RECORD
-from ..training.run import Request
-from ..training.settings import BiEncoderTraining
-from .classification import best_f1_threshold, judge
-from .comparison import FILES, Comparison, Row, read_rows
+from .comparison_report import FILES, Comparison, Row, read_rows
 from .comparison_settings import Approach, CompareSettings, read_approaches
-from .model import JudgeSettings, is_bi_encoder, score_labelled
-from .splits import split_file
+from .compose import train_bi_encoder, train_cross_encoder
+from .data import fingerprint as pairs_fingerprint
+from .folder import RECORD
+from .run import Request
+from .settings import BiEncoderTraining
 
 log = logging.getLogger(__name__)
 

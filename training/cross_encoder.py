@@ -24,12 +24,12 @@ from ..inference.first_token import first_token_only
 from ..inference.layout import LONGEST_INPUT, require_vocabulary
 from ..inference.locate import first_line, locate_model, read_config
 from ..inference.onnx import is_exported
+from ..rerank.heads import Head, find_head
 from ..schema import Floats, LabelledPairs
 from ..settings import RerankSettings
-from ..training.sampler import LengthGroupedSampler, input_lengths
-from ..training.settings import ClassifierSettings, CrossEncoderTraining, HeadKind, StudentTraining
-from ..training.trainer import Task, attend_quickly, in_precision
-from .heads import Head, find_head
+from .sampler import LengthGroupedSampler, input_lengths
+from .settings import ClassifierSettings, CrossEncoderTraining, HeadKind, StudentTraining
+from .trainer import Task, attend_quickly, in_precision
 
 log = logging.getLogger(__name__)
 

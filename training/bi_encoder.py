@@ -32,11 +32,11 @@ from ..errors import InputError, ModelError
 from ..inference.compute import Compute
 from ..inference.locate import locate_model
 from ..inference.onnx import is_exported
+from ..retrieval.sentences import SentenceModel
 from ..schema import Floats, LabelledPairs, Rows
-from ..training.sampler import DistinctSampler, LengthGroupedSampler, input_lengths
-from ..training.settings import BiEncoderTraining, EmbedderSettings, ObjectiveSettings
-from ..training.trainer import Task, attend_quickly, in_precision
-from .sentences import SentenceModel
+from .sampler import DistinctSampler, LengthGroupedSampler, input_lengths
+from .settings import BiEncoderTraining, EmbedderSettings, ObjectiveSettings
+from .trainer import Task, attend_quickly, in_precision
 
 log = logging.getLogger(__name__)
 
