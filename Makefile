@@ -20,8 +20,8 @@ bench: $(STAMP)  ## quality and seconds on labelled questions: make bench DATA=f
 	$(BIN)/python benchmarks/quora.py $(DATA)
 
 chaos: $(STAMP)  ## kill writers 100 times, refuse every call to the disk; compare with writers nobody disturbed
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --kills 100 --out benchmarks/results/chaos.json
-	DUPMINE_EVERY_FAULT=1 $(BIN)/python -m pytest tests/test_faults.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.chaos --kills 100 --out benchmarks/results/chaos.json
+	DUPMINE_EVERY_FAULT=1 $(BIN)/python -m pytest tests/store/test_faults.py
 
 smoke: $(STAMP)  ## build the wheel, look inside, install it in a clean environment and mine with it
 	PYTHON=$(BIN)/python bash tests/smoke.sh

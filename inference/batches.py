@@ -133,7 +133,6 @@ _BLOCK = 25_000  # pairs
 
 def in_blocks(n_pairs: int, estimate: Callable[[Rows], Floats], bar: Bar | None = None) -> Floats:
     """Return what `estimate` says of the pairs at some positions for all pairs, `(n_pairs,) float32`."""
-
     said = np.empty(n_pairs, np.float32)
 
     def run(block: Rows) -> None:

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from dupmine import Miner
 
-from .tiny_models import TinyModels, make_tiny_models
+from .helpers.tiny_models import TinyModels, make_tiny_models
 
 # A busy machine is no failure.
 settings.register_profile("dupmine", deadline=None)

@@ -23,8 +23,8 @@ from dupmine import Miner, load_settings
 from dupmine.errors import InputError, ModelError
 from dupmine.schema import CLUSTERS, PAIRS
 
-from . import shell
-from .tiny_models import TinyModels
+from .helpers import shell
+from .helpers.tiny_models import TinyModels
 
 CROSS_ENCODER = Path(dupmine.models.__file__).parent / "quora-minilm-l6"
 

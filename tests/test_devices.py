@@ -16,9 +16,9 @@ from dupmine.retrieval.encoder import BiEncoder
 from dupmine.schema import Floats, probabilities
 from dupmine.settings import ComputeSettings, RerankSettings, RetrievalSettings
 
-from .planted import plant
-from .retrieval.vectors import as_dict, grouped_vectors, random_vectors
-from .sentences import QUESTIONS
+from .helpers.planted import plant
+from .helpers.sentences import QUESTIONS
+from .helpers.vectors import as_dict, grouped_vectors, random_vectors
 
 FP32 = Compute(torch.device("cpu"), torch.float32, 4096)
 TEXTS = [*QUESTIONS, *plant(200)[0]]

@@ -12,7 +12,7 @@ import torch
 from dupmine import Miner, MiningResult
 from dupmine.corpus.unique import normalised_key
 
-from .planted import plant
+from .helpers.planted import plant
 
 SMALL = 1200
 

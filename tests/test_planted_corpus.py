@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .planted import plant
+from .helpers.planted import plant
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 

@@ -21,10 +21,10 @@ from dupmine.disk.folder import TABLES
 from dupmine.errors import SpaceError
 from dupmine.results.run_folder import open_run
 
-from . import shell
-from .planted import plant
-from .store.disk import largest_file
-from .tiny_models import TinyModels
+from .helpers import shell
+from .helpers.disk import largest_file
+from .helpers.planted import plant
+from .helpers.tiny_models import TinyModels
 
 HINT = "what is finished is kept in .work; run the same command again to continue"
 
@@ -71,7 +71,7 @@ class Runs:
         screen = self.folder / "screen.txt"
         options = {"folder": (out or self.out).parent, "screen": screen, "step": step, "signum": int(signum)}
         names = {"args": self.command(*args, out=out), "options": options}
-        stopped = str(Path(__file__).with_name("stopped.py"))
+        stopped = str(Path(__file__).parent / "helpers" / "stopped.py")
         process = self._context.Process(target=runpy.run_path, args=(stopped, names, "__main__"))
         process.start()
         process.join(120)

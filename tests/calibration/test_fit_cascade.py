@@ -25,8 +25,8 @@ from dupmine.rerank.student import load_student, put_student
 from dupmine.schema import TEXT
 from dupmine.settings import ComputeSettings, RerankSettings
 
-from ..shell import dupmine
-from ..tiny_models import TinyModels
+from ..helpers.shell import dupmine
+from ..helpers.tiny_models import TinyModels
 from .test_fit_decision import FEW, FLOOR, TEXTS, write
 
 NAMES = ("bi-encoder", "student", "cross-encoder")

@@ -19,8 +19,8 @@ from dupmine.rerank.decision import load_decision
 from dupmine.rerank.neighbours import Neighbours
 from dupmine.schema import TEXT, ScoredPairs
 
-from ..shell import dupmine
-from ..tiny_models import TinyModels
+from ..helpers.shell import dupmine
+from ..helpers.tiny_models import TinyModels
 
 TEXTS = [
     f"{question} {verb} {adjective} {thing}"

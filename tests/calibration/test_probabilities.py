@@ -21,9 +21,9 @@ from dupmine.schema import probabilities
 from dupmine.settings import PairSettings
 from dupmine.store.store import Store
 
-from ..planted import read_actions
-from ..shell import dupmine
-from ..tiny_models import TinyModels
+from ..helpers.planted import read_actions
+from ..helpers.shell import dupmine
+from ..helpers.tiny_models import TinyModels
 
 N = 390
 TEXTS = [f"How do I {action}?" for action in read_actions()[: 2 * N]]

@@ -13,7 +13,7 @@ from dupmine.clustering.partition import Partition, cluster_pairs
 from dupmine.schema import Rows, ScoredPairs
 from dupmine.settings import ClusteringSettings
 
-from .scored import Triple, clique, scored
+from ..helpers.scored import Triple, clique, scored
 
 GUARDED = ClusteringSettings()
 COMPONENTS = ClusteringSettings(method="components")

@@ -10,7 +10,7 @@ from dupmine.clustering.representatives import choose_representatives, weakest_l
 from dupmine.errors import SettingsError
 from dupmine.settings import ClusteringSettings
 
-from .scored import scored
+from ..helpers.scored import scored
 
 
 def _documents(ids: list[str], texts: list[str] | None = None, **columns: object) -> pa.Table:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from .. import shell
-from ..tiny_models import TinyModels
+from ..helpers import shell
+from ..helpers.tiny_models import TinyModels
 
 KEYS = ["time", "level", "logger", "message"]
 

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dupmine.commands.prometheus import metrics_of_run
 
-from .. import shell
-from ..tiny_models import TinyModels
+from ..helpers import shell
+from ..helpers.tiny_models import TinyModels
 
 STAGES = {"read", "load", "collapse", "tokenise", "embed", "retrieve", "rerank", "decide", "cluster"}
 STAGES |= {"audit", "tables"}

@@ -15,7 +15,7 @@ from dupmine import OutputError
 from dupmine.disk.files import claim, digest, output_errors, remove_leftovers, require_space, write_atomically
 from dupmine.errors import SpaceError
 
-from ..store.disk import largest_file
+from ..helpers.disk import largest_file
 
 
 def test_a_file_is_replaced(tmp_path: Path) -> None:

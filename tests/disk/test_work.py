@@ -13,7 +13,7 @@ from dupmine.disk.files import output_errors
 from dupmine.disk.work import Work, shard_name
 from dupmine.errors import SpaceError
 
-from ..store.disk import largest_file
+from ..helpers.disk import largest_file
 
 ARRAYS = [
     np.arange(12, dtype=np.int64).reshape(3, 4),

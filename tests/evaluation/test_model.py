@@ -16,8 +16,8 @@ from dupmine.evaluation.classification import Agreement, Judgement, best_f1_thre
 from dupmine.evaluation.model import JudgeSettings, evaluate_model, score_labelled
 from dupmine.progress import SILENT
 from dupmine.schema import LabelledPairs
-from tests import shell
-from tests.tiny_models import WORDS, TinyModels
+from tests.helpers import shell
+from tests.helpers.tiny_models import WORDS, TinyModels
 
 SETTINGS = JudgeSettings.model_validate({"compute": {"device": "cpu", "precision": "fp32"}})
 

@@ -15,7 +15,7 @@ from dupmine.corpus.questions import number_questions, question_components
 from dupmine.errors import DupmineError, InputError
 from dupmine.evaluation.splits import Leak, measure_leak, sample_pairs, split_pairs
 from dupmine.schema import LabelledPairs
-from tests import shell
+from tests.helpers import shell
 
 SHARES = (0.8, 0.1, 0.1)
 

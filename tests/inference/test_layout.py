@@ -15,7 +15,7 @@ from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.schema import TokenStore
 
-from ..tiny_models import TinyModels
+from ..helpers.tiny_models import TinyModels
 
 TEXTS = [
     "How do I learn Python?",

@@ -15,8 +15,8 @@ from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.schema import TokenStore
 
-from ..sentences import QUESTIONS
-from ..tiny_models import TinyModels, bert_tokenizer
+from ..helpers.sentences import QUESTIONS
+from ..helpers.tiny_models import TinyModels, bert_tokenizer
 
 
 def rows(store: TokenStore) -> list[list[int]]:

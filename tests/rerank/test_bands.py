@@ -10,8 +10,8 @@ from dupmine.progress import SILENT
 from dupmine.rerank.bands import FEATURES, Bounds, evidence, find_kinds
 from dupmine.schema import CandidatePairs, Floats, TokenStore
 
-from ..cascades import bands_by_cosine, bounds
-from ..tiny_models import bert_tokenizer
+from ..helpers.cascades import bands_by_cosine, bounds
+from ..helpers.tiny_models import bert_tokenizer
 
 TOKENIZER = bert_tokenizer().backend_tokenizer
 TEXTS = [

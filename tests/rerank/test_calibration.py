@@ -33,8 +33,8 @@ from dupmine.rerank.scorer import CrossEncoder
 from dupmine.schema import Floats, probabilities
 from dupmine.settings import RerankSettings
 
-from ..sentences import QUESTIONS
-from ..tiny_models import TinyModels
+from ..helpers.sentences import QUESTIONS
+from ..helpers.tiny_models import TinyModels
 
 FP32 = Compute(torch.device("cpu"), torch.float32, 1024)
 TEXTS = [text for text in QUESTIONS if len(text) < 25][:12]

@@ -29,10 +29,10 @@ from dupmine.schema import (
 )
 from dupmine.settings import ComputeSettings, RerankSettings
 
-from ..cascades import bands_by_cosine, shortcuts, student_by_logit
-from ..cascades import with_cascade as put
-from ..stores import POOL
-from ..tiny_models import TinyModels
+from ..helpers.cascades import bands_by_cosine, shortcuts, student_by_logit
+from ..helpers.cascades import with_cascade as put
+from ..helpers.stores import POOL
+from ..helpers.tiny_models import TinyModels
 
 FLOOR = 0.6
 

@@ -14,7 +14,7 @@ from dupmine.rerank.decision import FEATURES, FILE, Decision, find_decision, ide
 from dupmine.schema import CORPUS, DECIDERS, ScoredPairs, TokenStore, probabilities
 from dupmine.settings import RerankSettings
 
-from ..decisions import feature, fitted_to
+from ..helpers.decisions import feature, fitted_to
 
 N = 40
 

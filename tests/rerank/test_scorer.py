@@ -18,8 +18,8 @@ from dupmine.rerank.scorer import CrossEncoder, score_pairs
 from dupmine.schema import CandidatePairs, Floats, Rows, TokenStore, probabilities
 from dupmine.settings import RerankSettings
 
-from ..sentences import QUESTIONS
-from ..tiny_models import MAX_LENGTH, TinyModels
+from ..helpers.sentences import QUESTIONS
+from ..helpers.tiny_models import MAX_LENGTH, TinyModels
 
 FP32 = Compute(torch.device("cpu"), torch.float32, 1024)
 SHORT = [text for text in QUESTIONS if len(text) < 25]

@@ -20,7 +20,7 @@ import pytest
 import dupmine
 from dupmine import InputError, Miner, MiningResult, SettingsError
 
-from .. import shell
+from ..helpers import shell
 
 ROWS = [line.split(",") for line in shell.QUESTIONS.splitlines()]
 FRAME = pd.DataFrame(ROWS[1:], columns=ROWS[0])

@@ -23,7 +23,7 @@ from dupmine.errors import LockError, SpaceError
 from dupmine.results.run_folder import open_run, read_run, write_run
 from dupmine.schema import CLUSTERS, PAIRS
 
-from ..store.disk import largest_file
+from ..helpers.disk import largest_file
 
 QUESTIONS = "id,text,tag\n1,How do I learn Python?,x\n2,how do i learn python?,y\n3,Where is Paris?,\n4,,z\n"
 

@@ -24,7 +24,7 @@ from dupmine.retrieval.encoder import Embeddings
 from dupmine.schema import CandidatePairs
 from dupmine.settings import RetrievalSettings
 
-from .vectors import Pairs, as_dict, brute_force, grouped_vectors, random_vectors, unit
+from ..helpers.vectors import Pairs, as_dict, brute_force, grouped_vectors, random_vectors, unit
 
 CPU = torch.device("cpu")
 

@@ -17,8 +17,8 @@ from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.retrieval.encoder import BiEncoder, Embeddings, embed
 
-from ..sentences import QUESTIONS
-from ..tiny_models import MAX_LENGTH, TinyModels
+from ..helpers.sentences import QUESTIONS
+from ..helpers.tiny_models import MAX_LENGTH, TinyModels
 
 FP32 = Compute(torch.device("cpu"), torch.float32, 4096)
 

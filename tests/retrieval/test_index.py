@@ -12,7 +12,7 @@ from dupmine.retrieval.index import FaissIndex, build_index
 from dupmine.schema import Floats
 from dupmine.settings import RetrievalSettings
 
-from .vectors import grouped_vectors, random_vectors
+from ..helpers.vectors import grouped_vectors, random_vectors
 
 
 def ivf(**values: float) -> RetrievalSettings:

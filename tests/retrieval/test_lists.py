@@ -16,7 +16,7 @@ from dupmine.retrieval.encoder import Embeddings
 from dupmine.retrieval.lists import plan_lists
 from dupmine.settings import RetrievalSettings
 
-from .vectors import Pairs, as_dict, brute_force, grouped_vectors, random_vectors
+from ..helpers.vectors import Pairs, as_dict, brute_force, grouped_vectors, random_vectors
 
 CPU = torch.device("cpu")
 

@@ -23,8 +23,8 @@ from dupmine.retrieval.encoder import BiEncoder
 from dupmine.retrieval.static import distil, locate_static, token_frequencies
 from dupmine.schema import Floats
 
-from ..sentences import QUESTIONS
-from ..tiny_models import TinyModels
+from ..helpers.sentences import QUESTIONS
+from ..helpers.tiny_models import TinyModels
 
 FP32 = Compute(torch.device("cpu"), torch.float32, 4096)
 

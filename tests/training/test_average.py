@@ -14,8 +14,8 @@ from dupmine import Miner
 from dupmine.errors import ModelError, OutputError, SettingsError
 from dupmine.training.average import average_models
 
-from ..shell import dupmine
-from ..tiny_models import TinyModels
+from ..helpers.shell import dupmine
+from ..helpers.tiny_models import TinyModels
 
 PAIRS = [("how cat", "how dog"), ("why red sea", "the old sky")]
 

@@ -17,8 +17,8 @@ from dupmine.training.bi_encoder import labels_for, ranked_columns
 from dupmine.training.run import Request
 from dupmine.training.settings import ObjectiveSettings
 
-from ..tiny_models import TinyModels
-from .lessons import losses, small, teach_bi_encoder, topics, write_lesson
+from ..helpers.lessons import losses, small, teach_bi_encoder, topics, write_lesson
+from ..helpers.tiny_models import TinyModels
 
 
 @pytest.fixture(scope="module")

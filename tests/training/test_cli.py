@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ..shell import dupmine
-from .lessons import lesson, write_lesson
+from ..helpers.lessons import lesson, write_lesson
+from ..helpers.shell import dupmine
 
 
 def test_flags_settle_the_settings() -> None:

@@ -25,8 +25,8 @@ from dupmine.progress import SILENT
 from dupmine.settings import PairSettings, load_staged
 from dupmine.training.comparison_settings import CompareSettings, read_approaches
 from dupmine.training.settings import BiEncoderTraining
-from tests.shell import Outcome, dupmine
-from tests.tiny_models import TinyModels
+from tests.helpers.shell import Outcome, dupmine
+from tests.helpers.tiny_models import TinyModels
 
 ROOT = Path(__file__).parent.parent.parent
 NAMES = ["as it is", "tiny + Cosine", "pairs at once"]

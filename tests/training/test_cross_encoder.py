@@ -31,9 +31,9 @@ from dupmine.training.run import Request
 from dupmine.training.settings import BiEncoderTraining, CrossEncoderTraining
 from dupmine.training.trainer import attend_quickly
 
-from ..killed import NEVER, Death, in_process
-from ..tiny_models import SIZES, TinyModels, bert_tokenizer
-from .lessons import lesson, losses, small, teach_cross_encoder, write_lesson
+from ..helpers.killed import NEVER, Death, in_process
+from ..helpers.lessons import lesson, losses, small, teach_cross_encoder, write_lesson
+from ..helpers.tiny_models import SIZES, TinyModels, bert_tokenizer
 
 ROOT = Path(__file__).parent.parent.parent
 SURE = {"model.hidden_dropout": 0.0, "model.attention_dropout": 0.0}

@@ -13,7 +13,7 @@ from dupmine.schema import LabelledPairs
 from dupmine.settings import PairSettings
 from dupmine.training.data import Sets, keys_of, read_sets, require_labels, set_aside
 
-from .lessons import lesson, write_lesson
+from ..helpers.lessons import lesson, write_lesson
 
 
 def chained(n: int) -> LabelledPairs:

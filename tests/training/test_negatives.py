@@ -16,8 +16,8 @@ from dupmine.training.negatives import add_negatives
 from dupmine.training.run import Request
 from dupmine.training.settings import NegativesSettings
 
-from ..tiny_models import TinyModels
-from .lessons import lesson, small, teach_cross_encoder, write_lesson
+from ..helpers.lessons import lesson, small, teach_cross_encoder, write_lesson
+from ..helpers.tiny_models import TinyModels
 
 # a = b = c by closure; x = y; v is held out.
 TRAIN = LabelledPairs(["a", "b", "x", "a"], ["b", "c", "y", "n"], np.array([1, 1, 1, 0], np.float32))

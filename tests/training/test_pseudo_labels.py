@@ -17,8 +17,8 @@ from dupmine.training.pseudo_labels import add_pseudo_labels, spread
 from dupmine.training.run import Request
 from dupmine.training.settings import PseudoLabelSettings
 
-from ..tiny_models import TinyModels
-from .lessons import lesson, small, teach_cross_encoder, write_lesson
+from ..helpers.lessons import lesson, small, teach_cross_encoder, write_lesson
+from ..helpers.tiny_models import TinyModels
 
 TEXTS = [f"{word} is the {thing}" for word in ("how", "why", "what") for thing in ("cat", "dog", "sky")]
 TRAIN = LabelledPairs(["WHY is the  cat", "red sea"], [TEXTS[0], TEXTS[1]], np.array([1, 0], np.float32))

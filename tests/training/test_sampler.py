@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dupmine.training.sampler import DistinctSampler, LengthGroupedSampler, input_lengths
 
-from ..tiny_models import bert_tokenizer
+from ..helpers.tiny_models import bert_tokenizer
 
 
 def test_rows_are_grouped_by_length_in_the_order_of_seed_and_epoch() -> None:

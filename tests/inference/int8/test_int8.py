@@ -27,9 +27,9 @@ from dupmine.retrieval.encoder import BiEncoder
 from dupmine.schema import Floats
 from dupmine.settings import ComputeSettings, RerankSettings
 
-from ... import shell
-from ...sentences import QUESTIONS
-from ...tiny_models import SIZES, TinyModels, bert_tokenizer
+from ...helpers import shell
+from ...helpers.sentences import QUESTIONS
+from ...helpers.tiny_models import SIZES, TinyModels, bert_tokenizer
 
 CPU = torch.device("cpu")
 FP32 = Compute(CPU, torch.float32, 4096)

@@ -21,19 +21,10 @@ from dupmine import Store
 from dupmine.schema import BI_ENCODER, CROSS_ENCODER, DECIDERS
 from dupmine.store.changes import EVENTS, replay
 
-from .cascades import bands_by_cosine, shortcuts, with_cascade
-from .decisions import Table, feature, fitted_to, with_decision
-from .stores import (
-    POOL,
-    Maker,
-    logged,
-    members,
-    membership,
-    require_equal,
-    table,
-    tables,
-)
-from .tiny_models import TinyModels
+from ..helpers.cascades import bands_by_cosine, shortcuts, with_cascade
+from ..helpers.decisions import Table, feature, fitted_to, with_decision
+from ..helpers.stores import POOL, Maker, logged, members, membership, require_equal, table, tables
+from ..helpers.tiny_models import TinyModels
 
 EXAMPLES = int(os.environ.get("STORE_EXAMPLES", "8"))  # per setting
 PHASES = set(Phase) - ({Phase.shrink, Phase.explain} if "STORE_QUICK" in os.environ else set())

@@ -15,9 +15,9 @@ from dupmine.rerank.decision import load_decision
 from dupmine.settings import MiningSettings, load_staged
 from dupmine.training.settings import CrossEncoderTraining
 
-from .shell import dupmine
+from ..helpers.shell import dupmine
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SHIPPED = load_decision(ROOT / "models" / "quora-minilm-l6")
 assert SHIPPED is not None
 OWN_THRESHOLD = SHIPPED.thresholds.best_f1.threshold

@@ -1,4 +1,4 @@
-"""Real models of a few kilobytes with seeded random weights: `python tests/tiny_models.py FOLDER`."""
+"""Real models of a few kilobytes with seeded random weights: `python tests/helpers/tiny_models.py FOLDER`."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ from croniter import croniter
 from dupmine import load_settings
 from dupmine.commands.prometheus import GAUGES, PREFIX
 
-from . import shell
+from ..helpers import shell
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
 PROGRAM = "/opt/dupmine/bin/dupmine"
 

@@ -12,8 +12,8 @@ from dupmine import SettingsError, Store
 from dupmine.inference.compute import multiplies_int8, resolve_compute
 from dupmine.settings import ComputeSettings
 
-from .stores import numbered, table
-from .tiny_models import TinyModels
+from ..helpers.stores import numbered, table
+from ..helpers.tiny_models import TinyModels
 
 HALVES = resolve_compute(ComputeSettings(device="cpu")).attention == torch.bfloat16
 HERE = "int8+bf16" if HALVES else "int8"

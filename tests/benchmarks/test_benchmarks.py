@@ -27,7 +27,7 @@ from dupmine.benchmarks import (
 )
 from dupmine.benchmarks.labelled import Judge, corpus_of, read_questions
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 QUESTIONS = 60
 FOUND = {"labelled_pairs", "precision", "recall", "f1"}
 

@@ -19,9 +19,9 @@ import pytest
 
 from dupmine.disk.lock import lock
 
-from . import shell
-from .commands.test_logs import objects
-from .commands.test_prometheus import metrics_in
+from ..helpers import shell
+from .test_logs import objects
+from .test_prometheus import metrics_in
 
 COMMON = {"--quiet", "--log-level", "--log-format", "--help"}
 READING = {"--text-column", "--id-column", "--format", "--encoding-errors"}

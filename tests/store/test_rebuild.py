@@ -11,7 +11,7 @@ import pytest
 from dupmine import InputError, Store
 from dupmine.store.changes import replay
 
-from .stores import (
+from ..helpers.stores import (
     POOL,
     Maker,
     commit_of,
@@ -24,7 +24,7 @@ from .stores import (
     table,
     tables,
 )
-from .tiny_models import TinyModels
+from ..helpers.tiny_models import TinyModels
 
 DOCUMENTS = numbered([*POOL[::2], POOL[4].upper(), "", POOL[8]])
 BASE: dict[str, Any] = {

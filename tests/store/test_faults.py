@@ -22,10 +22,10 @@ from dupmine.retrieval import encoder
 from dupmine.schema import ScoredPairs, TokenStore
 from dupmine.store.segments import write_segment
 
-from .disk_calls import seen_calls
-from .small_store import SCENES, Act, Kit, Scene, files_in, leftovers, may_mount
-from .store.disk import largest_file
-from .tiny_models import TinyModels
+from ..helpers.disk import largest_file
+from ..helpers.disk_calls import seen_calls
+from ..helpers.small_store import SCENES, Act, Kit, Scene, files_in, leftovers, may_mount
+from ..helpers.tiny_models import TinyModels
 
 ERRORS = {errno.ENOSPC: (SpaceError, 5), errno.EIO: (OutputError, 2)}
 
@@ -234,7 +234,7 @@ def test_a_disk_that_is_really_full(scene: str, tiny: TinyModels, tmp_path: Path
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
     )
     assert ended.returncode == 0, ended.stderr
     free, same = ended.stdout.splitlines()

@@ -21,8 +21,8 @@ import yaml
 import dupmine
 from dupmine.settings import MiningSettings
 
-from . import shell
-from .planted import plant
+from ..helpers import shell
+from ..helpers.planted import plant
 
 FLAGS = [
     "--out",

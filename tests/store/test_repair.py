@@ -13,8 +13,8 @@ from dupmine import CorruptStoreError, Store
 from dupmine.store.commits import commit_file, copy_of
 from dupmine.store.upkeep import Damage
 
-from .stores import POOL, Maker, commit_of, committed, members, membership, numbered, table
-from .tiny_models import TinyModels
+from ..helpers.stores import POOL, Maker, commit_of, committed, members, membership, numbered, table
+from ..helpers.tiny_models import TinyModels
 
 TONIGHT = numbered(["How do I play Guitar", *POOL[7:50:6]], 50) | {"4": ("How do I read French", 2)}
 COMMIT, SEGMENT, STATE, UNSEEN, CHANGES = (

@@ -31,9 +31,9 @@ from dupmine.retrieval.encoder import BiEncoder
 from dupmine.schema import Floats, LabelledPairs
 from dupmine.settings import RerankSettings
 
-from . import shell
-from .sentences import QUESTIONS
-from .tiny_models import SIZES, TinyModels, bert_tokenizer
+from ..helpers import shell
+from ..helpers.sentences import QUESTIONS
+from ..helpers.tiny_models import SIZES, TinyModels, bert_tokenizer
 
 FP32 = Compute(torch.device("cpu"), torch.float32, 4096)
 TEXTS = [text for text in QUESTIONS if text.isascii()]

@@ -17,7 +17,7 @@ from dupmine.training.outcome import Outcome
 from dupmine.training.run import Request
 from dupmine.training.settings import BiEncoderTraining, CrossEncoderTraining
 
-from ..tiny_models import WORDS
+from .tiny_models import WORDS
 
 _WORDS = ["cat", "dog", "horse", "house", "car", "money", "sky", "blue", "red", "green", "tree", "leaf"]
 

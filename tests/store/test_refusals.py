@@ -12,8 +12,8 @@ import pytest
 
 from dupmine import InputError, OutputError, SettingsError, Store
 
-from .stores import POOL, Maker, committed, numbered, table
-from .tiny_models import TinyModels
+from ..helpers.stores import POOL, Maker, committed, numbered, table
+from ..helpers.tiny_models import TinyModels
 
 DOCUMENTS = numbered(POOL[:40:2])
 TONIGHT = numbered(POOL[1:20:3], 30)

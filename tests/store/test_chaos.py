@@ -12,10 +12,10 @@ import pytest
 
 from dupmine.store.store import Store
 
-from .small_store import Kit, documents, files_in, leftovers
-from .tiny_models import TinyModels
+from ..helpers.small_store import Kit, documents, files_in, leftovers
+from ..helpers.tiny_models import TinyModels
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,17 @@ def kit(tiny: TinyModels) -> Kit:
 def test_five_kills(tmp_path: Path) -> None:
     out = tmp_path / "chaos.json"
     scenes = ["update", "mine --overwrite", "delete", "compact"]
-    command = [sys.executable, "-m", "tests.chaos", "--kills", "5", "--out", str(out), "--scenes", *scenes]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.helpers.chaos",
+        "--kills",
+        "5",
+        "--out",
+        str(out),
+        "--scenes",
+        *scenes,
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr

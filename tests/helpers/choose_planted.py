@@ -1,4 +1,4 @@
-"""Choose the actions of planted.txt anew, for other weights: `python -m tests.choose_planted`.
+"""Choose the actions of planted.txt anew, for other weights: `python -m tests.helpers.choose_planted`.
 
 It drops the fewest it can find until the shipped models tell all wordings of those that stay apart.
 """

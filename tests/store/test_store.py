@@ -20,18 +20,8 @@ from dupmine.retrieval.encoder import BiEncoder
 from dupmine.schema import Floats, Rows, TokenStore
 from dupmine.store.commits import latest_commit
 
-from .stores import (
-    POOL,
-    Maker,
-    committed,
-    logged,
-    members,
-    numbered,
-    require_equal,
-    table,
-    tables,
-)
-from .tiny_models import TinyModels
+from ..helpers.stores import POOL, Maker, committed, logged, members, numbered, require_equal, table, tables
+from ..helpers.tiny_models import TinyModels
 
 DOCUMENTS = numbered([*POOL[:40:2], POOL[4].upper(), "", POOL[8]])
 TONIGHT = numbered(POOL[1:20:3], 30) | {"2": ("how can you read math", 1), "9": (POOL[9], 4)}

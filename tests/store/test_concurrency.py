@@ -25,12 +25,12 @@ import pytest
 from dupmine.disk.lock import read_writer
 from dupmine.store.store import Store
 
-from . import shell
-from .reader import READINGS
-from .small_store import Kit, documents, files_in
-from .tiny_models import TinyModels
+from ..helpers import shell
+from ..helpers.reader import READINGS
+from ..helpers.small_store import Kit, documents, files_in
+from ..helpers.tiny_models import TinyModels
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -132,7 +132,7 @@ def nights(kit: Kit, folder: Path) -> Iterator[Callable[[], object]]:
 def test_ten_readers_see_whole_generations(kit: Kit, store: Path) -> None:
     names = ["clusters", "changes", "status", "query"]
     known = {name: {READINGS[name](keeping_one(kit, store))} for name in names}
-    command = [sys.executable, "-W", "ignore", "-m", "tests.reader", str(store), "10", *names]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.helpers.reader", str(store), "10", *names]
     pipe, env = subprocess.PIPE, os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=env
