@@ -1,4 +1,6 @@
-"""Kill writers at random points and start them again: `python -m tests.helpers.chaos --kills 100 --out FILE.json`.
+"""Kill writers at random points and start them again.
+
+    python -m tests.helpers.chaos --kills 100 --out FILE.json
 
 Each trial copies a store or a run, has a process of its own write to it, kills that with SIGKILL before a
 random call that changes the disk (a write is torn), or after a random time, reads what is there, starts the

@@ -1,4 +1,4 @@
-"""Read a store in processes until standard input ends, and print what they saw: `python -m tests.helpers.reader`."""
+"""Read a store in processes until standard input ends: `python -m tests.helpers.reader`."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from dupmine.inference.compute import multiplies_int8
-from dupmine.inference.int8.layers.attention import Attention, FirstTokenAttention
-from dupmine.inference.int8.layers.products import Range, Steps
+from dupmine.inference.int8.attention import Attention, FirstTokenAttention
+from dupmine.inference.int8.products import Range, Steps
 
 WIDTH, HEADS = 32, 4
 RANGE: Range = (-4.0, 4.0)

@@ -17,9 +17,9 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from dupmine.errors import SettingsError
 from dupmine.inference.compute import Compute, multiplies_int8, resolve_compute
-from dupmine.inference.int8.layers.layers import fold_ranges
-from dupmine.inference.int8.layers.products import Steps, to_bytes
-from dupmine.inference.int8.layers.quantise import sample_texts
+from dupmine.inference.int8.layers import fold_ranges
+from dupmine.inference.int8.products import Steps, to_bytes
+from dupmine.inference.int8.quantise import sample_texts
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder
