@@ -36,7 +36,7 @@ INT8 = "int8"
 VERSION = 1  # of what is cached: ranges and how the layers use them
 
 _LEAST = {1: 0.99, 2: 0.98}  # agreement with fp32, by texts per input
-_SAMPLE = Path(__file__).parent.parent / "examples" / "handwritten.csv"
+_SAMPLE = Path(__file__).parents[2] / "examples" / "handwritten.csv"
 _BATCH_TOKENS = 1024
 _DIGITS = 6  # binary ones of a range: what rounds differently on another machine has the same range
 
