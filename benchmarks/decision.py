@@ -28,14 +28,14 @@ from dupmine.calibration.fit_decision import in_one_neighbourhood, positions, ro
 from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.questions import question_components
 from dupmine.corpus.unique import collapse_exact_duplicates
-from dupmine.evaluation.bootstrap import Doubles, bootstrap
+from dupmine.evaluation.bootstrap import bootstrap
 from dupmine.evaluation.measures import measure_calibration
-from dupmine.evaluation.metrics import Flags, pair_metrics
+from dupmine.evaluation.metrics import pair_metrics
 from dupmine.pipeline import Models, tokenise_texts
 from dupmine.progress import Progress
 from dupmine.rerank.scorer import score_pairs
 from dupmine.retrieval.candidates import find_candidates
-from dupmine.schema import Floats, Rows, ScoredPairs, TokenStore, probabilities
+from dupmine.schema import Doubles, Flags, Floats, Rows, ScoredPairs, TokenStore, probabilities
 from dupmine.settings import PairSettings
 
 PROGRESS = Progress()

@@ -15,10 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from dupmine.evaluation.metrics import pair_metrics
+from dupmine.schema import Flags, Rows
 
 FILE = "questions-eval.csv"
-Flags = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.int64]
 
 
 def read_questions(file: Path) -> pd.DataFrame:

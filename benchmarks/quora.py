@@ -31,10 +31,9 @@ from dupmine.pipeline import decide, tokenise_texts
 from dupmine.progress import SILENT
 from dupmine.rerank.decision import NO_DECISION
 from dupmine.rerank.scorer import score_pairs
-from dupmine.schema import TEXT, CandidatePairs, Rows, ScoredPairs, probabilities
+from dupmine.schema import TEXT, CandidatePairs, Flags, Rows, ScoredPairs, probabilities
 
 SAMPLE = 2000
-Flags = npt.NDArray[np.bool_]
 
 
 def main() -> None:

@@ -22,10 +22,9 @@ from dupmine.benchmarks.labelled import write_figures
 from dupmine.calibration.curves import calibration_error, fit_isotonic
 from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.questions import question_components
-from dupmine.evaluation.metrics import Flags
 from dupmine.evaluation.model import JudgeSettings, score_labelled
 from dupmine.progress import Progress
-from dupmine.schema import Floats, LabelledPairs, Rows
+from dupmine.schema import Flags, Floats, LabelledPairs, Rows
 from dupmine.settings import PairSettings
 
 SETTINGS = JudgeSettings().changed({"rerank.calibrate": False})

@@ -26,9 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dupmine.benchmarks.labelled import (
-    Flags,
     Judge,
-    Rows,
     corpus_of,
     read_pairs,
     read_questions,
@@ -38,6 +36,7 @@ from dupmine.benchmarks.machine import describe
 from dupmine.inference.locate import locate_model
 from dupmine.rerank.calibration import choose_threshold, load_calibration
 from dupmine.results.manifest import peak_memory
+from dupmine.schema import Flags, Rows
 from dupmine.settings import MiningSettings
 
 BATCH = {"default": 32, "bf16": 128, "openvino": 64}

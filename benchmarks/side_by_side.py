@@ -22,9 +22,10 @@ import pandas as pd
 
 from dupmine import MiningResult, load_settings
 from dupmine.benchmarks import machine, processes
-from dupmine.benchmarks.labelled import Judge, Rows, corpus_of, read_pairs, read_questions, write_figures
+from dupmine.benchmarks.labelled import Judge, corpus_of, read_pairs, read_questions, write_figures
 from dupmine.inference.locate import locate_model
 from dupmine.retrieval.static import PREFIX, locate_static
+from dupmine.schema import Rows
 
 ROOT = Path(__file__).parent
 CONFIGS = ROOT.parent / "configs"

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.metrics import Flags
 from ..rerank.bands import Bounds
-from ..rerank.calibration import Doubles
-from ..schema import Floats, Rows
+from ..schema import Doubles, Flags, Floats, Rows
 
 LOSS = 0.003  # of F1, in all
 Edges = Sequence[float | None]  # the lower and the upper bound

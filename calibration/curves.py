@@ -6,19 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ..evaluation.measures import BINS
-from ..evaluation.metrics import Flags
 from ..rerank.calibration import Beta, Isotonic, Platt
-from ..schema import Floats, Rows, probabilities
+from ..schema import Doubles, Flags, Floats, Rows, probabilities
 
 _FLATTEST = 1e-3  # slope of a curve, which keeps the order of the pairs
-
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 from tokenizers import Tokenizer
 
 from ..corpus.questions import question_components
-from ..evaluation.metrics import Flags
 from ..progress import SILENT, Progress
 from ..rerank.bands import (
     FEATURES,
@@ -30,7 +29,7 @@ from ..rerank.calibration import Fitted
 from ..rerank.decision import Decision, Evidence
 from ..rerank.wording import rarity
 from ..results.result import MiningResult
-from ..schema import STUDENT, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
+from ..schema import STUDENT, Flags, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
 from .bounds import LOSS, Edges, Judge, verdicts
 from .fit_decision import fit_trees, positions, rows_of
 from .probabilities import pairs_sha256

@@ -15,12 +15,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 from ..corpus.questions import number_components, question_components
 from ..corpus.unique import collapse_exact_duplicates, normalised_key
 from ..errors import InputError
-from ..evaluation.metrics import Flags
 from ..rerank.calibration import Fitted
 from ..rerank.decision import FEATURES, Decision, Evidence
 from ..rerank.wording import rarity
 from ..results.result import MiningResult
-from ..schema import TEXT, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
+from ..schema import TEXT, Flags, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
 from .curves import calibration_error, fit_best
 from .thresholds import find_thresholds
 

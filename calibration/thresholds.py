@@ -6,13 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.stats import beta
 
-from ..evaluation.metrics import Flags
 from ..rerank.calibration import OperatingPoint, Thresholds
-from ..schema import Floats, Rows
+from ..schema import Doubles, Flags, Floats, Rows
 
 TARGETS = (0.90, 0.95, 0.99)
 
@@ -21,8 +19,6 @@ _STEPS = np.arange(500, 1000, 5) / 1000  # precisions that can be asked for
 _DOUBT = 0.05  # that the precision is lower than promised
 _INTERVAL = (0.025, 0.975)
 _RESAMPLES = 1000
-
-Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from ..schema import Rows
+from ..schema import Doubles, Rows
 
 RESAMPLES = 1000
 SEED = 42
@@ -17,7 +16,6 @@ _LEAST_GROUPS = 30
 _CHUNK = 1 << 22  # weights in memory at a time
 _EDGES = (0.025, 0.5, 0.975)
 
-Doubles = npt.NDArray[np.float64]
 # From weights of the pairs, `(n_resamples, n_pairs)`, to measures by name, each `(n_resamples,)`.
 Measure = Callable[[Doubles], dict[str, Doubles]]
 

@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..schema import Floats, Rows
+from ..schema import Flags, Floats, Rows
 from .bootstrap import SEED, Estimate, bootstrap
 from .measures import measure_calibration, measure_correlation, measure_decision, measure_ranking
-from .metrics import Flags
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from ..schema import Floats
-from .bootstrap import Doubles, Measure
-from .metrics import Flags
+from ..schema import Doubles, Flags, Floats
+from .bootstrap import Measure
 
 BINS = 15
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.cluster import contingency_matrix, pair_confusion_matrix
 
-Labels = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+from ..schema import Flags, Rows
 
 
 def f1_score(precision: float, recall: float) -> float:
@@ -24,7 +22,7 @@ def pair_metrics(predicted: Flags, actual: Flags) -> dict[str, float]:
     return {"precision": precision, "recall": recall, "f1": f1_score(precision, recall)}
 
 
-def cluster_metrics(predicted: Labels, gold: Labels) -> dict[str, float]:
+def cluster_metrics(predicted: Rows, gold: Rows) -> dict[str, float]:
     """Compare two clusterings of the same documents, each `(n_documents,)`.
 
     Pairs: over all pairs of documents that share a cluster. B-cubed: Bagga and Baldwin, 1998. ARI: Hubert
@@ -46,7 +44,7 @@ def cluster_metrics(predicted: Labels, gold: Labels) -> dict[str, float]:
     }
 
 
-def _bcubed(predicted: Labels, gold: Labels) -> tuple[float, float]:
+def _bcubed(predicted: Rows, gold: Rows) -> tuple[float, float]:
     shared = contingency_matrix(gold, predicted, sparse=True).astype(np.float64)
     squared = shared.multiply(shared)
     by_gold, by_predicted = np.asarray(shared.sum(1)).ravel(), np.asarray(shared.sum(0)).ravel()

@@ -11,9 +11,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from ..disk.files import output_errors, write_atomically
 from ..errors import SettingsError
-from ..schema import Floats
+from ..schema import Flags, Floats
 from .measures import BINS, calibration_bins
-from .metrics import Flags
 
 try:
     import matplotlib as mpl

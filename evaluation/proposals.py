@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..schema import EXACT, Rows
-from .metrics import Flags, pair_metrics
+from ..schema import EXACT, Flags, Rows
+from .metrics import pair_metrics
 
 DEPTHS = (1, 5, 10, 20, 50)
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..errors import ModelError, SettingsError
-from ..schema import Floats, probabilities
+from ..schema import Doubles, Floats, probabilities
 from ..settings import RerankSettings
 from .fitted import read_fitted, write_fitted
 from .heads import Head
@@ -25,8 +24,6 @@ UNCALIBRATED_THRESHOLD = 0.5
 _OUTSIDE = 0.1  # slope of an isotonic curve beyond its knots
 _ANEW = "calibrate the model anew with `dupmine calibrate`, or set rerank.calibrate: false"
 _ROUNDING = 1e-9
-
-Doubles = npt.NDArray[np.float64]
 
 
 class _Record(BaseModel):

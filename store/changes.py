@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schema import DOC_ID, Rows
+from ..schema import DOC_ID, Flags, Rows
 
 CLUSTER_ID = "cluster_id"
 IS_REPRESENTATIVE = "is_representative"
@@ -18,7 +17,6 @@ IS_REPRESENTATIVE = "is_representative"
 EVENTS = ("created", "merged", "split", "grew", "shrank", "representative_changed", "dissolved")
 _CREATED, _MERGED, _SPLIT, _GREW, _SHRANK, _REPRESENTATIVE_CHANGED, _DISSOLVED = range(len(EVENTS))
 
-Flags = npt.NDArray[np.bool_]
 
 _NONE = -1
 _JOINED, _LEFT, _NEITHER = range(3)

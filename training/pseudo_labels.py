@@ -12,9 +12,8 @@ import numpy as np
 from ..corpus.questions import question_components
 from ..corpus.unique import collapse_exact_duplicates, normalised_key
 from ..errors import InputError
-from ..evaluation.metrics import Flags
 from ..results.result import MiningResult
-from ..schema import TEXT, Floats, LabelledPairs, Rows, ScoredPairs
+from ..schema import TEXT, Flags, Floats, LabelledPairs, Rows, ScoredPairs
 from .data import Sets, pairs_at
 from .settings import PseudoLabelSettings
 

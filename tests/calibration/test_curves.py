@@ -13,9 +13,8 @@ from sklearn.metrics import average_precision_score, log_loss
 from dupmine.calibration import curves as calibrators
 from dupmine.calibration.curves import METHODS, calibration_error, fit_best, fit_beta, fit_isotonic, fit_platt
 from dupmine.evaluation.measures import calibration_bins
-from dupmine.evaluation.metrics import Flags
 from dupmine.rerank.calibration import Isotonic
-from dupmine.schema import Floats, probabilities
+from dupmine.schema import Flags, Floats, probabilities
 
 N = 4000
 

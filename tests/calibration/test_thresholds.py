@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import binom
 
 from dupmine.calibration.thresholds import find_thresholds
-from dupmine.evaluation.metrics import Flags, pair_metrics
+from dupmine.evaluation.metrics import pair_metrics
 from dupmine.rerank.calibration import OperatingPoint
-from dupmine.schema import Floats
+from dupmine.schema import Flags, Floats
 
 N = 3000
 GRID = [i / 1000 for i in range(1, 1000)]

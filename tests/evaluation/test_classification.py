@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
 
-from dupmine.evaluation.bootstrap import Doubles, Estimate, Measure, bootstrap
+from dupmine.evaluation.bootstrap import Estimate, Measure, bootstrap
 from dupmine.evaluation.classification import Scores, best_f1_threshold, judge, judge_agreement
 from dupmine.evaluation.measures import calibration_bins
-from dupmine.evaluation.metrics import Flags
-from dupmine.schema import Floats, probabilities
+from dupmine.schema import Doubles, Flags, Floats, probabilities
 
 
 def scored(value: Floats) -> Scores:
