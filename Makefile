@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: mine test check bench chaos smoke clean
+.PHONY: mine test check docs bench chaos smoke clean
 
 mine: $(STAMP)  ## set up and mine the bundled sample
 	$(BIN)/dupmine mine examples/questions.csv --config configs/quickstart.yaml --out out/sample --overwrite
@@ -15,6 +15,9 @@ check: $(STAMP)  ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP)  ## build the documentation site into out/site; any warning fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bench: $(STAMP)  ## quality and seconds on labelled questions: make bench DATA=folder/with/qqp
 	$(BIN)/python benchmarks/quora.py $(DATA)
