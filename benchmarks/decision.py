@@ -29,7 +29,7 @@ from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.questions import question_components
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.evaluation.bootstrap import bootstrap
-from dupmine.evaluation.measures import measure_calibration
+from dupmine.evaluation.measures import calibration_error
 from dupmine.evaluation.metrics import pair_metrics
 from dupmine.pipeline import Models, tokenise_texts
 from dupmine.progress import Progress
@@ -181,8 +181,7 @@ def judged(
         probability = looked_up(answer, ends, len(tokens.lengths))
         found[name] = pair_metrics(probability >= chosen.threshold, actual)
         found[name]["average_precision"] = float(average_precision_score(actual, probability))
-        error = measure_calibration(actual, probability)(np.ones((1, len(actual))))["calibration_error"]
-        found[name]["calibration_error"] = float(error[0])
+        found[name]["calibration_error"] = calibration_error(actual, probability)
     found["gain_in_f1"] = found["decision"]["f1"] - found["cross_encoder_alone"]["f1"]
     return found
 

@@ -22,8 +22,7 @@ from dupmine.benchmarks.decision import of_run, tokens_of
 from dupmine.benchmarks.labelled import write_figures
 from dupmine.benchmarks.machine import describe
 from dupmine.calibration.fit_decision import fit_decision
-from dupmine.calibration.probabilities import pairs_sha256
-from dupmine.corpus.labelled import read_pairs
+from dupmine.corpus.labelled import pairs_sha256, read_pairs
 from dupmine.corpus.questions import question_components
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.pipeline import Models

@@ -23,9 +23,9 @@ from sentence_transformers import CrossEncoder
 
 from dupmine.benchmarks.machine import describe
 from dupmine.corpus.labelled import read_pairs
-from dupmine.evaluation.classification import best_f1_threshold
 from dupmine.evaluation.metrics import pair_metrics
 from dupmine.evaluation.model import JudgeSettings, score_labelled
+from dupmine.evaluation.thresholds import best_f1_threshold
 from dupmine.export.run import ExportPlan, export_model
 from dupmine.inference.locate import locate_model
 from dupmine.progress import SILENT

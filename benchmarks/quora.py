@@ -27,6 +27,7 @@ from dupmine.benchmarks import machine
 from dupmine.clustering import cluster_pairs
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.evaluation.metrics import pair_metrics
+from dupmine.evaluation.thresholds import count_accepted
 from dupmine.pipeline import decide, tokenise_texts
 from dupmine.progress import SILENT
 from dupmine.rerank.decision import NO_DECISION
@@ -163,17 +164,14 @@ class LabelledPairs:
     def best_cosine(self) -> float:
         """Return the cosine with the best F1, in steps of 0.01 above the floor."""
         grid = np.arange(np.ceil(self.floor * 100) + 1, 100) / 100
-        best = self._best(self.cosine, grid)
+        best = float(grid[count_accepted(self.actual, self.cosine, grid).best()])
         assert best > grid[0], "the best cosine lies at or below the floor, where pairs are not known"
         return best
 
     def best_probability(self) -> float:
         """Return the cross-encoder's probability with the best F1, in steps of 0.01."""
-        return self._best(self.cross_encoder, np.arange(1, 100) / 100)
-
-    def _best(self, score: npt.NDArray[np.float64], grid: npt.NDArray[np.float64]) -> float:
-        scores = [pair_metrics(score >= cut, self.actual)["f1"] for cut in grid]
-        return float(grid[int(np.argmax(scores))])
+        grid = np.arange(1, 100) / 100
+        return float(grid[count_accepted(self.actual, self.cross_encoder, grid).best()])
 
 
 def cohesion(labels: npt.NDArray[np.int64], result: MiningResult, miner: Miner) -> dict[str, float]:

@@ -19,12 +19,13 @@ from tqdm import trange
 
 from dupmine.benchmarks import machine
 from dupmine.benchmarks.labelled import write_figures
-from dupmine.calibration.curves import calibration_error, fit_isotonic
+from dupmine.calibration.curves import fit_isotonic
 from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.questions import question_components
+from dupmine.evaluation.measures import calibration_error
 from dupmine.evaluation.model import JudgeSettings, score_labelled
 from dupmine.progress import Progress
-from dupmine.schema import Flags, Floats, LabelledPairs, Rows
+from dupmine.schema import Flags, Floats, LabelledPairs, Rows, probabilities
 from dupmine.settings import PairSettings
 
 SETTINGS = JudgeSettings().changed({"rerank.calibrate": False})
@@ -81,7 +82,7 @@ def error_of(logit: Floats, actual: Flags, fitted: Flags) -> float:
     """Calibrate on the pairs in `fitted` and return the calibration error on the others."""
     wide = logit.astype(np.float64)
     log_odds = fit_isotonic(wide[fitted], actual[fitted]).log_odds(wide[~fitted])
-    return calibration_error(log_odds, actual[~fitted], np.ones(len(log_odds)))
+    return calibration_error(actual[~fitted], probabilities(log_odds))
 
 
 def summary(errors: Floats) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..corpus.labelled import pairs_sha256
 from ..corpus.questions import question_components
 from ..corpus.unique import collapse_exact_duplicates
 from ..inference.compute import resolve_compute
@@ -25,7 +26,7 @@ from ..schema import TEXT, Floats, LabelledPairs, ScoredPairs, TokenStore
 from ..settings import MiningSettings
 from .fit_cascade import Student, fit_shortcuts
 from .fit_decision import fit_decision
-from .probabilities import CalibrateSettings, pairs_sha256, require_pairs, require_place, write_beside
+from .probabilities import CalibrateSettings, require_pairs, require_place, write_beside
 
 # The last layer computes the first token alone: with what else a pair takes, half of a layer's time.
 _LAST = 0.5

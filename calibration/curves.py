@@ -10,7 +10,6 @@ from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
-from ..evaluation.measures import BINS
 from ..rerank.calibration import Beta, Isotonic, Platt
 from ..schema import Doubles, Flags, Floats, Rows, probabilities
 
@@ -80,14 +79,6 @@ def fit_best(logit: Floats, actual: Flags, group: Rows, *, folds: int, seed: int
 def log_loss(log_odds: Doubles, actual: Flags) -> float:
     """Return the mean of -ln of the probability that each pair's label has, in nats."""
     return float(np.mean(np.logaddexp(0, log_odds) - actual * log_odds))
-
-
-def calibration_error(log_odds: Doubles, actual: Flags, weight: Doubles) -> float:
-    """Return the expected calibration error of weighted pairs over 15 bins of equal width."""
-    probability = probabilities(log_odds).astype(np.float64)
-    at = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
-    gaps = np.bincount(at, weights=weight * (actual - probability))
-    return float(np.abs(gaps).sum() / weight.sum())
 
 
 def _likeliest(features: Doubles, actual: Flags) -> list[float]:

@@ -12,7 +12,9 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedGroupKFold
 from tokenizers import Tokenizer
 
+from ..corpus.labelled import pairs_sha256
 from ..corpus.questions import question_components
+from ..evaluation.thresholds import count_accepted
 from ..progress import SILENT, Progress
 from ..rerank.bands import (
     FEATURES,
@@ -32,7 +34,6 @@ from ..results.result import MiningResult
 from ..schema import STUDENT, Flags, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
 from .bounds import LOSS, Edges, Judge, verdicts
 from .fit_decision import fit_trees, positions, rows_of
-from .probabilities import pairs_sha256
 
 # Chosen on split `valid` of Quora Question Pairs. The objective is the log loss against the decision's
 # probabilities, so what the trees say are log-odds.
@@ -230,7 +231,7 @@ class AfterDecision:
         ]
         alone = self._decided(self._logit)
         cuts = np.quantile(alone, np.arange(1, 1000) / 1000)
-        self._cut = cuts[np.argmax([judge.f1_of(alone >= cut) for cut in cuts])]
+        self._cut = cuts[count_accepted(judge.actual, alone, cuts, duplicates=judge.duplicates).best()]
         self._before = self._quality(self._logit)
 
     def find_bounds(self, said: Foreseen, before: Flags) -> Bounds:

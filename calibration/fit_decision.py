@@ -15,12 +15,13 @@ from sklearn.model_selection import StratifiedGroupKFold
 from ..corpus.questions import number_components, question_components
 from ..corpus.unique import collapse_exact_duplicates, normalised_key
 from ..errors import InputError
+from ..evaluation.measures import calibration_error
 from ..rerank.calibration import Fitted
 from ..rerank.decision import FEATURES, Decision, Evidence
 from ..rerank.wording import rarity
 from ..results.result import MiningResult
 from ..schema import TEXT, Flags, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
-from .curves import calibration_error, fit_best
+from .curves import fit_best
 from .thresholds import find_thresholds
 
 # Chosen by cross-validation on split `valid` of Quora Question Pairs; extremely randomised splits
@@ -84,7 +85,6 @@ def fit_decision(  # noqa: PLR0913 - all of it named at the call
     probability[seen] = probabilities(fit.held_out)
     own = np.full(len(pairs), -np.inf, np.float32)
     own[seen] = candidates.cross_logit[at[seen]]
-    even = np.ones(int(seen.sum()))
     return Decision(
         bi_encoder=result.manifest["models"]["bi_encoder"]["sha256"],
         cross_encoder=cross_encoder,
@@ -94,8 +94,8 @@ def fit_decision(  # noqa: PLR0913 - all of it named at the call
         features=FEATURES,
         curve=fit.curve,
         ece={
-            "cross_encoder": calibration_error(own[seen].astype(np.float64), actual[seen], even),
-            "decision": calibration_error(fit.held_out, actual[seen], even),
+            "cross_encoder": calibration_error(actual[seen], probabilities(own[seen])),
+            "decision": calibration_error(actual[seen], probability[seen]),
         },
         average_precision={
             "cross_encoder": float(average_precision_score(actual, probabilities(own))),

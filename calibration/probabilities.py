@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import shutil
@@ -13,9 +12,11 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from ..corpus.labelled import pairs_sha256
 from ..corpus.questions import question_components
 from ..disk.files import make_folder, output_errors, sync_folder
 from ..errors import InputError, OutputError
+from ..evaluation.measures import calibration_error
 from ..inference.compute import resolve_compute
 from ..inference.locate import locate_model, quiet_loading
 from ..inference.tokens import tokenise
@@ -35,7 +36,7 @@ from ..settings import (
     StagedSettings,
     _Stage,
 )
-from .curves import calibration_error, fit_best
+from .curves import fit_best
 from .thresholds import find_thresholds
 
 _LEAST = 20  # pairs of each label
@@ -115,8 +116,8 @@ def fit_calibration(
     shift = float(np.log(base_rate / (1 - base_rate)) - np.log(share / (1 - share)))
     fit = fit_best(logit, actual, group, folds=settings.folds, seed=settings.seed)
     weight = np.where(actual, base_rate / share, (1 - base_rate) / (1 - share))
-    before = calibration_error(logit.astype(np.float64), actual, weight)
-    after = calibration_error(fit.held_out + shift, actual, weight)
+    before = calibration_error(actual, probabilities(logit), weight)
+    after = calibration_error(actual, probabilities(fit.held_out + shift), weight)
     sha256, head = model
     probability = probabilities(calibrated(logit, fit.curve, shift))
     return Calibration(
@@ -204,11 +205,3 @@ def write_beside(fitted: Writes, folder: Path, out: Path | None) -> Path:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return out
-
-
-def pairs_sha256(pairs: LabelledPairs) -> str:
-    """Return a SHA-256 over the texts and labels, which no file format changes."""
-    total = hashlib.sha256(pairs.label.tobytes())
-    for text in (*pairs.left, *pairs.right):
-        total.update(text.encode() + b"\0")
-    return total.hexdigest()

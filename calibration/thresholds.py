@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import beta
 
+from ..evaluation.bootstrap import RESAMPLES, draw_groups
+from ..evaluation.thresholds import ThresholdCounts
 from ..rerank.calibration import OperatingPoint, Thresholds
 from ..schema import Doubles, Flags, Floats, Rows
 
@@ -18,44 +19,6 @@ _GRID = np.arange(1, 1000) / 1000  # thresholds, in thousandths
 _STEPS = np.arange(500, 1000, 5) / 1000  # precisions that can be asked for
 _DOUBT = 0.05  # that the precision is lower than promised
 _INTERVAL = (0.025, 0.975)
-_RESAMPLES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Decisions:
-    """What every threshold of the grid makes of the pairs, each `(…, 999)`; `odds` moves the base rate.
-
-    `hits` and `misses` are accepted pairs, `duplicates` all of them. A duplicate counts `odds` times as
-    much as another pair (Saerens, Latinne and Decaestecker, 2002).
-    """
-
-    hits: Doubles
-    misses: Doubles
-    duplicates: Doubles
-    odds: float
-
-    @property
-    def precision(self) -> Doubles:
-        """Share of duplicates among accepted pairs, 1 where none is accepted."""
-        accepted = self.odds * self.hits + self.misses
-        return np.where(accepted > 0, self.odds * self.hits / np.maximum(accepted, 1e-300), 1.0)
-
-    @property
-    def recall(self) -> Doubles:
-        """Share of the duplicates that are accepted."""
-        return self.hits / np.maximum(self.duplicates, 1)
-
-    @property
-    def f1(self) -> Doubles:
-        """Harmonic mean of precision and recall."""
-        total = self.odds * (self.hits + self.duplicates) + self.misses
-        return 2 * self.odds * self.hits / np.maximum(total, 1e-300)
-
-    @property
-    def least_precision(self) -> Doubles:
-        """Lower 95 % confidence bound of the precision (Clopper and Pearson, 1934), 0 without a hit."""
-        bound = np.where(self.hits > 0, beta.ppf(_DOUBT, np.maximum(self.hits, 1), self.misses + 1), 0.0)
-        return self.odds * bound / (self.odds * bound + 1 - bound)
 
 
 def find_thresholds(
@@ -73,15 +36,15 @@ def find_thresholds(
     share = float(actual.mean())
     odds = base_rate / (1 - base_rate) * (1 - share) / share
     at = np.searchsorted(_GRID.astype(np.float32), probability, side="right")  # as `>=` in float32 decides
-    found = _decide(np.bincount(at[actual], minlength=1000), np.bincount(at[~actual], minlength=1000), odds)
-    drawn = _resampled(at, actual, group, odds, np.random.default_rng(seed))
+    found = _count(np.bincount(at[actual], minlength=1000), np.bincount(at[~actual], minlength=1000), odds)
+    drawn = _resampled(at, actual, group, odds, seed)
 
     def point(threshold: float) -> OperatingPoint:
         return _point(found, drawn, int(np.searchsorted(_GRID, threshold)))
 
-    least = np.minimum(found.least_precision, np.quantile(drawn.precision, _DOUBT, axis=0))
+    least = np.minimum(_least_precision(found), np.quantile(drawn.precision, _DOUBT, axis=0))
     least = found.precision - np.sqrt(2) * np.maximum(found.precision - least, 0)
-    best = float(_GRID[np.argmax(found.f1)])
+    best = float(_GRID[found.best()])
     reached = Thresholds(best_f1=point(best), target_precision={}, reach=_reach(least))
     targets = {f"{target:.2f}": _reaching(reached, target, point) for target in TARGETS}
     return reached.model_copy(update={"target_precision": targets})
@@ -103,27 +66,30 @@ def _reach(least: Doubles) -> tuple[tuple[float, float], ...]:
     return tuple((float(level), float(_GRID[np.searchsorted(best, level)])) for level in levels)
 
 
-def _decide(hits: Doubles | Rows, misses: Doubles | Rows, odds: float) -> Decisions:
-    """Sum up pairs counted by how many thresholds accept them, `(…, 1000)`."""
+def _least_precision(found: ThresholdCounts) -> Doubles:
+    """Return the lower 95 % confidence bound of the precision (Clopper, Pearson, 1934), 0 without a hit."""
+    bound = np.where(found.hits > 0, beta.ppf(_DOUBT, np.maximum(found.hits, 1), found.misses + 1), 0.0)
+    return found.odds * bound / (found.odds * bound + 1 - bound)
+
+
+def _count(hits: Doubles | Rows, misses: Doubles | Rows, odds: float) -> ThresholdCounts:
+    """Sum up pairs counted by how many thresholds accept them, `(..., 1000)`."""
     above = [np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1].astype(np.float64) for counts in (hits, misses)]
-    return Decisions(above[0][..., 1:], above[1][..., 1:], above[0][..., :1], odds)
+    return ThresholdCounts(above[0][..., 1:], above[1][..., 1:], above[0][..., :1], odds)
 
 
-def _resampled(
-    at: Rows, actual: Flags, group: Rows, odds: float, generator: np.random.Generator
-) -> Decisions:
-    """Return the decisions about resamples of the groups, a row each."""
-    _, number = np.unique(group, return_inverse=True)
-    n = int(number.max()) + 1
-    tables = [csr_array((of.astype(float), (number, at)), shape=(n, 1000)) for of in (actual, ~actual)]
-    drawn = np.empty((2, _RESAMPLES, 1000))
-    for i in range(_RESAMPLES):
-        times = np.bincount(generator.integers(0, n, n), minlength=n)
-        drawn[:, i] = [times @ table for table in tables]
-    return _decide(drawn[0], drawn[1], odds)
+def _resampled(at: Rows, actual: Flags, group: Rows, odds: float, seed: int) -> ThresholdCounts:
+    """Return the counts of resamples of the groups, a row each."""
+    names, number = np.unique(group, return_inverse=True)
+    shape = len(names), len(_GRID) + 1
+    tables = [csr_array((label.astype(float), (number, at)), shape=shape) for label in (actual, ~actual)]
+    draws = draw_groups(len(names), RESAMPLES, seed, width=shape[1])
+    counts = [[times @ table for table in tables] for times in draws]
+    hits, misses = (np.concatenate(parts) for parts in zip(*counts, strict=True))
+    return _count(hits, misses, odds)
 
 
-def _point(found: Decisions, drawn: Decisions, i: int) -> OperatingPoint:
+def _point(found: ThresholdCounts, drawn: ThresholdCounts, i: int) -> OperatingPoint:
     def interval(values: Doubles) -> tuple[float, float]:
         low, high = np.quantile(values[:, i], _INTERVAL)
         return float(low), float(high)

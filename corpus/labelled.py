@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,14 @@ def read_pairs_and_rows(path: str | Path, settings: PairSettings) -> tuple[Label
         return pairs, pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:  # never so with one file
         raise InputError(f"{path}: its files differ in a column's type: {one_line(error)}") from None
+
+
+def pairs_sha256(pairs: LabelledPairs) -> str:
+    """Return a SHA-256 over the texts and labels in their order, the same for every file format."""
+    total = hashlib.sha256(pairs.label.tobytes())
+    for text in (*pairs.left, *pairs.right):
+        total.update(text.encode() + b"\0")
+    return total.hexdigest()
 
 
 def _read_files(

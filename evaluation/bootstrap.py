@@ -49,7 +49,8 @@ def bootstrap(
     groups, group = np.unique(np.arange(n) if group is None else group, return_inverse=True)
     if len(groups) < _LEAST_GROUPS:
         group = np.arange(n)
-    for weights in _resampled(group, resamples, seed):
+    for times in draw_groups(int(group.max()) + 1, resamples, seed, width=n):
+        weights = times[:, group].astype(np.float64)
         for measure in measures:
             for name, of in measure(weights).items():
                 drawn[name].append(of)
@@ -66,15 +67,14 @@ def _estimate(value: float, drawn: Doubles) -> Estimate:
     return Estimate(value, min(low, value), max(high, value))  # but for roundings they are on its sides
 
 
-def _resampled(group: Rows, resamples: int, seed: int) -> Iterator[Doubles]:
-    """Yield how often the group of each pair is drawn, in as many draws as there are groups.
+def draw_groups(n_groups: int, resamples: int, seed: int, *, width: int) -> Iterator[Rows]:
+    """Yield how often each group is drawn in resamples of as many draws as there are groups.
 
-    `(n_resamples, n_pairs)`, some resamples at a time.
+    `(n_resamples, n_groups)`, so many resamples at a time that arrays `(n_resamples, width)` stay small.
     """
     generator = np.random.default_rng(seed)
-    n, step = int(group.max()) + 1, max(_CHUNK // len(group), 1)
+    step = max(_CHUNK // max(width, n_groups), 1)
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
-        drawn = generator.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        yield times[:, group].astype(np.float64)
+        drawn = generator.integers(0, n_groups, (size, n_groups)) + n_groups * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * n_groups).reshape(size, n_groups)

@@ -10,6 +10,7 @@ import numpy as np
 from ..schema import Flags, Floats, Rows
 from .bootstrap import SEED, Estimate, bootstrap
 from .measures import measure_calibration, measure_correlation, measure_decision, measure_ranking
+from .thresholds import best_f1_threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +86,6 @@ class Agreement:
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         return asdict(self)
-
-
-def best_f1_threshold(actual: Flags, score: Floats) -> float:
-    """Return the threshold with the best F1, halfway to the next lower score; of several the highest."""
-    values, group = np.unique(-score.astype(np.float64), return_inverse=True)
-    accepted = np.cumsum(np.bincount(group))
-    hits = np.cumsum(np.bincount(group, weights=actual))
-    best = int(np.argmax(hits / (accepted + actual.sum())))  # half the F1
-    following = values[best + 1] if best + 1 < len(values) else values[best]
-    return float(-(values[best] + following) / 2)
 
 
 def judge(

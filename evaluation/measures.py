@@ -65,6 +65,12 @@ def measure_calibration(actual: Flags, probability: Floats) -> Measure:
     return measure
 
 
+def calibration_error(actual: Flags, probability: Floats, weight: Doubles | None = None) -> float:
+    """Return the expected calibration error of pairs, as `measure_calibration` defines it."""
+    weights = np.ones(len(actual)) if weight is None else weight
+    return float(measure_calibration(actual, probability)(weights[None])["calibration_error"][0])
+
+
 def measure_decision(actual: Flags, predicted: Flags, name: str) -> Measure:
     """Accuracy, and precision, recall and F1 of duplicates; 0 where nothing is predicted."""
     columns = np.stack([actual & predicted, predicted, actual, actual == predicted], axis=1).astype(float)

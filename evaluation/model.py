@@ -23,7 +23,8 @@ from ..retrieval.candidates import pair_cosines
 from ..retrieval.encoder import BiEncoder
 from ..schema import Floats, LabelledPairs, Rows, probabilities
 from ..settings import ComputeSettings, CorpusSettings, PairSettings, RerankSettings, StagedSettings
-from .classification import Agreement, Judgement, Scores, best_f1_threshold, judge, judge_agreement
+from .classification import Agreement, Judgement, Scores, judge, judge_agreement
+from .thresholds import best_f1_threshold
 
 FILES = ("evaluation.json", "mistakes.parquet", "precision-recall.svg", "reliability.svg")
 MISTAKES = 50

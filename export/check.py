@@ -8,8 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import spearmanr
 
-from ..evaluation.classification import Scores, best_f1_threshold
+from ..evaluation.classification import Scores
 from ..evaluation.metrics import pair_metrics
+from ..evaluation.thresholds import best_f1_threshold
 from ..schema import LabelledPairs
 
 

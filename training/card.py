@@ -9,12 +9,13 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ..corpus.labelled import pairs_sha256
 from ..disk.files import write_atomically
 from ..evaluation.classification import Agreement
 from ..evaluation.plots import plot_loss, plot_precision_recall
 from ..schema import LabelledPairs
 from ..settings import BUILTIN_BI_ENCODER
-from .data import Sets, fingerprint
+from .data import Sets
 from .folder import RECORD
 from .outcome import Outcome
 
@@ -72,7 +73,7 @@ def _described(pairs: LabelledPairs) -> dict[str, Any]:
     return {
         "pairs": len(pairs),
         "mean_label": round(float(pairs.label.mean()), 4),
-        "sha256": fingerprint(pairs),
+        "sha256": pairs_sha256(pairs),
     }
 
 

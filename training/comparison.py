@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..corpus.labelled import read_pairs
+from ..corpus.labelled import pairs_sha256, read_pairs
 from ..corpus.questions import question_components
 from ..disk.files import digest, output_errors
 from ..disk.folder import replacing, write_json, write_table
 from ..disk.lock import LOCK, WRITER, lock
 from ..errors import InputError, ModelError, OutputError, SettingsError
-from ..evaluation.classification import best_f1_threshold, judge
+from ..evaluation.classification import judge
 from ..evaluation.model import JudgeSettings, is_bi_encoder, score_labelled
 from ..evaluation.splits import split_file
+from ..evaluation.thresholds import best_f1_threshold
 from ..inference.locate import fingerprint, locate_model, read_config
 from ..progress import Progress
 from ..schema import LabelledPairs
@@ -23,7 +24,6 @@ from ..settings import PairSettings
 from .comparison_report import FILES, Comparison, Row, read_rows
 from .comparison_settings import Approach, CompareSettings, read_approaches
 from .compose import train_bi_encoder, train_cross_encoder
-from .data import fingerprint as pairs_fingerprint
 from .folder import RECORD
 from .run import Request
 from .settings import BiEncoderTraining
@@ -48,7 +48,7 @@ class _Division:
     sets: dict[str, LabelledPairs]
 
     def fingerprints(self, *names: str) -> dict[str, str]:
-        return {f"{name} pairs": pairs_fingerprint(self.sets[name]) for name in names}
+        return {f"{name} pairs": pairs_sha256(self.sets[name]) for name in names}
 
 
 def compare(settings: CompareSettings, out: Path, progress: Progress, *, command: str) -> Comparison:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..corpus.labelled import SPLIT, read_pairs_and_rows
+from ..corpus.labelled import SPLIT, pairs_sha256, read_pairs_and_rows
 from ..corpus.questions import question_components
 from ..corpus.unique import normalised_key
 from ..disk.files import digest
@@ -46,7 +45,7 @@ class Sets:
 
     def fingerprints(self) -> dict[str, str]:
         """Return what tells these sets from others."""
-        return {"training pairs": fingerprint(self.train), "validation pairs": fingerprint(self.valid)}
+        return {"training pairs": pairs_sha256(self.train), "validation pairs": pairs_sha256(self.valid)}
 
 
 def read_sets(path: Path, valid: Path | None, settings: PairSettings, seed: int) -> Sets:
@@ -127,15 +126,6 @@ def require_labels(sets: Sets, *, binary: bool, batch: int) -> None:
             f"{sets.train.source}: {len(sets.train)} training pairs are less than one batch of {batch}; "
             "add pairs, or lower training.batch_size"
         )
-
-
-def fingerprint(pairs: LabelledPairs) -> str:
-    """Return a SHA-256 over the texts and labels, in their order."""
-    total = hashlib.sha256(pairs.label.tobytes())
-    for text in (*pairs.left, *pairs.right):
-        content = text.encode()
-        total.update(len(content).to_bytes(8, "little") + content)
-    return total.hexdigest()
 
 
 def pairs_at(

@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, log_loss
 
 from dupmine.calibration import curves as calibrators
-from dupmine.calibration.curves import METHODS, calibration_error, fit_best, fit_beta, fit_isotonic, fit_platt
-from dupmine.evaluation.measures import calibration_bins
+from dupmine.calibration.curves import METHODS, fit_best, fit_beta, fit_isotonic, fit_platt
+from dupmine.evaluation.measures import calibration_bins, calibration_error
 from dupmine.rerank.calibration import Isotonic
 from dupmine.schema import Flags, Floats, probabilities
 
@@ -75,9 +75,8 @@ def test_every_method_repairs_overconfidence(method: str) -> None:
     logit, actual = labelled(0.3, -0.5)
     other, unseen = labelled(0.3, -0.5, seed=1)
     log_odds = METHODS[method](wide(logit), actual).log_odds(wide(other))
-    one = np.ones(N)
-    assert calibration_error(wide(other), unseen, one) > 0.15
-    assert calibration_error(log_odds, unseen, one) < 0.03
+    assert calibration_error(unseen, probabilities(other)) > 0.15
+    assert calibration_error(unseen, probabilities(log_odds)) < 0.03
     assert calibrators.log_loss(log_odds, unseen) == pytest.approx(
         log_loss(unseen, probabilities(log_odds)), abs=1e-6
     )
@@ -139,9 +138,9 @@ def test_calibration_error_is_weighted() -> None:
     actual = np.array([False, True, True, False, True])
     pairs, mean, share = calibration_bins(actual, probabilities(log_odds))
     plain = np.nansum(pairs * np.abs(mean - share)) / 5
-    assert calibration_error(log_odds, actual, np.ones(5)) == pytest.approx(plain)
+    assert calibration_error(actual, probabilities(log_odds)) == pytest.approx(plain)
     twice = np.array([0, 1, 1, 2, 3, 4, 4])
     weight = np.array([1, 2, 1, 1, 2.0])
-    assert calibration_error(log_odds, actual, weight) == pytest.approx(
-        calibration_error(log_odds[twice], actual[twice], np.ones(7))
+    assert calibration_error(actual, probabilities(log_odds), weight) == pytest.approx(
+        calibration_error(actual[twice], probabilities(log_odds[twice]))
     )

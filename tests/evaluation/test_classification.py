@@ -10,8 +10,9 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
 
 from dupmine.evaluation.bootstrap import Estimate, Measure, bootstrap
-from dupmine.evaluation.classification import Scores, best_f1_threshold, judge, judge_agreement
+from dupmine.evaluation.classification import Scores, judge, judge_agreement
 from dupmine.evaluation.measures import calibration_bins
+from dupmine.evaluation.thresholds import best_f1_threshold
 from dupmine.schema import Doubles, Flags, Floats, probabilities
 
 

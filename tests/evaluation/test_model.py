@@ -12,8 +12,9 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from sklearn.metrics import average_precision_score
 
 from dupmine.errors import DupmineError
-from dupmine.evaluation.classification import Agreement, Judgement, best_f1_threshold
+from dupmine.evaluation.classification import Agreement, Judgement
 from dupmine.evaluation.model import JudgeSettings, evaluate_model, score_labelled
+from dupmine.evaluation.thresholds import best_f1_threshold
 from dupmine.progress import SILENT
 from dupmine.schema import LabelledPairs
 from tests.helpers import shell

@@ -19,8 +19,8 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from dupmine.corpus.labelled import read_pairs
 from dupmine.errors import DupmineError
-from dupmine.evaluation.classification import best_f1_threshold
 from dupmine.evaluation.model import JudgeSettings, score_labelled
+from dupmine.evaluation.thresholds import best_f1_threshold
 from dupmine.progress import SILENT
 from dupmine.settings import PairSettings, load_staged
 from dupmine.training.comparison_settings import CompareSettings, read_approaches
