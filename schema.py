@@ -116,12 +116,12 @@ class CandidatePairs:
         return replace(self, **{column.name: getattr(self, column.name)[mask] for column in fields(self)})
 
 
-# A store holds their positions: a further one goes to the end.
-EXACT, CROSS_ENCODER, CORPUS, BI_ENCODER, STUDENT = DECIDERS = (
+# A store holds their positions: a new one goes to the end.
+EXACT, CROSS_ENCODER, CORPUS, BANDS, STUDENT = DECIDERS = (
     "exact",
     "cross-encoder",
     "corpus",
-    "bi-encoder",
+    "bands",
     "student",
 )
 
@@ -130,14 +130,15 @@ EXACT, CROSS_ENCODER, CORPUS, BI_ENCODER, STUDENT = DECIDERS = (
 class ScoredPairs(CandidatePairs):
     """Candidate pairs with stage 2's answer: `probability` is the logistic of `logit`.
 
-    `cross_logit` is that of the pair alone: the cross-encoder's or, where the pair was clear before, that of
-    the bi-encoder's bands or of the student; `scored_by` says whose. The corpus-aware decision puts another
-    in `logit`. `decided_by` and `scored_by` are positions in `DECIDERS`, `(n_pairs,) int8`.
+    `pair_logit` looks at the pair alone: it comes from the cross-encoder or, where an earlier step decided
+    the pair, from the bands or the student; `scored_by` names the step. The corpus-aware decision replaces
+    `logit` and keeps `pair_logit`. `decided_by` and `scored_by` are positions in `DECIDERS`,
+    `(n_pairs,) int8`.
     """
 
     logit: Floats
     probability: Floats
-    cross_logit: Floats
+    pair_logit: Floats
     decided_by: npt.NDArray[np.int8]
     scored_by: npt.NDArray[np.int8]
 
@@ -279,19 +280,18 @@ PAIRS = pa.schema(
         _described(
             "decided_by",
             pa.string(),
-            "exact: equal normalised texts; bi-encoder, student: the pair was clear to them; cross-encoder: "
-            "its probability; corpus: the decision that looks at the neighbours too",
+            "exact: equal normalised texts; bands, student: that step of the cascade; cross-encoder: its "
+            "probability; corpus: the decision that looks at the neighbours too",
         ),
         _described(
-            "cross_encoder",
+            "pair_probability",
             pa.float32(),
-            "the pair's own probability before the corpus decided, 0 to 1: that of `scored_by`",
+            "probability by the pair alone, before the corpus-aware decision, 0 to 1",
         ),
         _described(
             "scored_by",
             pa.string(),
-            "whose probability `cross_encoder` is: the cross-encoder's, or bi-encoder or student where the "
-            "pair was clear to them; exact as in `decided_by`",
+            "which step computed `pair_probability`: cross-encoder, bands, student or exact",
         ),
     ]
 )

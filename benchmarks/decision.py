@@ -99,7 +99,7 @@ def at_target(result: MiningResult, tokens: TokenStore, path: Path, models: Mode
     decided = models.decision.decide(candidates, tokens, PROGRESS)
     found = {}
     for name, scored, thresholds in (
-        ("cross_encoder_alone", probabilities(candidates.cross_logit), models.scorer.calibration.thresholds),
+        ("cross_encoder_alone", probabilities(candidates.pair_logit), models.scorer.calibration.thresholds),
         ("decision", decided.probability, models.decision.thresholds),
     ):
         threshold = thresholds.reaching(TARGET)
@@ -134,7 +134,7 @@ def of_subset(result: MiningResult, texts: pd.Series, labelled: pd.DataFrame, mi
     kept = pairs.where((new[pairs.left] >= 0) & (new[pairs.right] >= 0))
     ends = new[kept.left], new[kept.right]
     moved = ScoredPairs.concatenate(
-        ScoredPairs.from_logits(np.minimum(*ends), np.maximum(*ends), kept.cosine, kept.cross_logit)
+        ScoredPairs.from_logits(np.minimum(*ends), np.maximum(*ends), kept.cosine, kept.pair_logit)
     )
     rows = pd.Series(unique.row_of, index=texts.index)
     return judged(moved, tokens_of(unique.texts, miner), rows, labelled, miner.models)
@@ -171,7 +171,7 @@ def judged(
     pairs = pairs.where(pairs.cosine >= decision.floor)
     actual = labelled["is_duplicate"].to_numpy() == 1
     ends = [rows[labelled[name].astype(str)].to_numpy() for name in ("qid1", "qid2")]
-    alone = ScoredPairs.from_logits(pairs.left, pairs.right, pairs.cosine, pairs.cross_logit)
+    alone = ScoredPairs.from_logits(pairs.left, pairs.right, pairs.cosine, pairs.pair_logit)
     answers = {
         "cross_encoder_alone": (alone, calibration.thresholds.best_f1),
         "decision": (decision.decide(pairs, tokens, PROGRESS), decision.thresholds.best_f1),

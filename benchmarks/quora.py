@@ -113,7 +113,7 @@ def judge(result: MiningResult, labelled: pd.DataFrame, miner: Miner) -> dict[st
     return {
         "candidate_recall": {name: split.candidate_recall() for name, split in splits.items()},
         "bi_encoder_alone": judge_scores(splits, "cosine", splits["valid"].best_cosine()),
-        "cross_encoder_alone": judge_scores(splits, "cross_encoder", splits["valid"].best_probability()),
+        "cross_encoder_alone": judge_scores(splits, "pair_probability", splits["valid"].best_probability()),
         "accepted_pairs": judge_scores(splits, "probability", threshold),
         "same_cluster": {
             kind: {n: pair_metrics(of[s.left] == of[s.right], s.actual) for n, s in splits.items()}
@@ -153,8 +153,8 @@ class LabelledPairs:
         self.floor = result.settings.retrieval.floor
         self.cosine = np.where(self.exact, 1.0, np.where(keys[at] == wanted, pairs.cosine[at], 0.0))
         self.probability = np.where(self.exact, 1.0, np.where(keys[at] == wanted, pairs.probability[at], 0.0))
-        own = probabilities(pairs.cross_logit)
-        self.cross_encoder = np.where(self.exact, 1.0, np.where(keys[at] == wanted, own[at], 0.0))
+        own = probabilities(pairs.pair_logit)
+        self.pair_probability = np.where(self.exact, 1.0, np.where(keys[at] == wanted, own[at], 0.0))
 
     def candidate_recall(self) -> float:
         """Return the share of duplicates that stage 1 proposed, exact duplicates among them."""
@@ -171,7 +171,7 @@ class LabelledPairs:
     def best_probability(self) -> float:
         """Return the cross-encoder's probability with the best F1, in steps of 0.01."""
         grid = np.arange(1, 100) / 100
-        return float(grid[count_accepted(self.actual, self.cross_encoder, grid).best()])
+        return float(grid[count_accepted(self.actual, self.pair_probability, grid).best()])
 
 
 def cohesion(labels: npt.NDArray[np.int64], result: MiningResult, miner: Miner) -> dict[str, float]:

@@ -123,7 +123,7 @@ def _judge(
     candidates: ScoredPairs, labelled: Rows, pairs: LabelledPairs, seen: Flags, threshold: float
 ) -> Judge:
     actual = pairs.label > 0.5
-    accepted = probabilities(candidates.cross_logit) >= np.float32(threshold)
+    accepted = probabilities(candidates.pair_logit) >= np.float32(threshold)
     edge = float(np.log(threshold) - np.log1p(-threshold))
     return Judge(accepted, edge, labelled, actual[seen], int(actual.sum()))
 
@@ -221,7 +221,7 @@ class AfterDecision:
         `accepted` are the decision's verdicts on the candidates held out.
         """
         self._judge, self._around, self._accepted = judge, around, accepted
-        self._logit, self._allowed = around.candidates.cross_logit, 0.0
+        self._logit, self._allowed = around.candidates.pair_logit, 0.0
         table = around.evidence(self._logit)
         parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(
             table, judge.actual, around.group

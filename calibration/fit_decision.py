@@ -84,7 +84,7 @@ def fit_decision(  # noqa: PLR0913 - all of it named at the call
     probability = np.zeros(len(pairs), np.float32)
     probability[seen] = probabilities(fit.held_out)
     own = np.full(len(pairs), -np.inf, np.float32)
-    own[seen] = candidates.cross_logit[at[seen]]
+    own[seen] = candidates.pair_logit[at[seen]]
     return Decision(
         bi_encoder=result.manifest["models"]["bi_encoder"]["sha256"],
         cross_encoder=cross_encoder,
@@ -172,7 +172,7 @@ def _thinner(
     alone = pairs.where(at)
     ends = np.arange(2 * len(at)).reshape(-1, 2)
     own_tokens = tokens.take(np.stack([alone.left, alone.right], axis=1).ravel())
-    lonely = ScoredPairs.from_logits(ends[:, 0], ends[:, 1], alone.cosine, alone.cross_logit)
+    lonely = ScoredPairs.from_logits(ends[:, 0], ends[:, 1], alone.cosine, alone.pair_logit)
     yield Evidence(lonely, own_tokens, 0.0, idf).matrix(lonely)
 
 

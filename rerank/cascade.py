@@ -21,7 +21,7 @@ from ..disk.work import Work
 from ..inference.compute import Compute
 from ..progress import SILENT, Progress
 from ..schema import (
-    BI_ENCODER,
+    BANDS,
     CROSS_ENCODER,
     DECIDERS,
     STUDENT,
@@ -86,7 +86,7 @@ class Cascade:
         if bands is None:
             return
         if bands.bounds.any:
-            yield BI_ENCODER, bands.bounds, lambda pairs: bands.log_odds(tokens, pairs)
+            yield BANDS, bands.bounds, lambda pairs: bands.log_odds(tokens, pairs)
         if student is not None and step is not None:
             apart = None if work is None else work.apart(STUDENT)
 
@@ -98,7 +98,7 @@ class Cascade:
 
     @property
     def _used(self) -> dict[str, Step]:
-        steps: dict[str, Step | None] = {BI_ENCODER: self.bands, STUDENT: self.student_step}
+        steps: dict[str, Step | None] = {BANDS: self.bands, STUDENT: self.student_step}
         return {name: step for name, step in steps.items() if step is not None and step.bounds.any}
 
     @property
@@ -140,7 +140,7 @@ class Cascade:
         seed = int.from_bytes(hashlib.sha256(tokens.ids.tobytes()).digest()[:8], "little")
         drawn = np.sort(np.random.default_rng(seed).choice(skipped, n, replace=False))
         own = score_pairs(self.scorer, tokens, pairs.where(drawn), progress).logit
-        verdicts = (probabilities(of) >= np.float32(self.threshold) for of in (own, pairs.cross_logit[drawn]))
+        verdicts = (probabilities(of) >= np.float32(self.threshold) for of in (own, pairs.pair_logit[drawn]))
         found = estimate(int(np.not_equal(*verdicts).sum()), n)
         if found["interval"][0] > self.promised:
             log.warning(

@@ -94,7 +94,7 @@ class Decision(BaseModel):
         pair, near = pairs.where(np.array([at])), pairs.where(pairs.cosine >= self.floor)
         first, second = np.array([0]), np.array([1])
         wording = Wording(tokens, np.array(self.idf, np.float32))
-        features = _own(pair) | Neighbours(n_rows, near).describe(pair, pair.cross_logit)
+        features = _own(pair) | Neighbours(n_rows, near).describe(pair, pair.pair_logit)
         features |= wording.describe(replace(pair, left=first, right=second))
         row = np.stack(list(features.values()), axis=1)
         said = np.asarray(self._booster.predict(row, pred_contrib=True))[0]
@@ -132,7 +132,7 @@ class Evidence:
     def describe(self, pairs: ScoredPairs) -> dict[str, Floats]:
         """Return the features of some pairs by name, each `(n_pairs,) float32`."""
         return (
-            _own(pairs) | self._neighbours.describe(pairs, pairs.cross_logit) | self._wording.describe(pairs)
+            _own(pairs) | self._neighbours.describe(pairs, pairs.pair_logit) | self._wording.describe(pairs)
         )
 
     def matrix(self, pairs: ScoredPairs) -> Floats:
@@ -141,7 +141,7 @@ class Evidence:
 
 
 def _own(pairs: ScoredPairs) -> dict[str, Floats]:
-    return {"logit": pairs.cross_logit, "cosine": pairs.cosine}
+    return {"logit": pairs.pair_logit, "cosine": pairs.cosine}
 
 
 def _names() -> tuple[str, ...]:

@@ -17,9 +17,9 @@ class Explanation:
     candidate and scored only to tell a member's probability to its representative. `path` leads from one to
     the other through their cluster along the most probable pairs, each with its probability.
 
-    Where the corpus decided, `cross_encoder` is the pair's own probability, by the one that `scored_by`
-    names, and `shares` names each feature with its value and what it adds to the log-odds, the weightiest
-    first; `base` is the average pair's.
+    Where the corpus decided, `pair_probability` is the probability by the pair alone, computed by the step
+    that `scored_by` names, and `shares` names each feature with its value and what it adds to the log-odds,
+    the weightiest first; `base` is the average pair's.
     """
 
     left_id: str
@@ -31,7 +31,7 @@ class Explanation:
     cosine: float | None
     probability: float | None
     path: tuple[tuple[str, str, float], ...]
-    cross_encoder: float | None = None
+    pair_probability: float | None = None
     scored_by: str = CROSS_ENCODER
     shares: tuple[tuple[str, float | None, float], ...] = ()
 
@@ -45,7 +45,7 @@ class Explanation:
             cosine = "" if self.cosine is None else f"cosine {self.cosine:.3f}, "
             lines.append(f"decided by {self.decided_by}: {cosine}probability {self.probability:.3f}")
         if self.shares:
-            lines.append(f"  the {self.scored_by} alone: probability {self.cross_encoder:.3f}")
+            lines.append(f"  the {self.scored_by} alone: probability {self.pair_probability:.3f}")
             lines += [
                 f"  {share:+.2f} {name} = {_shown(value)}" for name, value, share in self.shares[:_SHOWN]
             ]

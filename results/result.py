@@ -175,7 +175,7 @@ class MiningResult:
             cosine=cosine,
             probability=probability,
             path=path or (),
-            cross_encoder=None if at is None else float(probabilities(self.scored_pairs.cross_logit[at])),
+            pair_probability=None if at is None else float(probabilities(self.scored_pairs.pair_logit[at])),
             scored_by=CROSS_ENCODER if at is None else DECIDERS[self.scored_pairs.scored_by[at]],
             shares=() if at is None else self._shares(at, texts),
         )

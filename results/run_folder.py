@@ -180,9 +180,17 @@ def read_run(folder: Path) -> tuple[dict[str, pa.Table], dict[str, Any]]:
         tables = {name: pq.read_table(folder / f"{name}.parquet") for name in TABLES}
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: a file of the run is broken: {str(error).splitlines()[0]}") from None
-    foreign = [f"{name}.parquet" for name, schema in _SCHEMAS.items() if tables[name].schema != schema]
+    for name, schema in _SCHEMAS.items():
+        if tables[name].schema != schema:
+            raise InputError(f"{folder}: {name}.parquet {_difference(tables[name], schema)}; mine again")
     if not isinstance(manifest, dict) or not set(_KEYS) <= set(manifest):
-        foreign.append(MANIFEST)
-    if foreign:
-        raise InputError(f"{folder}: {foreign[0]} is not as dupmine writes it; mine again")
+        raise InputError(f"{folder}: {MANIFEST} is not a manifest of dupmine; mine again")
     return tables, manifest
+
+
+def _difference(table: pa.Table, schema: pa.Schema) -> str:
+    """Tell how a table differs from what this version writes."""
+    lacking = [name for name in schema.names if name not in table.column_names]
+    if lacking:
+        return f"has no column {lacking[0]}: another version of dupmine wrote it"
+    return "does not have the columns that this version of dupmine writes"

@@ -101,7 +101,7 @@ def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold
     right = np.concatenate([anchors[pairs.right], extra])
     certain = np.ones(len(extra), np.float32)
     exact = np.full(len(extra), DECIDERS.index(EXACT), np.int8)
-    alone = np.where(pairs.cross_logit == pairs.logit, pairs.probability, probabilities(pairs.cross_logit))
+    alone = np.where(pairs.pair_logit == pairs.logit, pairs.probability, probabilities(pairs.pair_logit))
     return pa.table(
         [
             _strings(ids.take(left)),
@@ -132,7 +132,7 @@ def read_pairs(pairs: pa.Table, documents: pa.Table, row_of: Rows) -> ScoredPair
             raise InputError(f"pairs.parquet names the document {unknown!r}, which the run does not hold")
         ends.append(row_of[found.to_numpy()])
     probability = scored["probability"].to_numpy().astype(np.float32)
-    own = scored["cross_encoder"].to_numpy().astype(np.float32)
+    own = scored["pair_probability"].to_numpy().astype(np.float32)
     deciders = pa.array(DECIDERS)
     return ScoredPairs(
         left=np.minimum(*ends),
@@ -140,7 +140,7 @@ def read_pairs(pairs: pa.Table, documents: pa.Table, row_of: Rows) -> ScoredPair
         cosine=scored["cosine"].to_numpy(),
         logit=_log_odds(probability),
         probability=probability,
-        cross_logit=_log_odds(own),
+        pair_logit=_log_odds(own),
         decided_by=pc.index_in(scored["decided_by"], deciders).to_numpy().astype(np.int8),
         scored_by=pc.index_in(scored["scored_by"], deciders).to_numpy().astype(np.int8),
     )

@@ -14,8 +14,9 @@ from ..errors import CorruptStoreError, InputError
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 GENERATIONS = "generations"
+_MAKE_AGAIN = "make a new one with `dupmine store init` and add the documents again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def read_commit(store: Path, generation: int) -> Commit:
 
     Raises:
         CorruptStoreError: both are missing or damaged.
-        InputError: a newer dupmine wrote it.
+        InputError: another version of dupmine wrote it.
     """
     name = commit_file(generation)
     if problem := commit_problem(store, name):
@@ -106,8 +107,13 @@ def read_commit(store: Path, generation: int) -> Commit:
             "%s is damaged (%s): run `dupmine store verify --repair %s`", store / damaged, problem, store
         )
     values = json.loads((store / name).read_bytes())
-    if values.pop("format") != FORMAT:
-        raise InputError(f"{store / name}: another version of dupmine wrote this store; use that one")
+    written = values.pop("format")
+    if written != FORMAT:
+        age, advice = ("an older", _MAKE_AGAIN) if written < FORMAT else ("a newer", "use that version")
+        raise InputError(
+            f"{store / name}: {age} version of dupmine wrote this store "
+            f"(format {written}, not {FORMAT}): {advice}"
+        )
     values.pop("checksum")
     values["segments"] = tuple(Segment(**segment) for segment in values["segments"])
     values["files"] = {name: StoredFile(**file) for name, file in values["files"].items()}

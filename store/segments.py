@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ..disk.files import digest, make_folder, write_atomically
 from ..errors import CorruptStoreError, InputError
-from ..schema import CROSS_ENCODER, DECIDERS, DOC_ID, TEXT, Rows, ScoredPairs, TokenStore
+from ..schema import DOC_ID, TEXT, Rows, ScoredPairs, TokenStore
 from .commits import Commit, StoredFile, copy_of
 
 DOCUMENTS = "documents.parquet"
@@ -224,15 +224,13 @@ def read_intact(store: Path, commit: Commit, damaged: frozenset[str]) -> Snapsho
     stacked = stack_documents([pq.read_table(store / folder / DOCUMENTS) for folder in folders])
     readable = [f for f in folders if f"{f}/{PAIRS}" not in damaged]
     pairs = [_PAIRS.empty_table(), *(pq.read_table(store / folder / PAIRS) for folder in readable)]
-    known = pa.concat_tables(pairs, promote_options="default")  # there was no scored_by before
-    left, right, cosine, logit = (known[name].to_numpy() for name in _PAIRS.names[:-1])
-    scored_by = known["scored_by"].fill_null(DECIDERS.index(CROSS_ENCODER)).to_numpy()
+    known = pa.concat_tables(pairs)
     return Snapshot(
         commit,
         stacked.take(state["document"]),
         state,
         _read_texts(store, commit, damaged),
-        ScoredPairs.from_logits(left, right, cosine, logit, scored_by),
+        ScoredPairs.from_logits(**{name: known[name].to_numpy() for name in _PAIRS.names}),
         (unseen["left"].to_numpy(), unseen["right"].to_numpy()),
     )
 

@@ -63,7 +63,7 @@ def candidates_of(result: MiningResult, run: Path, settings: StudentTraining) ->
             f"{run}: its {len(pairs):,} scored pairs are too few to train a student; mine more texts"
         )
     train, valid = (
-        pairs_at(texts, pairs, at, probabilities(pairs.cross_logit[at]), str(run)) for at in chosen
+        pairs_at(texts, pairs, at, probabilities(pairs.pair_logit[at]), str(run)) for at in chosen
     )
     facts = {"files": [{"name": run.name, "sha256": None}], "validation": "set aside, no text in both"}
     return Sets(train, valid, facts)

@@ -29,7 +29,7 @@ from ..helpers.shell import dupmine
 from ..helpers.tiny_models import TinyModels
 from .test_fit_decision import FEW, FLOOR, TEXTS, write
 
-NAMES = ("bi-encoder", "student", "cross-encoder")
+NAMES = ("bands", "student", "cross-encoder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ def test_mine_spares_the_cross_encoder_what_is_clear(scene: Scene, found: Shortc
     counts = run.manifest["counts"]
     by = run.pairs["decided_by"].value_counts()
     alone = scene.alone
-    assert min(by["bi-encoder"], by["student"]) > 0.1 * len(alone.pairs)
+    assert min(by["bands"], by["student"]) > 0.1 * len(alone.pairs)
     assert [counts[f"pairs_by_{name.replace('-', '_')}"] for name in NAMES] == [
         int((run.scored_pairs.where(run.scored_pairs.cosine >= FLOOR).scored_by == i).sum())
         for i in (3, 4, 1)

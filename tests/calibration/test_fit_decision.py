@@ -59,7 +59,7 @@ def scene(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     corpus = write(folder / "corpus.csv", [("id", "text"), *enumerate(TEXTS)])
     done = mine(corpus, folder / "run", model, bi_encoder, "--set", "rerank.decision=pair")
     pairs = done.scored_pairs.where(done.scored_pairs.cosine >= FLOOR)
-    support = Neighbours(len(TEXTS), pairs).describe(pairs, pairs.cross_logit)["support_low"]
+    support = Neighbours(len(TEXTS), pairs).describe(pairs, pairs.pair_logit)["support_low"]
     texts = collapse_exact_duplicates(done.corpus.documents[TEXT]).texts
     apart = np.flatnonzero(pairs.left % 5 == pairs.right % 5)  # so that they hang together in five groups
     chosen = np.random.default_rng(0).choice(apart, 1000, replace=False)
@@ -115,14 +115,14 @@ def test_mine_decides_with_it_and_explains(scene: Scene, fitted: Path, tmp_path:
     now, before = (each.scored_pairs.where(each.scored_pairs.cosine >= FLOOR) for each in (run, alone))
     same = now.scored_by == before.scored_by  # the others were clear to the bands
     assert same.mean() > 0.5
-    np.testing.assert_allclose(now.cross_logit[same], before.cross_logit[same], atol=1e-3)
-    left, right_id, probability, own = decided[["left_id", "right_id", "probability", "cross_encoder"]].iloc[
-        5
-    ]
+    np.testing.assert_allclose(now.pair_logit[same], before.pair_logit[same], atol=1e-3)
+    left, right_id, probability, own = decided[
+        ["left_id", "right_id", "probability", "pair_probability"]
+    ].iloc[5]
     explained = run.explain(left, right_id)
     assert explained.decided_by == "corpus"
     assert explained.probability == pytest.approx(probability)
-    assert explained.cross_encoder == pytest.approx(own, abs=1e-6)
+    assert explained.pair_probability == pytest.approx(own, abs=1e-6)
     sizes = [abs(share) for _, _, share in explained.shares]
     assert sizes == sorted(sizes, reverse=True)
     assert sum(sizes) > 0

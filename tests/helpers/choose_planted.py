@@ -37,7 +37,7 @@ def misjudged(actions: list[str], miner: Miner) -> set[str]:
     of_row[result.row_of] = np.arange(len(texts)) // len(TEMPLATES)
     pairs = result.scored_pairs
     left, right = of_row[pairs.left], of_row[pairs.right]
-    own = probabilities(pairs.cross_logit)
+    own = probabilities(pairs.pair_logit)
     low, high = np.minimum(own, pairs.probability), np.maximum(own, pairs.probability)
     bad = set(left[(left == right) & (low < LEAST_INSIDE)].tolist())
     apart = (left != right) & (high > MOST_BETWEEN)

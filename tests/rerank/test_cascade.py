@@ -19,7 +19,7 @@ from dupmine.rerank.bands import FILE, load_shortcuts
 from dupmine.rerank.cascade import NO_CASCADE, Cascade, estimate, find_cascade
 from dupmine.rerank.scorer import CrossEncoder, score_pairs
 from dupmine.schema import (
-    BI_ENCODER,
+    BANDS,
     CROSS_ENCODER,
     DECIDERS,
     STUDENT,
@@ -81,16 +81,16 @@ def test_each_step_decides_what_is_clear_to_it(kit: Kit) -> None:
     near = kit.pairs.cosine >= FLOOR
     by_bands = near & ((said < -1.5) | (said >= 1.5))
     by_student = near & ~by_bands & ((others < -1) | (others >= 1))
-    expected = np.where(by_bands, BI_ENCODER, np.where(by_student, STUDENT, CROSS_ENCODER))
+    expected = np.where(by_bands, BANDS, np.where(by_student, STUDENT, CROSS_ENCODER))
     np.testing.assert_array_equal(by, expected)
-    assert all((by == name).sum() > 50 for name in (BI_ENCODER, STUDENT, CROSS_ENCODER))
+    assert all((by == name).sum() > 50 for name in (BANDS, STUDENT, CROSS_ENCODER))
     logit = np.where(by_bands, said, np.where(by_student, others, own))
     np.testing.assert_array_equal(found.logit, logit)
-    np.testing.assert_array_equal(found.cross_logit, logit)
+    np.testing.assert_array_equal(found.pair_logit, logit)
     np.testing.assert_array_equal(found.probability, probabilities(found.logit))
-    counts = [int((by == name).sum()) for name in (BI_ENCODER, STUDENT, CROSS_ENCODER)]
+    counts = [int((by == name).sum()) for name in (BANDS, STUDENT, CROSS_ENCODER)]
     assert list(cascade.count(found).values()) == counts
-    assert list(cascade.count(found)) == ["pairs_by_bi_encoder", "pairs_by_student", "pairs_by_cross_encoder"]
+    assert list(cascade.count(found)) == ["pairs_by_bands", "pairs_by_student", "pairs_by_cross_encoder"]
 
 
 def test_the_student_is_asked_where_it_is_worth_it(kit: Kit) -> None:

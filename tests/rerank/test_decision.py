@@ -47,7 +47,7 @@ def test_it_decides_by_the_neighbours_and_keeps_the_cross_encoders_word(
     decision: Decision, pairs: ScoredPairs, tokens: TokenStore
 ) -> None:
     decided = decision.decide(pairs, tokens, SILENT)
-    np.testing.assert_array_equal(decided.cross_logit, pairs.logit)
+    np.testing.assert_array_equal(decided.pair_logit, pairs.logit)
     np.testing.assert_array_equal(decided.probability, probabilities(decided.logit))
     assert {DECIDERS[i] for i in decided.decided_by} == {CORPUS}
     support = supports(pairs)
@@ -140,5 +140,5 @@ def test_pairs_keep_who_decided_when_they_are_joined(pairs: ScoredPairs) -> None
     some, others = pairs.where(np.arange(3)), pairs.where(np.arange(3, 6))
     joined = ScoredPairs.concatenate(others, some.decided(some.logit + 1))
     assert [DECIDERS[i] for i in joined.decided_by] == ["corpus"] * 3 + ["cross-encoder"] * 3
-    np.testing.assert_array_equal(joined.cross_logit, pairs.logit[:6])
+    np.testing.assert_array_equal(joined.pair_logit, pairs.logit[:6])
     assert replace(joined).probability[0] == probabilities(pairs.logit[:1] + 1)

@@ -129,7 +129,7 @@ def test_pairs_say_how_they_were_decided(result: MiningResult) -> None:
             "probability": 1.0,
             "is_duplicate": True,
             "decided_by": "exact",
-            "cross_encoder": 1.0,
+            "pair_probability": 1.0,
             "scored_by": "exact",
         }
     ]

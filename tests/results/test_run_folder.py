@@ -312,11 +312,25 @@ def test_a_missing_or_broken_file_is_named(copy: Path, name: str) -> None:
 @pytest.mark.parametrize("text", ["[]", "{}", '{"settings": {}}'])
 def test_a_foreign_manifest_is_refused(copy: Path, text: str) -> None:
     (copy / "manifest.json").write_text(text)
-    with pytest.raises(InputError, match=r"manifest\.json is not as dupmine writes it; mine again$"):
+    with pytest.raises(InputError, match=r"manifest\.json is not a manifest of dupmine; mine again$"):
         MiningResult.load(copy)
 
 
 def test_a_foreign_table_is_refused(copy: Path) -> None:
-    pq.write_table(pa.table({"a": [1]}), copy / "clusters.parquet")
-    with pytest.raises(InputError, match=r"clusters\.parquet is not as dupmine writes it; mine again$"):
+    clusters = pq.read_table(copy / "clusters.parquet")
+    pq.write_table(clusters.select(clusters.column_names[::-1]), copy / "clusters.parquet")
+    expected = r"clusters\.parquet does not have the columns that this version of dupmine writes; mine again$"
+    with pytest.raises(InputError, match=expected):
         read_run(copy)
+
+
+def test_a_run_of_an_older_version_is_refused(copy: Path) -> None:
+    pairs = pq.read_table(copy / "pairs.parquet")
+    older = ["cross_encoder" if name == "pair_probability" else name for name in pairs.column_names]
+    pq.write_table(pairs.rename_columns(older), copy / "pairs.parquet")
+    with pytest.raises(InputError) as caught:
+        MiningResult.load(copy)
+    assert str(caught.value) == (
+        f"{copy}: pairs.parquet has no column pair_probability: another version of dupmine wrote it; "
+        "mine again"
+    )

@@ -10,6 +10,7 @@ import pytest
 
 from dupmine import CorruptStoreError, InputError
 from dupmine.store.commits import (
+    FORMAT,
     Commit,
     Segment,
     StoredFile,
@@ -71,15 +72,30 @@ def test_what_is_no_commit_is_damage(content: str, tmp_path: Path) -> None:
     assert error.value.exit_code == 4
 
 
-def test_a_newer_format_is_refused_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as newer:
-        newer.setattr("dupmine.store.commits.FORMAT", 2)
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (
+            FORMAT - 1,
+            "an older version of dupmine wrote this store (format 1, not 2): make a new one with `dupmine "
+            "store init` and add the documents again",
+        ),
+        (
+            FORMAT + 1,
+            "a newer version of dupmine wrote this store (format 3, not 2): use that version",
+        ),
+    ],
+)
+def test_another_format_is_refused_by_its_number(
+    number: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as other:
+        other.setattr("dupmine.store.commits.FORMAT", number)
         COMMIT.write(tmp_path)
-    assert json.loads((tmp_path / commit_file(0)).read_bytes())["format"] == 2
+    assert json.loads((tmp_path / commit_file(0)).read_bytes())["format"] == number
     with pytest.raises(InputError) as error:
         latest_commit(tmp_path)
-    name = tmp_path / commit_file(0)
-    assert str(error.value) == f"{name}: another version of dupmine wrote this store; use that one"
+    assert str(error.value) == f"{tmp_path / commit_file(0)}: {message}"
     assert error.value.exit_code == 2
 
 

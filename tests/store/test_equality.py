@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from dupmine import Store
-from dupmine.schema import BI_ENCODER, CROSS_ENCODER, DECIDERS
+from dupmine.schema import BANDS, CROSS_ENCODER, DECIDERS
 from dupmine.store.changes import EVENTS, replay
 
 from ..helpers.cascades import bands_by_cosine, shortcuts, with_cascade
@@ -249,4 +249,4 @@ def test_a_long_history_has_every_event(keep: str, maker: Any) -> None:
     assert set(player.events) == set(EVENTS)
     assert (player.unseen > 0) == ("agreement" in SETTINGS[keep])
     by = {DECIDERS[i] for i in player.scored_by}
-    assert by == ({BI_ENCODER, CROSS_ENCODER} if "decision" in SETTINGS[keep] else {CROSS_ENCODER})
+    assert by == ({BANDS, CROSS_ENCODER} if "decision" in SETTINGS[keep] else {CROSS_ENCODER})

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from dupmine import CorruptStoreError
-from dupmine.schema import CROSS_ENCODER, DECIDERS, STUDENT, ScoredPairs, TokenStore
+from dupmine.schema import DECIDERS, STUDENT, ScoredPairs, TokenStore
 from dupmine.store.changes import CHANGES
 from dupmine.store.commits import Commit, Segment
 from dupmine.store.segments import (
@@ -92,11 +91,6 @@ def test_who_scored_a_pair_is_kept(tmp_path: Path) -> None:
     commit = Commit(1, "update", {}, {"bi_encoder": {"dim": 2}}, {}, 5, {}, (Segment(1, 2, 2, 1),), files)
     read = read_snapshot(tmp_path, commit).pairs
     assert [DECIDERS[i] for i in (*read.scored_by, *read.decided_by)] == [STUDENT, STUDENT]
-    # Stores of before say nothing of it: the cross-encoder scored everything.
-    path = tmp_path / "segments" / "00000001" / "pairs.parquet"
-    pq.write_table(pq.read_table(path).drop_columns(["scored_by"]), path)
-    old = read_intact(tmp_path, commit, frozenset()).pairs
-    assert [DECIDERS[i] for i in old.scored_by] == [CROSS_ENCODER]
 
 
 def test_segments_are_read_as_one(commit: Commit, tmp_path: Path) -> None:
