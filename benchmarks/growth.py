@@ -1,6 +1,6 @@
 """Mine synthetic corpora of growing size: seconds by stage, planted pairs found, memory, and the exponent.
 
-    python benchmarks/growth.py --sizes 10k,100k,1m [--config configs/fast.yaml] [--work out/growth]
+    python benchmarks/growth.py --sizes 10k,100k,1m [--config configs/bulk.yaml] [--work out/growth]
 
 The exponent e between two sizes says that the cost grew like n^e. The corpora are those of synthetic.py.
 """

@@ -2,11 +2,11 @@
 
     python benchmarks/side_by_side.py DATA [--limit 5000]
 
-Four ways: dupmine as it comes, dupmine with configs/fast.yaml, SemHash with that config's static model, and
-SemHash with all-MiniLM-L6-v2; the latter two at the threshold with the best F1 on split `valid` (needs
-pip install semhash). A pair counts as found where both questions end in one cluster or, with SemHash, are
-represented by the same record. Candidate recall is the share of labelled duplicates that reach dupmine's
-second stage or, for SemHash, its lowest threshold. Figures are on split `test`.
+dupmine runs with its default models. SemHash runs with dupmine's bi-encoder, at the threshold with the best
+F1 on split `valid` (needs pip install semhash). A pair counts as found where both questions end in one
+cluster or, with SemHash, are represented by the same record. Candidate recall is the share of labelled
+duplicates that reach dupmine's second stage or, for SemHash, its lowest threshold. Figures are on split
+`test`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dupmine import MiningResult, load_settings
+from dupmine import MiningResult
 from dupmine.benchmarks import machine, processes
 from dupmine.benchmarks.labelled import Judge, corpus_of, read_pairs, read_questions, write_figures
 from dupmine.inference.locate import locate_model
-from dupmine.retrieval.static import PREFIX, locate_static
 from dupmine.schema import Rows
+from dupmine.settings import BUILTIN_BI_ENCODER
 
 ROOT = Path(__file__).parent
 CONFIGS = ROOT.parent / "configs"
@@ -34,9 +34,8 @@ Figures = dict[str, Any]
 
 
 def main() -> None:
-    """Run the four and write their figures."""
+    """Run both and write their figures."""
     arguments = parse_arguments()
-    fast = load_settings(CONFIGS / "fast.yaml").retrieval.bi_encoder
     with tempfile.TemporaryDirectory() as folder:
         corpus = corpus_of(arguments.data, arguments.limit, Path(folder))
         pairs = read_pairs(arguments.data)
@@ -44,9 +43,7 @@ def main() -> None:
             "machine": machine.describe(),
             "limit": arguments.limit,
             "dupmine": run_dupmine(corpus, pairs, CONFIGS / "quora.yaml", Path(folder)),
-            "dupmine fast": run_dupmine(corpus, pairs, CONFIGS / "fast.yaml", Path(folder)),
-            "semhash static": run_semhash(corpus, pairs, fast),
-            "semhash MiniLM": run_semhash(corpus, pairs, fast.removeprefix(PREFIX)),
+            "semhash MiniLM": run_semhash(corpus, pairs),
         }
     write_figures(arguments.json, figures)
 
@@ -81,12 +78,12 @@ def run_dupmine(corpus: Path, pairs: pd.DataFrame, config: Path, folder: Path) -
     }
 
 
-def run_semhash(corpus: Path, pairs: pd.DataFrame, name: str) -> Figures:
+def run_semhash(corpus: Path, pairs: pd.DataFrame) -> Figures:
     """Deduplicate with SemHash at every threshold; report the one that is best on `valid`."""
     from semhash import SemHash
     from sentence_transformers import SentenceTransformer
 
-    folder = locate_static(name) if name.startswith(PREFIX) else locate_model(name)
+    folder = locate_model(BUILTIN_BI_ENCODER)
     wall, cpu = time.perf_counter(), time.process_time()
     questions = read_questions(corpus)
     model = SentenceTransformer(str(folder), device="cpu")

@@ -23,7 +23,6 @@ from ..inference.onnx import OnnxModel, is_exported
 from ..progress import Progress
 from ..schema import Floats, Rows, TokenStore
 from .sentences import SentenceModel
-from .static import PREFIX, StaticModel, is_static, locate_static, static_fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +68,13 @@ class BiEncoder:
             ModelError: it cannot be found or loaded, or is no bi-encoder.
             SettingsError: int8 is asked for by name, and does not do for it.
         """
-        self.folder = locate_static(name) if name.startswith(PREFIX) else locate_model(name)
+        self.folder = locate_model(name)
         self._model = (
-            StaticModel(self.folder)
-            if is_static(self.folder)
-            else OnnxModel(name, self.folder, compute, kind="bi-encoder")
+            OnnxModel(name, self.folder, compute, kind="bi-encoder")
             if is_exported(self.folder)
             else SentenceModel(name, self.folder, compute)
         )
-        self.sha256 = (static_fingerprint if is_static(self.folder) else fingerprint)(self.folder)
+        self.sha256 = fingerprint(self.folder)
         self.precision = (
             settle_precision(name, self._model, self.sha256, compute)
             if isinstance(self._model, SentenceModel)

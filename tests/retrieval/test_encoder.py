@@ -52,6 +52,14 @@ def test_tiny_models_equal_their_own_encode(tiny: TinyModels, name: str, tmp_pat
     np.testing.assert_allclose(ours, own_encode(tiny[name], texts), atol=5e-4)
 
 
+def test_a_corpus_is_mined_with_a_static_model(tiny: TinyModels) -> None:
+    """A `StaticEmbedding` model, as model2vec makes it: a text's vector is the mean of its tokens."""
+    miner = Miner(bi_encoder=tiny["static"], cross_encoder=tiny["sigmoid"], floor=0.99, progress=False)
+    pairs = miner.mine(["the cat and the dog", "the dog and the cat", "learn piano fast"]).pairs
+    assert pairs[["left_id", "right_id"]].to_numpy().tolist() == [["0", "1"]]
+    assert pairs["cosine"][0] == pytest.approx(1, abs=1e-3)  # the order of words does not count
+
+
 @pytest.mark.parametrize("name", ["bi-encoder", "bi-encoder-roberta"])
 def test_texts_over_the_models_limit_are_cut(tiny: TinyModels, name: str, tmp_path: Path) -> None:
     encoder = BiEncoder(tiny[name], FP32)
