@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import judge
 from .commands.calibrate import calibrate
 from .commands.compare import compare
+from .commands.evaluate import evaluate, evaluate_run
 from .commands.export import export
 from .commands.logs import json_asked, log_end, log_json
-from .commands.mine import evaluate_run, mine
+from .commands.mine import mine
+from .commands.split import split
 from .commands.store import store
 from .commands.train import train
 from .errors import DupmineError
@@ -33,8 +34,8 @@ app = typer.Typer(
 app.command()(mine)
 app.add_typer(store)
 app.add_typer(train)
-app.command()(judge.split)
-app.command()(judge.evaluate)
+app.command()(split)
+app.command()(evaluate)
 app.command("evaluate-run")(evaluate_run)
 app.command()(compare)
 app.command()(calibrate)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..settings import load_staged, parse_overrides
 from . import options
 from .logs import set_level
 
@@ -78,8 +77,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from ..corpus.labelled import read_pairs
     from ..progress import Progress
 
-    given = parse_overrides(set_ or []) | options.given(flags)
-    settings = load_staged(CalibrateSettings, config, given)
+    settings = options.build_settings(CalibrateSettings, config, set_, flags)
     labelled = read_pairs(pairs, settings.pairs, split=split)
     progress = Progress(options.bars(quiet, log_format))
     if corpus is not None:

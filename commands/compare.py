@@ -11,7 +11,6 @@ import typer
 
 from ..errors import SettingsError
 from ..progress import Progress
-from ..settings import load_staged, parse_overrides
 from . import options
 from .logs import set_level
 
@@ -42,7 +41,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from ..training.comparison_settings import CompareSettings, read_approaches
 
     flags = {"split.file": pairs, "compute.device": device, "compute.threads": threads}
-    settings = load_staged(CompareSettings, config, parse_overrides(set_ or []) | options.given(flags))
+    settings = options.build_settings(CompareSettings, config, set_, flags)
     read_approaches(settings)
     if print_config:
         typer.echo(settings.to_yaml(), nl=False)

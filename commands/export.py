@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..settings import load_staged, parse_overrides
 from . import options
-from .judge import LabelColumn, LabelMax, TextColumns
 from .logs import set_level
 
 if TYPE_CHECKING:
@@ -51,9 +49,9 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     head: Annotated[
         str | None, typer.Option(help="How to read a cross-encoder: sigmoid, softmax, nli or score.")
     ] = None,
-    text_columns: TextColumns = None,
-    label_column: LabelColumn = None,
-    label_max: LabelMax = None,
+    text_columns: options.TextColumns = None,
+    label_column: options.LabelColumn = None,
+    label_max: options.LabelMax = None,
     threads: options.Threads = None,
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
@@ -72,7 +70,7 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "pairs.label_max": label_max,
         "compute.threads": threads,
     }
-    settings = load_staged(JudgeSettings, config, parse_overrides(set_ or []) | options.given(flags))
+    settings = options.build_settings(JudgeSettings, config, set_, flags)
     labelled = read_pairs(pairs, settings.pairs, split=split)
     plan = ExportPlan(int8, max_loss, sample)
     check = export_model(model, labelled, out, plan, settings, Progress(options.bars(quiet, "text")))

@@ -1,13 +1,13 @@
-"""`dupmine mine` and `dupmine evaluate-run`."""
+"""`dupmine mine`: find duplicate clusters in question files."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..settings import MiningSettings
 from . import options
 from .logs import set_level
 
@@ -80,7 +80,7 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "output.singletons": singletons,
     }
     if print_config:
-        typer.echo(options.settings_from(config, set_, flags).to_yaml(), nl=False)
+        typer.echo(options.build_settings(MiningSettings, config, set_, flags).to_yaml(), nl=False)
         return
     if not inputs:
         raise typer.BadParameter("name at least one file, folder or glob", param_hint="INPUT")
@@ -92,29 +92,10 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from .summary import summarise
 
     with metrics_of_run(metrics, metrics_label) as report:
-        settings = options.settings_from(config, set_, flags)
+        settings = options.build_settings(MiningSettings, config, set_, flags)
         miner = Miner(settings, progress=options.bars(quiet, log_format))
         result = miner.mine_files(inputs, out, overwrite=overwrite, restart=restart)
         report(gauges_of_result(result), result.manifest["seconds"])
     if not quiet:
         typer.echo(summarise(result))
         typer.echo(f"\nwritten to {out}")
-
-
-def evaluate_run(
-    run: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
-    labels: Annotated[
-        Path,
-        typer.Argument(
-            metavar="LABELS",
-            help="Gold clusters (id, cluster) or labelled pairs (qid1, qid2, is_duplicate); CSV or Parquet.",
-        ),
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Compare the clusters of a run, and what its stages found, with gold clusters or labelled pairs."""
-    from ..evaluation.run import evaluate_stages
-    from .judge_view import stages_lines
-
-    found = evaluate_stages(run, labels)
-    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(stages_lines(found)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from ..settings import MiningSettings, load_settings, parse_overrides
+from ..settings import StagedSettings, load_staged, parse_overrides
 from .logs import LogFormat
+
+S = TypeVar("S", bound=StagedSettings)
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.")]
 Set = Annotated[
@@ -37,16 +39,40 @@ LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 LogFormatOption = Annotated[
     LogFormat, typer.Option("--log-format", help="json: one object a line on standard error, no bars.")
 ]
+Pairs = Annotated[
+    Path, typer.Argument(metavar="PAIRS", help="Labelled pairs: CSV, TSV, JSON lines or Parquet.")
+]
+TextColumns = Annotated[
+    str | None, typer.Option(metavar="A,B", help="The two columns with texts; by default found by name.")
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column with the label; by default is_duplicate, label or score.")
+]
+LabelMax = Annotated[float | None, typer.Option(help="Label of identical meaning: 5 for STS-B's 0 to 5.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result in --out.")]
 
 
-def settings_from(config: Path | None, overrides: list[str] | None, flags: dict[str, Any]) -> MiningSettings:
-    """Build the settings: the file, then `--set`, then flags that were given."""
-    return load_settings(config, parse_overrides(overrides or []) | given(flags))
+def build_settings(
+    kind: type[S], config: Path | None, overrides: list[str] | None, flags: dict[str, Any]
+) -> S:
+    """Build a command's settings: the file, then `--set`, then flags that were given."""
+    return load_staged(kind, config, parse_overrides(overrides or []) | given(flags))
 
 
 def given(flags: dict[str, Any]) -> dict[str, Any]:
     """Return the flags that were given."""
     return {name: value for name, value in flags.items() if value is not None}
+
+
+def pair_flags(
+    text_columns: str | None, label_column: str | None, label_max: float | None
+) -> dict[str, object]:
+    """Return the settings behind the options that say how labelled pairs are read."""
+    return {
+        "pairs.text_columns": text_columns,
+        "pairs.label_column": label_column,
+        "pairs.label_max": label_max,
+    }
 
 
 def bars(quiet: bool, log_format: LogFormat) -> bool | None:

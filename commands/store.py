@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import CorruptStoreError, InputError
-from ..settings import parse_overrides
+from ..settings import MiningSettings, parse_overrides
 from . import options
 from .logs import LogFormat, set_level
 
@@ -83,7 +83,7 @@ def init(  # noqa: PLR0913, PLR0917 - one parameter per flag
 ) -> None:
     """Make an empty store; its settings stay until rebuild."""
     set_level(log_level)
-    settings = options.settings_from(config, set_, {})
+    settings = options.build_settings(MiningSettings, config, set_, {})
     from ..store.store import Store
 
     Store.create(folder, settings, progress=options.bars(quiet, log_format), wait=wait)

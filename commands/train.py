@@ -13,9 +13,8 @@ import typer
 
 from ..errors import SettingsError
 from ..progress import Progress
-from ..settings import StagedSettings, load_staged, parse_overrides
+from ..settings import StagedSettings
 from . import options
-from .judge import LabelColumn, LabelMax, TextColumns
 from .logs import set_level
 
 if TYPE_CHECKING:
@@ -74,8 +73,7 @@ class _Choice:
 
     def settings(self, kind: type[S]) -> S:
         """Build the settings: the file, then `--set`, then flags that were given; print them if asked to."""
-        overrides = parse_overrides(self.overrides or []) | options.given(self.flags)
-        settings = load_staged(kind, self.config, overrides)
+        settings = options.build_settings(kind, self.config, self.overrides, self.flags)
         if self.only_print:
             typer.echo(settings.to_yaml(), nl=False)
             raise typer.Exit
@@ -91,9 +89,9 @@ def cross_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
     set_: options.Set = None,
     base: Base = None,
     head: Annotated[str | None, typer.Option(help="sigmoid, softmax, nli or score.")] = None,
-    text_columns: TextColumns = None,
-    label_column: LabelColumn = None,
-    label_max: LabelMax = None,
+    text_columns: options.TextColumns = None,
+    label_column: options.LabelColumn = None,
+    label_max: options.LabelMax = None,
     hard_negatives: HardNegatives = None,
     pseudo_labels: Annotated[
         str | None,
@@ -151,9 +149,9 @@ def bi_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
     loss: Annotated[
         str | None, typer.Option(help="cosine, contrastive, online-contrastive, mnrl or cached-mnrl.")
     ] = None,
-    text_columns: TextColumns = None,
-    label_column: LabelColumn = None,
-    label_max: LabelMax = None,
+    text_columns: options.TextColumns = None,
+    label_column: options.LabelColumn = None,
+    label_max: options.LabelMax = None,
     hard_negatives: HardNegatives = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,

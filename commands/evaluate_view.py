@@ -1,4 +1,4 @@
-"""Splits and judgements as tables for the screen."""
+"""Evaluations of models and runs as tables for the screen."""
 
 from __future__ import annotations
 
@@ -11,26 +11,12 @@ from ..evaluation.classification import Agreement, AtThreshold, Judgement, Score
 
 if TYPE_CHECKING:
     from ..evaluation.model import ModelEvaluation
-    from ..evaluation.splits import Leak
 
 _STAGES = {
     "closure": "clusters against the closure of the labelled duplicates; what no label joins is different:",
     "accepted": "pairs that stage 2 accepted, before clusters were made of them:",
     "candidates": "labelled duplicates among the pairs of stage 1, recall@k by cosine for either document:",
 }
-
-
-def split_lines(leaks: Mapping[str, Leak]) -> list[str]:
-    """Return a line per split: its size, its labels, and what of it the first split gives away."""
-    first, *_ = leaks
-    columns = f"{f'also in {first}':>20}{'pairs with those':>20}"
-    lines = [f"{'':8}{'pairs':>10}{'mean label':>12}{'questions':>11}{columns}"]
-    for name, leak in leaks.items():
-        line = f"{name:8}{leak.pairs:>10,}{leak.label:>12.3f}{leak.questions:>11,}"
-        if name != first:
-            line += _part(leak.leaked_questions, leak.questions) + _part(leak.leaked_pairs, leak.pairs)
-        lines.append(line)
-    return lines
 
 
 def stages_lines(stages: Mapping[str, Mapping[str, float | int]]) -> list[str]:
@@ -100,7 +86,3 @@ def _origin(scores: Scores) -> str:
     if scores.kind == "cosine":
         return "of the cosine, which is no probability"
     return "calibrated by dupmine.json" if scores.calibrated else "of the logit's logistic, not calibrated"
-
-
-def _part(count: int, of: int) -> str:
-    return f"{f'{count:,} ({100 * count / of:.1f} %)':>20}"

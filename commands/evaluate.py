@@ -1,0 +1,128 @@
+"""`dupmine evaluate` and `dupmine evaluate-run`: how good a model or a run is, by labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import SettingsError
+from . import options
+from .logs import set_level
+
+if TYPE_CHECKING:
+    from ..evaluation.model import JudgeSettings, ModelEvaluation
+
+
+def evaluate(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Bi- or cross-encoder: built-in, folder or hub name.")
+    ],
+    pairs: options.Pairs,
+    split: Annotated[
+        str | None, typer.Option(help="Judge rows with this value in the column split, as test.")
+    ] = None,
+    valid: Annotated[
+        Path | None, typer.Option(metavar="PAIRS", help="Other pairs, to choose the threshold on.")
+    ] = None,
+    valid_split: Annotated[
+        str | None, typer.Option(help="Choose it on rows with this split, of --valid or else of PAIRS.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for JSON, plots and the worst mistakes.")
+    ] = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    head: Annotated[
+        str | None, typer.Option(help="How to read a cross-encoder: sigmoid, softmax, nli or score.")
+    ] = None,
+    symmetric: Annotated[
+        bool | None, typer.Option("--symmetric", help="Score both orders of a pair and average.")
+    ] = None,
+    text_columns: options.TextColumns = None,
+    label_column: options.LabelColumn = None,
+    label_max: options.LabelMax = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+) -> None:
+    """Judge a model on labelled pairs, at the threshold with the best F1 on other pairs."""
+    set_level(log_level)
+    from ..evaluation.model import JudgeSettings
+
+    flags = options.pair_flags(text_columns, label_column, label_max) | {
+        "rerank.head": head,
+        "rerank.symmetric": symmetric,
+        "compute.device": device,
+        "compute.threads": threads,
+    }
+    settings = options.build_settings(JudgeSettings, config, set_, flags)
+    sources = {"test": (pairs, split)}
+    if valid is not None or valid_split is not None:
+        sources["valid"] = (valid or pairs, valid_split)
+    if sources.get("valid") == sources["test"]:
+        raise SettingsError(
+            "--valid: these are the test pairs; a threshold chosen on them flatters the model"
+        )
+    if out is not None:
+        _check_out(out, overwrite=overwrite)
+    evaluation = _evaluated(model, sources, settings, quiet)
+    if out is not None:
+        _write(evaluation, out, overwrite=overwrite)
+    if not quiet:
+        from .evaluate_view import evaluation_lines
+
+        typer.echo("\n".join(evaluation_lines(evaluation)))
+        typer.echo("" if out is None else f"\nwritten to {out}", nl=out is not None)
+
+
+def evaluate_run(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run.")],
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LABELS",
+            help="Gold clusters (id, cluster) or labelled pairs (qid1, qid2, is_duplicate); CSV or Parquet.",
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare the clusters of a run, and what its stages found, with gold clusters or labelled pairs."""
+    from ..evaluation.run import evaluate_stages
+    from .evaluate_view import stages_lines
+
+    found = evaluate_stages(run, labels)
+    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(stages_lines(found)))
+
+
+def _evaluated(
+    model: str, sources: dict[str, tuple[Path, str | None]], settings: JudgeSettings, quiet: bool
+) -> ModelEvaluation:
+    from ..corpus.labelled import read_pairs
+    from ..evaluation.model import evaluate_model
+    from ..progress import Progress
+
+    read = {name: read_pairs(path, settings.pairs, split=split) for name, (path, split) in sources.items()}
+    progress = Progress(options.bars(quiet, "text"))
+    return evaluate_model(model, read["test"], read.get("valid"), settings, progress)
+
+
+def _check_out(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder or a missing extra before a model runs for an hour."""
+    from ..disk.folder import check_target
+    from ..evaluation import plots  # noqa: F401 - the import is the check
+    from ..evaluation.model import FILES
+
+    check_target(out, FILES, overwrite=overwrite)
+
+
+def _write(evaluation: ModelEvaluation, out: Path, *, overwrite: bool) -> None:
+    from ..disk.folder import replacing
+    from ..evaluation.model import FILES, write_evaluation
+
+    with replacing(out, FILES, overwrite=overwrite) as folder:
+        write_evaluation(evaluation, folder)

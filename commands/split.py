@@ -1,0 +1,95 @@
+"""`dupmine split`: labelled pairs divided into train, valid and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import SettingsError
+from ..settings import PairSettings, StagedSettings
+from . import options
+from .logs import set_level
+
+if TYPE_CHECKING:
+    from ..evaluation.splits import Leak
+
+SPLITS = ("train", "valid", "test")
+
+
+class By(StrEnum):
+    """What a split keeps together."""
+
+    question = "question"
+    pair = "pair"
+
+
+class SplitSettings(StagedSettings):
+    """How pairs are read."""
+
+    pairs: PairSettings = PairSettings()
+
+
+def split(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    pairs: options.Pairs,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for train, valid and test.parquet.")],
+    by: Annotated[
+        By, typer.Option(help="question: no question in two splits; pair: at random, as most notebooks do.")
+    ] = By.question,
+    shares: Annotated[str, typer.Option(help="Shares of train, valid and test.")] = "0.8,0.1,0.1",
+    sample: Annotated[int | None, typer.Option(min=1, help="Divide so many pairs, drawn at random.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all chance.")] = 42,
+    text_columns: options.TextColumns = None,
+    label_column: options.LabelColumn = None,
+    label_max: options.LabelMax = None,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    log_level: options.LogLevel = "warning",
+) -> None:
+    """Divide labelled pairs into train, valid and test, each with the labels of all; print the leak."""
+    set_level(log_level)
+    flags = options.pair_flags(text_columns, label_column, label_max)
+    settings = options.build_settings(SplitSettings, None, None, flags).pairs
+    named = dict(zip(SPLITS, _shares(shares), strict=True))
+    from ..disk.folder import check_target, replacing, write_table
+    from ..evaluation.splits import SplitPlan, split_file
+
+    files = [f"{name}.parquet" for name in SPLITS]
+    check_target(out, files, overwrite=overwrite)
+    tables, leaks = split_file(pairs, settings, SplitPlan(named, by.value, sample, seed))
+    with replacing(out, files, overwrite=overwrite) as folder:
+        for name, table in tables.items():
+            write_table(folder / f"{name}.parquet", table)
+    if not quiet:
+        typer.echo("\n".join(split_lines(leaks)))
+        typer.echo(f"\nwritten to {out}")
+
+
+def split_lines(leaks: Mapping[str, Leak]) -> list[str]:
+    """Return a line per split: its size, its labels, and what of it the first split gives away."""
+    first, *_ = leaks
+    columns = f"{f'also in {first}':>20}{'pairs with those':>20}"
+    lines = [f"{'':8}{'pairs':>10}{'mean label':>12}{'questions':>11}{columns}"]
+    for name, leak in leaks.items():
+        line = f"{name:8}{leak.pairs:>10,}{leak.label:>12.3f}{leak.questions:>11,}"
+        if name != first:
+            line += _part(leak.leaked_questions, leak.questions) + _part(leak.leaked_pairs, leak.pairs)
+        lines.append(line)
+    return lines
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) != len(SPLITS):
+        raise SettingsError(f"--shares {text}: expected three numbers, as 0.8,0.1,0.1")
+    return shares
+
+
+def _part(count: int, of: int) -> str:
+    return f"{f'{count:,} ({100 * count / of:.1f} %)':>20}"
