@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .corpus import corpus_from, read_corpus
-from .corpus.parts import encodes
 from .corpus.unique import normalised_key
+from .corpus.values import encodes
 from .disk.files import output_errors
 from .disk.work import Work
 from .errors import InputError, SettingsError

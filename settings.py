@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from .errors import SettingsError
+from .formats import FORMATS
 
 BUILTIN_BI_ENCODER = "all-MiniLM-L6-v2"
 BUILTIN_CROSS_ENCODER = "quora-minilm-l6"
@@ -30,9 +31,7 @@ class CorpusSettings(_Stage):
     id_column: str | None = Field(
         default=None, description="column with a unique id; by default found by name, else ids are file:row"
     )
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "stackexchange"] = Field(
-        default="auto", description="format of the input files; auto goes by the file name"
-    )
+    format: str = Field(default="auto", description="format of the input files; auto goes by the file name")
     encoding_errors: Literal["strict", "replace"] = Field(
         default="strict", description="invalid UTF-8: end with an error, or replace and count"
     )
@@ -51,6 +50,14 @@ class CorpusSettings(_Stage):
         description="a compressed or Parquet file that expands to more than 64 MiB and so many times its "
         "size ends the run too",
     )
+
+    @field_validator("format")
+    @classmethod
+    def _is_format(cls, value: str) -> str:
+        if value != "auto" and value not in FORMATS:
+            names = ", ".join(map(repr, ("auto", *FORMATS)))
+            raise PydanticCustomError("unknown_format", "should be one of {names}", {"names": names})
+        return value
 
 
 class PairSettings(_Stage):

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import SettingsError
+from ..formats import PAIR_TITLES
 from ..progress import Progress
 from . import options
 from .logs import set_level
@@ -19,9 +20,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG", help="YAML file with the split and the approaches.")
     ],
-    pairs: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Labelled pairs: CSV, TSV, JSON lines or Parquet.")
-    ] = None,
+    pairs: Annotated[str | None, typer.Option(metavar="FILE", help=f"Labelled pairs: {PAIR_TITLES}.")] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for all of it; by default the config's name, here."),

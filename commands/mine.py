@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..formats import PACKED_ENDINGS, TITLES
 from ..settings import MiningSettings
 from . import options
 from .logs import set_level
@@ -17,8 +18,8 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
         list[str] | None,
         typer.Argument(
             metavar="INPUT",
-            help="Files, folders or globs: CSV, TSV, JSONL, Parquet, Stack Exchange Posts.xml, "
-            "each also .gz or .zst; - is standard input.",
+            help=f"Files, folders or globs: {TITLES}; text formats also with {PACKED_ENDINGS}; "
+            "- is standard input.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the result.")] = None,

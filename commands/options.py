@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from ..formats import NAMES, PAIR_TITLES
 from ..settings import StagedSettings, load_staged, parse_overrides
 from .logs import LogFormat
 
@@ -20,7 +21,7 @@ TextColumn = Annotated[
     str | None, typer.Option(help="Column with the text; several joined by commas, as title,body.")
 ]
 IdColumn = Annotated[str | None, typer.Option(help="Column with a unique id.")]
-Format = Annotated[str | None, typer.Option("--format", help="csv, tsv, jsonl, parquet or stackexchange.")]
+Format = Annotated[str | None, typer.Option("--format", help=f"One of {NAMES}.")]
 EncodingErrors = Annotated[
     str | None, typer.Option(help="Invalid UTF-8: strict ends with an error, replace counts it.")
 ]
@@ -39,9 +40,7 @@ LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
 LogFormatOption = Annotated[
     LogFormat, typer.Option("--log-format", help="json: one object a line on standard error, no bars.")
 ]
-Pairs = Annotated[
-    Path, typer.Argument(metavar="PAIRS", help="Labelled pairs: CSV, TSV, JSON lines or Parquet.")
-]
+Pairs = Annotated[Path, typer.Argument(metavar="PAIRS", help=f"Labelled pairs: {PAIR_TITLES}.")]
 TextColumns = Annotated[
     str | None, typer.Option(metavar="A,B", help="The two columns with texts; by default found by name.")
 ]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ..errors import SettingsError
+from ..formats import PAIR_TITLES
 from ..progress import Progress
 from ..settings import StagedSettings
 from . import options
@@ -33,7 +34,7 @@ Pairs = Annotated[
     Path,
     typer.Argument(
         metavar="PAIRS",
-        help="Labelled pairs: CSV, TSV, JSON lines or Parquet; of a column split only the rows train.",
+        help=f"Labelled pairs: {PAIR_TITLES}; with a column split, only the rows marked train.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the model.")]

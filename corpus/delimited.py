@@ -11,19 +11,29 @@ import pyarrow as pa
 import pyarrow.csv
 
 from ..errors import InputError
-from .parts import check_names, check_width, one_line
-from .streams import TextStream
+from ..settings import CorpusSettings
+from .messages import describe_error
+from .parts import Part, check_names, check_width
+from .sources import Source
+from .streams import TextStream, open_text
 
 log = logging.getLogger(__name__)
 
 BLOCK = 1 << 24  # bytes parsed at a time
 
 
-def read_delimited(stream: TextStream, delimiter: str, max_columns: int) -> pa.Table:
-    """Read a CSV or TSV file with a header, newlines allowed inside quotes; blank lines hold no row.
+def read(source: Source, settings: CorpusSettings) -> Part:
+    """Read a CSV or TSV file. Raises `InputError` where it cannot be opened or parsed."""
+    delimiter = "\t" if source.format == "tsv" else ","
+    with open_text(source, settings) as stream:
+        return stream.make_part(_read_table(stream, delimiter, settings.max_columns))
 
-    A TSV file that cannot be read so, but whose lines have a tab for each of the header's, is one whose
-    quotes are plain characters.
+
+def _read_table(stream: TextStream, delimiter: str, max_columns: int) -> pa.Table:
+    """Read a file with a header; quoted fields may hold newlines, and blank lines are skipped.
+
+    Quotes are plain characters in a TSV file that has as many tabs in each line as in its header but does not
+    fit with quoted fields.
 
     Raises `InputError` for a file without header or with too many columns, a row with too many or too few
     fields and a quote that is never closed, each with its line.
@@ -34,7 +44,7 @@ def read_delimited(stream: TextStream, delimiter: str, max_columns: int) -> pa.T
     check_width(path, len(names), max_columns)
     check_names(path, names)
     rows = slice(start, len(data))
-    # A last row of quoted empty fields is read as such only where no quote is open at the end.
+    # A last row of quoted empty fields is parsed as one only where no quote is open before it.
     data += b"\n" + delimiter.join(['""'] * len(names)).encode() + b"\n"
     try:
         return _read_quoted(data, rows, names, delimiter, path)
@@ -42,7 +52,7 @@ def read_delimited(stream: TextStream, delimiter: str, max_columns: int) -> pa.T
         plain = _read_plain(data, rows, names) if delimiter == "\t" else None
         if plain is None:
             raise
-        log.info("%s: quotes are read as plain characters, as its rows do not fit otherwise", path)
+        log.info("%s: quotes are read as plain characters, because its rows do not fit otherwise", path)
         return plain
 
 
@@ -50,7 +60,10 @@ def _read_quoted(data: bytearray, rows: slice, names: list[str], delimiter: str,
     try:
         table = _parse(pa.py_buffer(data).slice(rows.start), names, delimiter)
     except pa.ArrowInvalid as error:
-        problem = _ragged(data[: rows.stop], delimiter, path, len(names)) or f"{path}: {one_line(error)}"
+        problem = (
+            _explain_ragged(data[: rows.stop], delimiter, path, len(names))
+            or f"{path}: {describe_error(error)}"
+        )
         raise InputError(problem) from None
     end = table.num_rows - 1
     if any(table.column(i)[end].as_py() for i in range(len(names))):
@@ -77,7 +90,7 @@ def _header(data: bytearray, delimiter: str, path: str) -> tuple[list[str], int]
 
     def lines() -> Iterator[str]:
         nonlocal length
-        # The header alone is decoded; what a cut at the end of the block garbles lies behind it.
+        # Only the header counts; a character cut at the end of the block lies behind it.
         for line in io.TextIOWrapper(io.BytesIO(data[:BLOCK]), "utf-8", "replace", newline=""):
             length += len(line.encode())
             yield line
@@ -85,7 +98,7 @@ def _header(data: bytearray, delimiter: str, path: str) -> tuple[list[str], int]
     try:
         names = next((names for names in csv.reader(lines(), delimiter=delimiter) if names), None)
     except csv.Error as error:
-        raise InputError(f"{path}, line 1: the header cannot be read ({one_line(error)})") from None
+        raise InputError(f"{path}, line 1: the header cannot be read ({describe_error(error)})") from None
     if names is None:
         raise InputError(f"{path}: the file is empty and has no header: expected a line with column names")
     return names, length
@@ -109,13 +122,13 @@ def _parse(
             ),
         )
     except pa.ArrowInvalid as error:
-        # One row that is longer than a block: the whole is one block then.
+        # A row is longer than a block: parse the file as one block.
         if "straddling" not in str(error) or block > buffer.size:
             raise
         return _parse(buffer, names, delimiter, min(buffer.size + 1, 2**31 - 1), quotes=quotes)
 
 
-def _ragged(data: bytearray, delimiter: str, path: str, expected: int) -> str | None:
+def _explain_ragged(data: bytearray, delimiter: str, path: str, expected: int) -> str | None:
     for line, fields in _records(data, delimiter):
         if fields != expected:
             return (
@@ -126,7 +139,7 @@ def _ragged(data: bytearray, delimiter: str, path: str, expected: int) -> str | 
 
 
 def _records(data: bytearray, delimiter: str) -> Iterator[tuple[int, int]]:
-    """Yield each record's first line and number of fields: slow, only for the place of an error."""
+    """Yield each record's first line and number of fields: slow, only to locate an error."""
     limit = csv.field_size_limit(2**31 - 1)
     try:
         text = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")

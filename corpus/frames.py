@@ -1,4 +1,4 @@
-"""What Python callers pass becomes a corpus: texts, data frames, Arrow tables, paths."""
+"""Data of Python callers becomes a corpus: texts, data frames, Arrow tables, paths."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import pyarrow as pa
 from ..errors import InputError
 from ..schema import TEXT, Corpus
 from ..settings import CorpusSettings
-from .parts import Part, check_names, check_utf8, check_width, encodes, make_column, one_line, shown
+from .messages import describe_error, display
+from .parts import Part, check_names, check_utf8, check_width
 from .reader import assemble, read_corpus
+from .values import encodes, make_chunked, make_column
 
 
 def corpus_from(data: object, settings: CorpusSettings) -> Corpus:
@@ -21,8 +23,8 @@ def corpus_from(data: object, settings: CorpusSettings) -> Corpus:
 
     A `str` or `Path` alone is a path (or folder, or glob) and a list of `Path` several; a list, tuple,
     array or series of strings are texts with the ids "0", "1", …; a pandas or polars DataFrame, an Arrow
-    table and anything with `__arrow_c_stream__` are read as a file with their columns would be, with
-    positions for ids where there is no id column. A named pandas index is a column, an unnamed one is not.
+    table and anything with `__arrow_c_stream__` are read like a file with their columns, with positions as
+    ids where there is no id column. A named pandas index is a column, an unnamed one is not.
 
     Raises `InputError` and `SettingsError` as `read_corpus` does; rows are counted from 0 here.
     """
@@ -33,7 +35,7 @@ def corpus_from(data: object, settings: CorpusSettings) -> Corpus:
     texts = _as_texts(data)
     if texts is not None:
         table, mixed = pa.table({TEXT: _text_column(texts)}), dict[str, int]()
-        # The only column there is: a name set for files says nothing about it.
+        # Settings that name columns are about tables.
         settings = settings.model_copy(update={"text_column": None, "id_column": None})
     else:
         table, mixed = _as_table(data, settings.max_columns)
@@ -44,7 +46,7 @@ def corpus_from(data: object, settings: CorpusSettings) -> Corpus:
 
 
 def _as_texts(data: Any) -> Sequence[Any] | None:
-    """Return the items of a one-dimensional object, None for what should be a table."""
+    """Return the items of a one-dimensional object, None for anything else."""
     if isinstance(data, list | tuple):
         return data
     if isinstance(data, pa.Array | pa.ChunkedArray):
@@ -57,7 +59,7 @@ def _as_texts(data: Any) -> Sequence[Any] | None:
 
 
 def _loaded(module: str, name: str) -> Any:
-    """Return a class of a library the caller has imported, so that it is not imported for nothing."""
+    """Return a class of a library that the caller has imported; what is not imported needs no check."""
     return getattr(sys.modules.get(module), name, ())
 
 
@@ -68,13 +70,13 @@ def _text_column(texts: Sequence[Any]) -> pa.ChunkedArray:
             kind = "null" if missing else type(text).__name__
             raise InputError(f"row {row} (counted from 0): expected a string, found {kind}")
     try:
-        made = pa.array(texts, pa.string())
+        return make_chunked(texts, pa.string())
     except UnicodeEncodeError:
         row = next(i for i, text in enumerate(texts) if not encodes(text))
         raise InputError(
-            f"row {row} (counted from 0): half of a surrogate pair (\\ud800 to \\udfff) is no text: remove it"
+            f"row {row} (counted from 0): half of a surrogate pair (\\ud800 to \\udfff) is not text: "
+            "remove it"
         ) from None
-    return made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made])
 
 
 def _as_table(data: Any, max_columns: int) -> tuple[pa.Table, dict[str, int]]:
@@ -88,7 +90,9 @@ def _as_table(data: Any, max_columns: int) -> tuple[pa.Table, dict[str, int]]:
         if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
             return pa.table(data), {}
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise InputError(f"the {type(data).__name__} cannot be read as a table ({one_line(error)})") from None
+        raise InputError(
+            f"the {type(data).__name__} cannot be read as a table ({describe_error(error)})"
+        ) from None
     raise InputError(
         f"expected texts, a pandas, polars or Arrow table, or a path, found {type(data).__name__}"
     )
@@ -112,10 +116,9 @@ def _pandas_table(frame: Any, max_columns: int) -> tuple[pa.Table, dict[str, int
                 if first is not None:
                     mixed[name] = first
             else:
-                made = pa.array(series, from_pandas=True)
-                columns[name] = made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made])
+                columns[name] = make_chunked(series)
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise InputError(
-                f"column {shown(name)} of the DataFrame cannot be read ({one_line(error)})"
+                f"column {display(name)} of the DataFrame cannot be read ({describe_error(error)})"
             ) from None
     return pa.table(columns), mixed

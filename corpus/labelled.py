@@ -1,11 +1,9 @@
-"""Files of labelled pairs, as training and judging read them."""
+"""Files of labelled pairs, for training and evaluation."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +11,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..errors import InputError, SettingsError
+from ..errors import InputError
 from ..schema import Floats, LabelledPairs, Rows
 from ..settings import CorpusSettings, PairSettings
 from .columns import require_texts
-from .formats import read_part
-from .parts import Part, listed, one_line, shown, to_strings
+from .files import read_file
+from .messages import describe_error, display, display_all
+from .parts import Part
 from .sources import find_sources
+from .values import to_strings
 
 log = logging.getLogger(__name__)
 
@@ -32,28 +32,29 @@ _FLAGS = {"false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
 
 def read_pairs(path: str | Path, settings: PairSettings, *, split: str | None = None) -> LabelledPairs:
-    """Read a file of labelled pairs: CSV, TSV, JSON lines or Parquet, each also gzipped or zstd.
+    """Read a file of labelled pairs in any format that can hold them.
 
-    The columns go by the settings or by name. Labels are numbers from 0 (different) to `label_max` (the
-    same), or true and false; they are divided by `label_max`. With `split`, only rows with that value in
-    the column `split` are read. Pairs with an empty text are left out, with a warning that counts them.
+    The settings name the columns, or they are found by name. Labels are numbers from 0 (different) to
+    `label_max` (the same), or true and false; they are divided by `label_max`. With `split`, only rows with
+    that value in the column `split` are read. Pairs with an empty text are skipped, with a warning that
+    counts them.
 
     Raises:
         InputError: a file that cannot be read, a missing column, a label that is missing or out of range;
             the message names the file and the row.
-        SettingsError: a column named in the settings that is not there.
+        SettingsError: a column of the settings that does not exist.
     """
     return _read_files(path, settings, split)[0]
 
 
 def read_pairs_and_rows(path: str | Path, settings: PairSettings) -> tuple[LabelledPairs, pa.Table]:
     """Read a file of labelled pairs as `read_pairs` does, and the row of each with all its columns."""
-    pairs, kept = _read_files(path, settings, None)
+    pairs, parts = _read_files(path, settings, None)
     try:
-        tables = [part.table.take(pa.array(rows)) for part, rows in kept]
+        tables = [part.table.take(pa.array(rows)) for part, rows in parts]
         return pairs, pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:  # never so with one file
-        raise InputError(f"{path}: its files differ in a column's type: {one_line(error)}") from None
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:  # only with several files
+        raise InputError(f"{path}: its files differ in a column's type: {describe_error(error)}") from None
 
 
 def pairs_sha256(pairs: LabelledPairs) -> str:
@@ -67,123 +68,110 @@ def pairs_sha256(pairs: LabelledPairs) -> str:
 def _read_files(
     path: str | Path, settings: PairSettings, split: str | None
 ) -> tuple[LabelledPairs, list[tuple[Part, Rows]]]:
-    """Return the pairs of all files, and each file with the rows they come from."""
-    parts = [read_part(source, CorpusSettings()) for source in find_sources([path], "auto")]
-    united = [_read(part, settings, split) for part in parts]
-    pairs = LabelledPairs.concatenate([found for found, _ in united], source=str(path))
+    """Return the pairs of all files, and each file with the rows of its pairs."""
+    parts = [read_file(source, CorpusSettings()) for source in find_sources([path], "auto")]
+    read = [_read_part(part, settings, split) for part in parts]
+    pairs = LabelledPairs.concatenate([pairs for pairs, _ in read], source=str(path))
     if not len(pairs):
-        wanted = "" if split is None else f" of split {split!r}"
-        raise InputError(f"{path}: there are no labelled pairs{wanted} in it")
+        condition = "" if split is None else f" of split {split!r}"
+        raise InputError(f"{path}: there are no labelled pairs{condition} in it")
     log.info("read %d labelled pairs from %s", len(pairs), path)
-    return pairs, [(part, rows) for part, (_, rows) in zip(parts, united, strict=True)]
+    return pairs, [(part, rows) for part, (_, rows) in zip(parts, read, strict=True)]
 
 
-def _read(part: Part, settings: PairSettings, split: str | None) -> tuple[LabelledPairs, Rows]:
-    texts = _pair_of(part, settings.text_columns, TEXT_NAMES, "pairs.text_columns")
-    label = _label_name(part, settings.label_column)
+def _read_part(part: Part, settings: PairSettings, split: str | None) -> tuple[LabelledPairs, Rows]:
+    texts = _choose_text_columns(part, settings.text_columns)
+    label = _choose_label_column(part, settings.label_column)
     ids = next((names for names in ID_NAMES if all(map(part.has, names))), None)
-    rows = _kept_rows(part, texts, split)
-    left, right = (_strings(require_texts(part, name), rows) for name in texts)
+    rows = _rows_with_texts(part, texts, split)
+    left, right = (_take_strings(require_texts(part, name), rows) for name in texts)
     left_id, right_id = (
-        (None, None) if ids is None else (_strings(part.table.column(name), rows) for name in ids)
+        (None, None) if ids is None else (_take_strings(part.table.column(name), rows) for name in ids)
     )
-    labels = _labels(part, label, settings.label_max, rows)
+    labels = _read_labels(part, label, settings.label_max, rows)
     return LabelledPairs(left, right, labels, left_id, right_id, part.name), rows
 
 
-def _pair_of(
-    part: Part, given: str | None, known: Sequence[tuple[str, str]], setting: str
-) -> tuple[str, str]:
-    if given is not None:
-        first, second = (name.strip() for name in given.split(","))
+def _choose_text_columns(part: Part, setting: str | None) -> tuple[str, str]:
+    if setting is not None:
+        first, second = (name.strip() for name in setting.split(","))
         for name in (first, second):
-            _require(part, name, setting)
+            part.require_column(name, "setting pairs.text_columns")
         return first, second
-    found = next((names for names in known if all(map(part.has, names))), None)
-    if found is None:
-        expected = ", or ".join(" and ".join(names) for names in known)
+    columns = next((names for names in TEXT_NAMES if all(map(part.has, names))), None)
+    if columns is None:
+        expected = ", or ".join(" and ".join(names) for names in TEXT_NAMES)
         raise InputError(
             f"{part.name}: no two columns of texts: expected {expected}; "
-            f"the columns are {listed(part.table.column_names)}: name two with --text-columns A,B"
+            f"the columns are {display_all(part.table.column_names)}: name two with --text-columns A,B"
         )
-    return found
+    return columns
 
 
-def _label_name(part: Part, given: str | None) -> str:
-    if given is not None:
-        _require(part, given, "pairs.label_column")
-        return given
-    found = next((name for name in LABEL_NAMES if part.has(name)), None)
-    if found is None:
+def _choose_label_column(part: Part, setting: str | None) -> str:
+    if setting is not None:
+        part.require_column(setting, "setting pairs.label_column")
+        return setting
+    column = next((name for name in LABEL_NAMES if part.has(name)), None)
+    if column is None:
         raise InputError(
             f"{part.name}: no column with labels: expected {', '.join(LABEL_NAMES)}; "
-            f"the columns are {listed(part.table.column_names)}: name one with --label-column"
+            f"the columns are {display_all(part.table.column_names)}: name one with --label-column"
         )
-    return found
+    return column
 
 
-def _require(part: Part, name: str, setting: str) -> None:
-    columns = part.table.column_names
-    if name not in columns:
-        near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
-        hint = f"did you mean {shown(near[0])}? " if near else ""
-        raise SettingsError(
-            f"{part.name}: no column {shown(name)} (setting {setting}): {hint}"
-            f"the columns are {listed(columns)}"
-        )
-
-
-def _kept_rows(part: Part, texts: tuple[str, str], split: str | None) -> Rows:
-    """Return the rows of the split whose texts say something; the others are counted in the log."""
+def _rows_with_texts(part: Part, texts: tuple[str, str], split: str | None) -> Rows:
+    """Return the rows of the split without empty texts; a warning counts the others."""
     empty = np.zeros(part.table.num_rows, bool)
     for name in texts:
         length = pc.utf8_length(pc.utf8_trim_whitespace(require_texts(part, name)))
         empty |= pc.fill_null(pc.equal(length, 0), True).to_numpy()
-    wanted = np.ones(len(empty), bool) if split is None else _of_split(part, split)
-    if (left_out := np.flatnonzero(wanted & empty)).size:
-        place = part.place(int(left_out[0]))
-        log.warning("%d pairs with an empty text are left out, the first at %s", left_out.size, place)
-    return np.flatnonzero(wanted & ~empty)
+    in_split = np.ones(len(empty), bool) if split is None else _is_in_split(part, split)
+    if (skipped := np.flatnonzero(in_split & empty)).size:
+        place = part.place(int(skipped[0]))
+        log.warning("%d pairs with an empty text are left out, the first at %s", skipped.size, place)
+    return np.flatnonzero(in_split & ~empty)
 
 
-def _of_split(part: Part, split: str) -> npt.NDArray[np.bool_]:
+def _is_in_split(part: Part, split: str) -> npt.NDArray[np.bool_]:
     if not part.has(SPLIT):
         raise InputError(
             f"{part.name}: no column {SPLIT}, so there is no split {split!r}; "
             "make one with dupmine split, or leave the option out"
         )
     values = to_strings(part.table.column(SPLIT))
-    wanted: npt.NDArray[np.bool_] = pc.fill_null(pc.equal(values, split), False).to_numpy()
-    if not wanted.any():
-        there = sorted(str(value) for value in pc.unique(values).to_pylist())
-        raise InputError(f"{part.name}: no row has split {split!r}; there are {listed(there)}")
-    return wanted
+    in_split: npt.NDArray[np.bool_] = pc.fill_null(pc.equal(values, split), False).to_numpy()
+    if not in_split.any():
+        splits = sorted(str(value) for value in pc.unique(values).to_pylist())
+        raise InputError(f"{part.name}: no row has split {split!r}; there are {display_all(splits)}")
+    return in_split
 
 
-def _strings(column: pa.ChunkedArray, rows: Rows) -> list[str]:
-    """Return values as strings; a missing id is an empty one."""
+def _take_strings(column: pa.ChunkedArray, rows: Rows) -> list[str]:
+    """Return the values of some rows as strings; a missing id becomes an empty one."""
     return ["" if value is None else str(value) for value in column.take(pa.array(rows)).to_pylist()]
 
 
-def _labels(part: Part, name: str, most: float, rows: Rows) -> Floats:
+def _read_labels(part: Part, name: str, label_max: float, rows: Rows) -> Floats:
     column = part.table.column(name).take(pa.array(rows))
     labels = np.empty(len(column), np.float32)
     for i, value in enumerate(column.to_pylist()):
-        number = _number(value)
-        if number is None or not 0 <= number <= most:
-            found = "is missing" if value is None or value == "" else f"is {shown(value)}"
+        number = _parse_label(value)
+        if number is None or not 0 <= number <= label_max:
+            problem = "is missing" if value is None or value == "" else f"is {display(value)}"
             raise InputError(
-                f"{part.place(int(rows[i]))}: {shown(name)} {found}: expected a number from 0 (different) to "
-                f"{most:g} (the same), or true or false"
+                f"{part.place(int(rows[i]))}: {display(name)} {problem}: expected a number from 0 "
+                f"(different) to {label_max:g} (the same), or true or false"
             )
-        labels[i] = number / most
+        labels[i] = number / label_max
     return labels
 
 
-def _number(value: object) -> float | None:
+def _parse_label(value: object) -> float | None:
     if isinstance(value, str) and value.strip().lower() in _FLAGS:
         return _FLAGS[value.strip().lower()]
     try:
-        return float(value)  # type: ignore[arg-type] # what is no number is answered below
+        return float(value)  # type: ignore[arg-type] # another type is refused below
     except (TypeError, ValueError):
         return None

@@ -11,31 +11,38 @@ import defusedxml.ElementTree
 import pyarrow as pa
 
 from ..errors import InputError
-from .parts import one_line, shown
+from ..settings import CorpusSettings
+from .messages import describe_error, display
+from .parts import Part
 from .rows import RowColumns
-from .streams import PIECE, TextStream
+from .sources import Source
+from .streams import PIECE, TextStream, open_text
 
 QUESTION = "1"  # PostTypeId
 OTHER_POSTS = "posts_not_questions"
-LONGEST_TAG = 1 << 24  # bytes; expat before 2.6 begins a tag anew with every piece that lacks its end
+LONGEST_TAG = 1 << 24  # bytes; expat before 2.6 parses a tag again with every piece until its end
 
 
-def read_posts(stream: TextStream, max_columns: int) -> tuple[pa.Table, dict[str, int]]:
-    """Read the questions of a Stack Exchange dump: every attribute but Body, as strings, as they stand."""
-    columns = RowColumns(stream.source.path, max_columns, "Id", "Title")
+def read(source: Source, settings: CorpusSettings) -> Part:
+    """Read the questions of a dump: every attribute but Body, as strings without any change.
+
+    Raises `InputError` where the file cannot be opened or parsed.
+    """
+    columns = RowColumns(source.path, settings.max_columns, "Id", "Title")
     others = 0
-    for attributes in _posts(stream):
-        if attributes.get("PostTypeId") == QUESTION:
-            attributes.pop("Body", None)
-            columns.add(attributes)
-        else:
-            others += 1
-    table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.take()})
-    return table, {OTHER_POSTS: others}
+    with open_text(source, settings) as stream:
+        for attributes in _posts(stream):
+            if attributes.get("PostTypeId") == QUESTION:
+                attributes.pop("Body", None)
+                columns.add(attributes)
+            else:
+                others += 1
+        table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.take()})
+        return stream.make_part(table, counts={OTHER_POSTS: others})
 
 
 class _Rows:
-    """What the parser calls: keeps the attributes of the rows that were not taken yet, and no tree."""
+    """The parser's target: keeps the attributes of the rows until `take`, and builds no tree."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -45,14 +52,14 @@ class _Rows:
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if not self.tags and tag != "posts":
             raise InputError(
-                f"{self._path}: expected a Stack Exchange Posts.xml with root posts, found {shown(tag)}"
+                f"{self._path}: expected a Stack Exchange Posts.xml with root posts, found {display(tag)}"
             )
         self.tags += 1
         if tag == "row":
             self._rows.append(attributes)
 
     def close(self) -> None:
-        """Do nothing: the parser asks for this method."""
+        """Do nothing: the parser requires this method."""
 
     def take(self) -> list[dict[str, str]]:
         rows, self._rows = self._rows, []
@@ -69,25 +76,25 @@ def _posts(stream: TextStream) -> Iterator[dict[str, str]]:
             "refused as unsafe, remove the declaration"
         ) from None
     except ElementTree.ParseError as error:
-        raise InputError(f"{path}, line {error.position[0]}: broken XML ({one_line(error)})") from None
+        raise InputError(f"{path}, line {error.position[0]}: broken XML ({describe_error(error)})") from None
     except InputError:
         raise
     except (LookupError, ValueError) as error:
-        raise InputError(f"{path}: XML that cannot be read ({one_line(error)})") from None
+        raise InputError(f"{path}: the XML cannot be read ({describe_error(error)})") from None
 
 
 def _parsed(stream: TextStream, path: str) -> Iterator[dict[str, str]]:
     rows = _Rows(path)
     parser: Any = defusedxml.ElementTree.DefusedXMLParser(target=rows, forbid_dtd=True)
-    tags = unbroken = 0
+    tags = size = 0  # tags so far, and bytes since the last one
     while data := stream.read(PIECE):
         parser.feed(data)
         yield from rows.take()
-        unbroken = 0 if rows.tags > tags else unbroken + len(data)
+        size = 0 if rows.tags > tags else size + len(data)
         tags = rows.tags
-        if unbroken > LONGEST_TAG:
+        if size > LONGEST_TAG:
             raise InputError(
-                f"{path}: no tag in {unbroken >> 20} MiB: expected a Stack Exchange Posts.xml, whose rows "
+                f"{path}: no tag in {size >> 20} MiB: expected a Stack Exchange Posts.xml, whose rows "
                 "are far shorter: check the file"
             )
     parser.close()

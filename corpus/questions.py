@@ -1,4 +1,4 @@
-"""Questions of labelled pairs, and the components that they form."""
+"""The questions of labelled pairs, and the connected components that they form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Questions = npt.NDArray[np.int64]
 def number_questions(pairs: LabelledPairs) -> Questions:
     """Return the number of each question, `(2, n_pairs)`: row 0 of the left ones, row 1 of the right ones.
 
-    Two are the same where their ids are equal, if there are ids, or their normalised texts.
+    Two questions are the same if their ids are equal, where there are ids, or their normalised texts.
     """
     keys, _ = pd.factorize(np.array([normalised_key(text) for text in (*pairs.left, *pairs.right)], object))
     if pairs.left_id is None or pairs.right_id is None:
@@ -31,7 +31,7 @@ def number_questions(pairs: LabelledPairs) -> Questions:
 
 
 def question_components(pairs: LabelledPairs) -> Rows:
-    """Return the number of each pair's connected component, `(n_pairs,)`: pairs are joined by a question."""
+    """Return the number of each pair's connected component, `(n_pairs,)`: a shared question joins pairs."""
     questions = number_questions(pairs)
     return np.asarray(number_components(int(questions.max()) + 1, *questions)[questions[0]], np.int64)
 

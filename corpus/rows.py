@@ -1,4 +1,4 @@
-"""Rows that need not have the same keys become columns."""
+"""Rows with different keys become columns."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .parts import check_width
 class RowColumns:
     """The columns of the rows added so far, with None where a row did not have one."""
 
-    def __init__(self, path: str, most: int, *names: str) -> None:
-        """Begin with the columns `names`; `most` is how many there may be in the end."""
+    def __init__(self, path: str, max_columns: int, *names: str) -> None:
+        """Start with the columns `names`; there may be `max_columns` in the end."""
         self.rows = 0
-        self._path, self._most = path, most
+        self._path, self._max_columns = path, max_columns
         self._columns: dict[str, list[Any]] = {name: [] for name in names}
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row. Raises `InputError` where its keys are too many columns."""
+        """Add a row. Raises `InputError` where there are too many columns with it."""
         if not row.keys() <= self._columns.keys():
-            check_width(self._path, len(self._columns.keys() | row.keys()), self._most)
+            check_width(self._path, len(self._columns.keys() | row.keys()), self._max_columns)
         for name, value in row.items():
             column = self._columns.setdefault(name, [])
             column.extend([None] * (self.rows - len(column)))
@@ -28,7 +28,7 @@ class RowColumns:
         self.rows += 1
 
     def take(self) -> Iterator[tuple[str, list[Any]]]:
-        """Yield and forget every column, one value per row."""
+        """Yield and remove every column, with one value per row."""
         for name in list(self._columns):
             column = self._columns.pop(name)
             column.extend([None] * (self.rows - len(column)))

@@ -1,4 +1,4 @@
-"""Opening a source: its bytes decompressed, checked as UTF-8 and summed."""
+"""Open a source: decompress its bytes, check that they are UTF-8, and hash them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ import pyarrow as pa
 
 from ..errors import InputError
 from ..settings import CorpusSettings
-from .parts import check_expansion, one_line
-from .sources import Source, unreadable
+from .messages import describe_error, explain_unreadable
+from .parts import Part, check_expansion
+from .sources import Source
 
 BOM = b"\xef\xbb\xbf"
 PIECE = 1 << 20  # bytes read at a time
 
 
-class _SummedFile(io.RawIOBase):
-    """A file that keeps the SHA-256 of the bytes read from it."""
+class _HashedFile(io.RawIOBase):
+    """A file that computes the SHA-256 of the bytes read from it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -45,7 +46,7 @@ class _SummedFile(io.RawIOBase):
 class TextStream:
     """The text of one source as valid UTF-8 bytes, without a byte order mark.
 
-    Invalid UTF-8 ends with `InputError` naming the line, or becomes U+FFFD, counted in `replaced`.
+    Invalid UTF-8 raises `InputError` with the line, or becomes U+FFFD and is counted in `replaced`.
     """
 
     def __init__(self, file: IO[bytes], source: Source, settings: CorpusSettings) -> None:
@@ -54,15 +55,15 @@ class TextStream:
         self._errors = settings.encoding_errors
         self._max_expansion = settings.max_expansion
         self._expanded = 0  # bytes read, after decompression
-        self._summed = _SummedFile(file)
-        self._input = _decompressed(io.BufferedReader(self._summed, PIECE), source.compression)
-        self._tail = b""  # the start of a sequence whose end is not read yet
+        self._hashed = _HashedFile(file)
+        self._input = _decompress(io.BufferedReader(self._hashed, PIECE), source.compression)
+        self._tail = b""  # the start of a character whose end is not read yet
         self._ready = bytearray()
         self._lines = 0
         self._started = self._ended = False
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes, all that is left for -1, b"" at the end."""
+        """Return up to `size` bytes, all the rest for -1, b"" at the end."""
         while not self._ended and (size < 0 or len(self._ready) < size):
             self._ready += self._next()
         if size < 0:
@@ -72,17 +73,25 @@ class TextStream:
         return data
 
     def read_all(self) -> bytearray:
-        """Return all that is left, without a copy."""
+        """Return all the rest, without a copy."""
         while not self._ended:
             self._ready += self._next()
         data, self._ready = self._ready, bytearray()
         return data
 
-    def sha256(self) -> str:
-        """Return the checksum of the source's own bytes, compressed where it is; reads what is left."""
-        while self._summed.read(PIECE):
+    def make_part(
+        self, table: pa.Table, *, mixed: dict[str, int] | None = None, counts: dict[str, int] | None = None
+    ) -> Part:
+        """Return the part with the table of this source; reads the rest of it for the checksum."""
+        counts = {**(counts or {}), "invalid_utf8_replaced": self.replaced}
+        source = self.source
+        return Part(table, source.path, source.label, source.format, self._sha256(), mixed or {}, counts)
+
+    def _sha256(self) -> str:
+        """Return the checksum of the source's bytes, before decompression."""
+        while self._hashed.read(PIECE):
             pass
-        return self._summed.digest.hexdigest()
+        return self._hashed.digest.hexdigest()
 
     def _next(self) -> bytes:
         data = self._tail + self._read_input()
@@ -90,9 +99,9 @@ class TextStream:
             self._check_start(data)
             self._started = True
             data = data.removeprefix(BOM)
-        cut = len(data) if self._ended else _whole(data)
+        cut = len(data) if self._ended else _find_cut(data)
         data, self._tail = data[:cut], data[cut:]
-        data = self._checked(data)
+        data = self._check_utf8(data)
         self._lines += data.count(b"\n")
         return data
 
@@ -102,15 +111,15 @@ class TextStream:
             data: bytes = self._input.read(PIECE)
         except (EOFError, zlib.error, OSError) as error:
             if not compression or getattr(error, "errno", None):
-                raise InputError(f"{path}: cannot be read ({one_line(error)})") from None
+                raise InputError(f"{path}: cannot be read ({describe_error(error)})") from None
             raise InputError(
-                f"{path}: broken {compression} file ({one_line(error)}): make or download it again"
+                f"{path}: broken {compression} file ({describe_error(error)}): make or download it again"
             ) from None
         self._ended = not data
         self._expanded += len(data)
         if compression:
-            check_expansion(path, self._summed.size, self._expanded, self._max_expansion)
-        if self._ended and compression and not self._summed.size:
+            check_expansion(path, self._hashed.size, self._expanded, self._max_expansion)
+        if self._ended and compression and not self._hashed.size:
             raise InputError(f"{path}: broken {compression} file (it is empty): make or download it again")
         return data
 
@@ -118,7 +127,7 @@ class TextStream:
         if data.startswith((b"\xff\xfe", b"\xfe\xff")) and self._errors == "strict":
             raise InputError(f"{self.source.path}, line 1: the file is UTF-16: convert it to UTF-8")
 
-    def _checked(self, data: bytes) -> bytes:
+    def _check_utf8(self, data: bytes) -> bytes:
         if data.isascii():
             return data
         try:
@@ -136,15 +145,15 @@ class TextStream:
         return data
 
 
-def _whole(data: bytes) -> int:
-    """Return where to cut so that no UTF-8 sequence is split: before a lead byte is always safe."""
+def _find_cut(data: bytes) -> int:
+    """Return where to cut so that no UTF-8 character is split: before a lead byte is always safe."""
     for back in range(1, min(3, len(data)) + 1):
         if data[-back] >= 0xC0:
             return len(data) - back
     return len(data)
 
 
-def _decompressed(file: io.BufferedReader, compression: str | None) -> IO[bytes]:
+def _decompress(file: io.BufferedReader, compression: str | None) -> IO[bytes]:
     if compression == "gzip":
         return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
     if compression == "zstd":
@@ -159,9 +168,9 @@ def open_text(source: Source, settings: CorpusSettings) -> Iterator[TextStream]:
         yield TextStream(standard_input(), source, settings)
         return
     try:
-        file = Path(source.path).open("rb")  # noqa: SIM115  (only opening may fail here)
+        file = Path(source.path).open("rb")  # noqa: SIM115  (only an error of opening is handled here)
     except OSError as error:
-        raise InputError(unreadable(source.path, error)) from None
+        raise InputError(explain_unreadable(source.path, error)) from None
     with file:
         yield TextStream(file, source, settings)
 

@@ -1,4 +1,4 @@
-"""Normalisation, and the collapse of exact duplicates."""
+"""Normalise texts, and collapse exact duplicates."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _INVISIBLE = re.compile(
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff]"
 )
-_LONG = 1000  # characters: nothing below takes long
+_LONG = 1000  # characters: shorter texts never take long
 
 
 def normalised_key(text: str) -> str:
     """Return the key under which texts count as equal: NFKC, case-folded, white space collapsed.
 
-    Invisible characters go, symbols stay, so "C", "C++" and "C#" differ. Folding can leave text that is no
-    longer NFKC, hence the second normalisation (Unicode 15, section 3.13, toNFKC_Casefold).
+    Invisible characters are removed, symbols are kept, so "C", "C++" and "C#" differ. Folding can leave text
+    that is not NFKC, hence the second normalisation (Unicode 15, section 3.13, toNFKC_Casefold).
     """
     folded = _INVISIBLE.sub("", _nfkc(text).casefold())
     return " ".join(_nfkc(folded).split())
@@ -34,25 +34,25 @@ def normalised_key(text: str) -> str:
 
 def _nfkc(text: str) -> str:
     """Return the NFKC form, in linear time."""
-    # Python sorts accents by insertion: a million on one letter would take an hour.
+    # Python sorts accents by insertion: a million of them on one letter would take an hour.
     if len(text) > _LONG and not text.isascii():
-        text = _accents().sub(_in_order, text)
+        text = _accent_runs().sub(_sort_accents, text)
     return unicodedata.normalize("NFKC", text)
 
 
 @cache
-def _accents() -> re.Pattern[str]:
-    """Return what finds long runs of characters that combine with the one before, decomposed or not.
+def _accent_runs() -> re.Pattern[str]:
+    """Return a pattern for long runs of characters that combine with the one before, decomposed or not.
 
-    Of those behind U+FFFF it takes all: a search for single ones would be slow.
+    It includes all characters behind U+FFFF: a search for single ones would be slow.
     """
     plane = map(chr, range(0x300, 0x10000))
-    found = (c for c in plane if all(map(unicodedata.combining, unicodedata.normalize("NFKD", c))))
-    return re.compile(f"[{''.join(found)}\U00010000-\U0001ffff]{{32,}}")
+    accents = (c for c in plane if all(map(unicodedata.combining, unicodedata.normalize("NFKD", c))))
+    return re.compile(f"[{''.join(accents)}\U00010000-\U0001ffff]{{32,}}")
 
 
-def _in_order(run: re.Match[str]) -> str:
-    """Put a run of accents in canonical order, which leaves every normal form as it is."""
+def _sort_accents(run: re.Match[str]) -> str:
+    """Put a run of accents in canonical order, which changes no normal form."""
     decomposed = "".join(map(partial(unicodedata.normalize, "NFKD"), run[0]))
     groups = groupby(decomposed, key=lambda c: unicodedata.combining(c) > 0)
     return "".join("".join(sorted(group, key=unicodedata.combining)) for _, group in groups)
@@ -61,8 +61,8 @@ def _in_order(run: re.Match[str]) -> str:
 def collapse_exact_duplicates(texts: pa.ChunkedArray) -> UniqueTexts:
     """Return one row per distinct normalised text; empty texts get no row.
 
-    Of several spellings of one key the first in code-point order is kept, so that neither the rows nor
-    their texts depend on the order of the input.
+    Of several spellings of one key the first in code-point order is kept, so that rows and texts do not
+    depend on the order of the input.
     """
     raw = texts.to_pylist()
     table = pa.table({"key": pa.array(map(normalised_key, raw), pa.large_string()), "text": raw})

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ..corpus import corpus_from, read_corpus
-from ..corpus.parts import encodes
+from ..corpus.values import encodes
 from ..disk.files import make_folder, output_errors
 from ..disk.lock import lock
 from ..disk.work import WORK

@@ -156,8 +156,8 @@ def test_duplicate_ids(tmp_path: Path) -> None:
     path = tmp_path / "twice.csv"
     path.write_text("id,text\n7,a\n8,b\n7,c\n")
     assert refusal(tmp_path, path) == (
-        f"the id 7 (column id) is there twice: {path}, row 1 and {path}, row 3: "
-        "ids must be unique, mend it or name another column with --id-column"
+        f"the id 7 (column id) occurs twice: {path}, row 1 and {path}, row 3: "
+        "ids must be unique: correct it or name another column with --id-column"
     )
 
 
@@ -165,7 +165,7 @@ def test_null_text(tmp_path: Path) -> None:
     path = tmp_path / "null.jsonl"
     path.write_text('{"text": "a"}\n{"text": null}\n')
     assert refusal(tmp_path, path) == (
-        f"{path}, row 2: the text (column text) is null: give it a text, an empty one if need be, "
+        f"{path}, row 2: the text (column text) is null: fill it, with an empty text if need be, "
         "or remove the row"
     )
 

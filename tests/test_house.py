@@ -20,7 +20,7 @@ rerank retrieval
 inference corpus clustering
 disk
 settings
-schema progress errors
+schema progress errors formats
 """
 FLOOR = {room: depth for depth, line in enumerate(HOUSE.split("\n")) for room in line.split()}
 DATA = {"configs", "examples", "models"}  # hold files, and import nothing

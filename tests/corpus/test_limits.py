@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dupmine.corpus import corpus_from, read_corpus
-from dupmine.corpus import formats as module
+from dupmine.corpus import jsonl as module
 from dupmine.errors import InputError
 from dupmine.settings import CorpusSettings
 
@@ -92,7 +92,7 @@ def test_parquet_bombs(tmp_path: Path, name: str) -> None:
     started, memory = time.monotonic(), pa.total_allocated_bytes()
     assert problem(path) == (
         f"q.parquet: {size:,} bytes of it expand to more than 64 MiB, expected at most 100 times as much: if "
-        "it is no decompression bomb, set corpus.max_expansion higher"
+        "this is not a decompression bomb, set corpus.max_expansion higher"
     )
     assert time.monotonic() - started < 10
     assert pa.total_allocated_bytes() - memory < 64 * MIB

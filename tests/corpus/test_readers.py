@@ -256,7 +256,10 @@ def test_tsv_whose_quotes_are_plain_characters(tmp_path: Path, caplog: pytest.Lo
         corpus = read_corpus([path], CorpusSettings(text_column="left", id_column="n"))
     assert rows(corpus) == [("1", '"A" cat" is'), ("2", '"open'), ("3", "")]
     assert corpus.documents["right"].to_pylist() == ["no dog", 'shut"er', '"']
-    assert f"{path}: quotes are read as plain characters, as its rows do not fit otherwise" in caplog.messages
+    assert (
+        f"{path}: quotes are read as plain characters, because its rows do not fit otherwise"
+        in caplog.messages
+    )
 
 
 def test_a_tsv_row_longer_than_a_block_with_plain_quotes(

@@ -74,7 +74,7 @@ BAD_FILES = [
     (
         "q.csv",
         "id,text\n1,a\n2,b\n1,c\n",
-        "the id 1 (column id) is there twice: q.csv, row 1 and q.csv, row 3: ids must be unique, mend it or "
+        "the id 1 (column id) occurs twice: q.csv, row 1 and q.csv, row 3: ids must be unique: correct it or "
         "name another column with --id-column",
     ),
     (
@@ -87,17 +87,17 @@ BAD_FILES = [
         '{"text": "a"}\n{"text": }\n',
         "q.jsonl, line 2: invalid JSON (Expecting value, column 10): expected one object per line",
     ),
-    ("q.jsonl", "[" * 100_000, "invalid JSON"),
+    ("q.jsonl", "[" * 100_000, "q.jsonl, line 1: lists and objects more than 32 levels deep"),
     ("q.jsonl", '{"text": "a"}\n["b"]\n', "q.jsonl, line 2: expected a JSON object, found list"),
     (
         "q.jsonl",
         '{"text": "a"}\n\n{"text": "b\\ud800"}\n',
-        "q.jsonl, line 3: half of a surrogate pair (\\ud800 to \\udfff) is no text: remove it",
+        "q.jsonl, line 3: half of a surrogate pair (\\ud800 to \\udfff) is not text: remove it",
     ),
     (
         "q.jsonl",
         '{"text": "a"}\n{"text": null}\n',
-        "q.jsonl, row 2: the text (column text) is null: give it a text, an empty one if need be, or remove "
+        "q.jsonl, row 2: the text (column text) is null: fill it, with an empty text if need be, or remove "
         "the row",
     ),
     (
@@ -145,7 +145,7 @@ BAD_FILES = [
     (
         "q.xml",
         '<posts><row Id="1" PostTypeId="1" /></posts>',
-        "q.xml, row 1: the text (column Title) is null: give it a text, an empty one if need be, or remove "
+        "q.xml, row 1: the text (column Title) is null: fill it, with an empty text if need be, or remove "
         "the row",
     ),
     ("q.csv.gz", "no gzip", "q.csv.gz: broken gzip file (Not a gzipped file (b'no')): make or download it"),
@@ -187,7 +187,7 @@ def test_names_the_system_does_not_take(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
     for path in (folder, folder / "q\udcff.csv"):
-        with pytest.raises(InputError, match=r"q\\udcff.csv': the name is no UTF-8: rename the file or"):
+        with pytest.raises(InputError, match=r"q\\udcff.csv': the name is not UTF-8: rename the file or"):
             read_corpus([path], AUTO)
 
 
@@ -246,8 +246,8 @@ def test_files_without_a_common_text_column(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", "text\na\n")
     write(tmp_path / "b.csv", "question\nb\n")
     assert problem(tmp_path / "*.csv") == (
-        "the files have no text column in common: text in a.csv and question in b.csv: read them apart, or "
-        "rename the columns"
+        "the files have no text column in common: text in a.csv and question in b.csv: read them separately, "
+        "or rename the columns"
     )
 
 
@@ -255,7 +255,7 @@ def test_one_id_in_two_files(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", "id,text\n1,a\n2,b\n")
     write(tmp_path / "b.jsonl", '{"id": 3, "text": "c"}\n{"id": 2, "text": "d"}\n')
     assert problem(tmp_path / "*").startswith(
-        "the id 2 (column id) is there twice: a.csv, row 2 and b.jsonl, row 2: ids must be unique"
+        "the id 2 (column id) occurs twice: a.csv, row 2 and b.jsonl, row 2: ids must be unique"
     )
 
 
@@ -264,7 +264,8 @@ def test_invalid_utf8_in_parquet(tmp_path: Path) -> None:
     texts = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
     pq.write_table(pa.table({"text": texts.slice(0, 2)}), tmp_path / "q.parquet")
     assert problem(tmp_path / "q.parquet") == (
-        "q.parquet, row 2: invalid UTF-8 in column text: mend it, or read it with --encoding-errors replace"
+        "q.parquet, row 2: invalid UTF-8 in column text: correct it, or read it with "
+        "--encoding-errors replace"
     )
     corpus = read_corpus([tmp_path / "q.parquet"], CorpusSettings(encoding_errors="replace"))
     assert corpus.documents["text"].to_pylist() == ["a", "caf\ufffd"]

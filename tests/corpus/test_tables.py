@@ -153,7 +153,7 @@ def test_bad_pair_files() -> None:
         "row 1 (counted from 0): qid2 is null: give both questions of a pair a qid"
     )
     assert problem(pa.table({**PAIRS, "question1": ["a", "c", None]})) == (
-        "row 2 (counted from 0): question1 is null: give it a text, an empty one if need be"
+        "row 2 (counted from 0): question1 is null: fill it, with an empty text if need be"
     )
     empty = pa.table({name: pa.array([], pa.string()) for name in PAIRS})
     assert rows(corpus_from(empty, AUTO)) == []
@@ -241,7 +241,7 @@ def test_bad_python_data() -> None:
     assert problem(pd.Series([pd.NA])) == "row 0 (counted from 0): expected a string, found null"
     assert problem(["a", float("nan")]) == "row 1 (counted from 0): expected a string, found null"
     assert problem(["a", "\ud800"]) == (
-        "row 1 (counted from 0): half of a surrogate pair (\\ud800 to \\udfff) is no text: remove it"
+        "row 1 (counted from 0): half of a surrogate pair (\\ud800 to \\udfff) is not text: remove it"
     )
     assert problem(3) == "expected texts, a pandas, polars or Arrow table, or a path, found int"
     assert problem(pd.DataFrame({"text": ["a", 3]})) == (
@@ -254,7 +254,7 @@ def test_bad_python_data() -> None:
     )
     assert problem(pa.table({"text": [1]})).startswith("row 0 (counted from 0): column text holds int64")
     assert problem(pl.DataFrame({"id": [1, 1], "text": ["a", "b"]})).startswith(
-        "the id 1 (column id) is there twice: row 0 (counted from 0) and row 1 (counted from 0): "
+        "the id 1 (column id) occurs twice: row 0 (counted from 0) and row 1 (counted from 0): "
     )
 
 

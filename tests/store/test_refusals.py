@@ -55,8 +55,8 @@ def test_one_id_twice_in_an_update_is_refused(store: Store) -> None:
     with pytest.raises(InputError) as error:
         store.update(pd.DataFrame({"id": ["1", "1"], "text": ["a", "b"]}))
     refused(
-        "the id 1 (column id) is there twice: row 0 (counted from 0) and row 1 (counted from 0): "
-        "ids must be unique, mend it or name another column with --id-column",
+        "the id 1 (column id) occurs twice: row 0 (counted from 0) and row 1 (counted from 0): "
+        "ids must be unique: correct it or name another column with --id-column",
         error,
     )
     assert store.generation == 1
