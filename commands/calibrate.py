@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Cross-encoder: built-in, folder or hub.")],
-    pairs: Annotated[
-        Path, typer.Argument(metavar="PAIRS", help="Labelled pairs: CSV, TSV, JSONL or Parquet.")
-    ],
+    pairs: options.Pairs,
     split: Annotated[str | None, typer.Option(help="Only rows with this in the column split.")] = None,
     base_rate: Annotated[
         float | None,
