@@ -247,24 +247,6 @@ def student(  # noqa: PLR0913, PLR0917 - one parameter per flag
     _tell(train_student(run, settings, request, progress), request, quiet=quiet)
 
 
-@train.command("average")
-def average(
-    models: Annotated[
-        list[str],
-        typer.Argument(metavar="MODEL...", help="Two or more that were trained on from one another."),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the model.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier mean in --out.")] = False,
-    quiet: options.Quiet = False,
-) -> None:
-    """Write the mean of the weights of models, which is often better than each of them."""
-    from ..training.average import average_models
-
-    average_models(models, out, overwrite=overwrite)
-    if not quiet:
-        typer.echo(f"written to {out}; calibrate it before you mine with it")
-
-
 def _require_extra() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
