@@ -17,7 +17,7 @@ from .clustering import choose_representatives, cluster_pairs
 from .corpus.unique import collapse_exact_duplicates
 from .disk.files import require_space
 from .disk.work import Work
-from .inference.compute import Compute, resolve_compute
+from .inference.device import DeviceConfig, resolve_device
 from .inference.locate import quiet_loading
 from .inference.tokens import tokenise
 from .progress import Progress
@@ -42,7 +42,7 @@ class Models:
 
     encoder: BiEncoder
     scorer: CrossEncoder
-    compute: Compute
+    compute: DeviceConfig
     same_tokens: bool  # whether both tokenise alike, special tokens aside
     decision: Decision | None  # None: each pair on its own
     cascade: Cascade  # of steps that end with the scorer
@@ -55,7 +55,7 @@ class Models:
             ModelError: a model cannot be found, loaded or used for its stage.
             SettingsError: the device, the precision or the head do not fit.
         """
-        compute = resolve_compute(settings.compute)
+        compute = resolve_device(settings.compute)
         with quiet_loading():
             encoder = BiEncoder(settings.retrieval.bi_encoder, compute)
             scorer = CrossEncoder(settings.rerank, compute)
@@ -182,7 +182,7 @@ def space_for(n_texts: int, dim: int, corpus: Corpus) -> int:
 def retrieve(
     embeddings: Embeddings,
     settings: RetrievalSettings,
-    compute: Compute,
+    compute: DeviceConfig,
     work: Work,
     progress: Progress,
     run: RunRecord,

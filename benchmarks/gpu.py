@@ -26,7 +26,7 @@ from dupmine.benchmarks import machine, processes
 from dupmine.benchmarks.labelled import read_questions, write_figures
 from dupmine.corpus.labelled import read_pairs_and_rows
 from dupmine.evaluation.metrics import pair_metrics
-from dupmine.inference.compute import Compute, resolve_compute
+from dupmine.inference.device import DeviceConfig, resolve_device
 from dupmine.inference.layout import find_layout
 from dupmine.inference.locate import locate_model, read_config
 from dupmine.inference.tokens import tokenise
@@ -52,7 +52,7 @@ def main() -> None:
     """Measure everything and write the figures."""
     arguments = parse_arguments()
     run = mine(arguments)  # first: a process is said to have the memory that its parent has
-    compute = resolve_compute(ComputeSettings(device=arguments.device))
+    compute = resolve_device(ComputeSettings(device=arguments.device))
     peak = machine.bf16_peak(compute.device, arguments.product)
     figures = {
         "machine": machine.describe(compute.device),
@@ -80,7 +80,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def embed(arguments: argparse.Namespace, compute: Compute, peak: float) -> Figures:
+def embed(arguments: argparse.Namespace, compute: DeviceConfig, peak: float) -> Figures:
     """Embed the questions, a part of them with sentence-transformers, and compare."""
     texts = read_questions(arguments.data / "questions.csv.gz")["question"].tolist()[: arguments.questions]
     name = SETTINGS.retrieval.bi_encoder
@@ -110,7 +110,7 @@ def embed(arguments: argparse.Namespace, compute: Compute, peak: float) -> Figur
     }
 
 
-def score(arguments: argparse.Namespace, compute: Compute, peak: float) -> Figures:
+def score(arguments: argparse.Namespace, compute: DeviceConfig, peak: float) -> Figures:
     """Score labelled pairs, a part of them with sentence-transformers, and compare."""
     pairs, table = read_pairs_and_rows(arguments.data / "pairs.parquet", PairSettings())
     order = np.argsort(table["split"].to_numpy() != "test", kind="stable")  # those of split test first

@@ -12,7 +12,7 @@ import numpy as np
 from ..corpus.labelled import pairs_sha256
 from ..corpus.questions import question_components
 from ..corpus.unique import collapse_exact_duplicates
-from ..inference.compute import resolve_compute
+from ..inference.device import resolve_device
 from ..inference.locate import load_tokenizer, locate_model, quiet_loading, read_config
 from ..inference.tokens import tokenise
 from ..miner import Miner
@@ -138,7 +138,7 @@ def _scores_of(
     if sha256 is None:
         return None
     with quiet_loading():
-        scorer = load_student(student, folder, resolve_compute(settings.compute))
+        scorer = load_student(student, folder, resolve_device(settings.compute))
 
     def score(pairs: ScoredPairs) -> Floats:
         return scorer.score(tokens, pairs.left, pairs.right, progress)

@@ -17,7 +17,7 @@ from ..corpus.questions import question_components
 from ..disk.files import make_folder, output_errors, sync_folder
 from ..errors import InputError, OutputError
 from ..evaluation.measures import calibration_error
-from ..inference.compute import resolve_compute
+from ..inference.device import resolve_device
 from ..inference.locate import locate_model, quiet_loading
 from ..inference.tokens import tokenise
 from ..progress import Progress
@@ -143,7 +143,7 @@ def _score(
     settings: CalibrateSettings, pairs: LabelledPairs, progress: Progress
 ) -> tuple[CrossEncoder, Floats]:
     """Return the model and its own logits of the pairs; every distinct text is tokenised once."""
-    compute = resolve_compute(settings.compute)
+    compute = resolve_device(settings.compute)
     with quiet_loading():
         model = CrossEncoder(settings.rerank.model_copy(update={"calibrate": False}), compute)
     rows, texts = pd.factorize(np.array([*pairs.left, *pairs.right], object))

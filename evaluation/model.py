@@ -14,7 +14,7 @@ import pyarrow as pa
 from ..corpus.questions import question_components
 from ..disk.folder import write_json, write_table
 from ..errors import InputError
-from ..inference.compute import resolve_compute
+from ..inference.device import resolve_device
 from ..inference.locate import locate_model, quiet_loading, read_config
 from ..inference.tokens import tokenise
 from ..progress import Progress
@@ -136,7 +136,7 @@ def score_labelled(name: str, pairs: LabelledPairs, settings: JudgeSettings, pro
         ModelError: the model cannot be found or loaded, or is neither a bi- nor a cross-encoder.
         SettingsError: the device, the precision or the head do not fit.
     """
-    compute = resolve_compute(settings.compute)
+    compute = resolve_device(settings.compute)
     folder = locate_model(name)
     with quiet_loading():
         model = (

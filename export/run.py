@@ -16,7 +16,7 @@ from ..disk.folder import check_target, replacing, write_json
 from ..errors import InputError, ModelError
 from ..evaluation.model import JudgeSettings, is_bi_encoder, score_labelled
 from ..inference.batches import length_batches
-from ..inference.compute import Compute, resolve_compute
+from ..inference.device import DeviceConfig, resolve_device
 from ..inference.layout import find_layout
 from ..inference.locate import locate_model, quiet_loading
 from ..inference.onnx import GRAPH, RECORD, Ids, is_exported, open_session
@@ -93,7 +93,7 @@ def _write(
     folder = locate_model(name)
     if is_exported(folder):
         raise ModelError(f"model {name} is an export itself; export the model it was made from")
-    source, tokenizer = _load(name, folder, resolve_compute(settings.compute))
+    source, tokenizer = _load(name, folder, resolve_device(settings.compute))
     graph = trace(name, source)
     if calibration is not None:
         drawn = _drawn(calibration, CALIBRATION_PAIRS)
@@ -112,7 +112,7 @@ def _write(
     return record
 
 
-def _load(name: str, folder: Path, compute: Compute) -> tuple[Source, Tokenizer]:
+def _load(name: str, folder: Path, compute: DeviceConfig) -> tuple[Source, Tokenizer]:
     with quiet_loading():
         if not is_bi_encoder(folder):
             classifier = Classifier(name, folder, compute)

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from ..errors import ModelError
 from ..schema import Floats
-from .compute import Compute
+from .device import DeviceConfig
 from .locate import first_line, read_config
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class OnnxModel:
     needs_filling = False  # a row's result is the same to the bit among 2 rows or 200
 
     def __init__(
-        self, name: str, folder: Path, compute: Compute, *, kind: Literal["bi-encoder", "cross-encoder"]
+        self, name: str, folder: Path, compute: DeviceConfig, *, kind: Literal["bi-encoder", "cross-encoder"]
     ) -> None:
         """Load the graph and the tokenizer.
 

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from ..disk.work import Work
-from ..inference.compute import Compute
+from ..inference.device import DeviceConfig
 from ..progress import SILENT, Progress
 from ..schema import (
     BANDS,
@@ -164,7 +164,7 @@ def find_cascade(
     scorer: CrossEncoder,
     bi_encoder: str,
     fitted: HasThresholds | None,
-    compute: Compute,
+    compute: DeviceConfig,
 ) -> Cascade:
     """Return the steps to take with a cross-encoder and a bi-encoder by its fingerprint.
 

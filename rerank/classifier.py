@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from ..errors import ModelError
-from ..inference.compute import Compute
+from ..inference.device import DeviceConfig
 from ..inference.first_token import keep_to_first
 from ..inference.layout import LONGEST_INPUT
 from ..inference.locate import first_line, read_config
@@ -43,7 +43,9 @@ class Classifier:
     texts_per_input = 2
     needs_filling = True  # a small batch has other roundings; not so in int8
 
-    def __init__(self, name: str, folder: Path, compute: Compute, borrowed: Borrowed | None = None) -> None:
+    def __init__(
+        self, name: str, folder: Path, compute: DeviceConfig, borrowed: Borrowed | None = None
+    ) -> None:
         """Load the model from a local folder, and what it borrows from another.
 
         Raises:
@@ -76,7 +78,11 @@ class Classifier:
 
 
 def _load_model(
-    name: str, folder: Path, compute: Compute, tensors: dict[str, torch.Tensor] | None, dtype: torch.dtype
+    name: str,
+    folder: Path,
+    compute: DeviceConfig,
+    tensors: dict[str, torch.Tensor] | None,
+    dtype: torch.dtype,
 ) -> PreTrainedModel:
     architectures = read_config(folder).get("architectures") or []
     options = {"local_files_only": True, "trust_remote_code": compute.trust_remote_code}
@@ -101,7 +107,7 @@ def _load_model(
     return loaded
 
 
-def _load_tokenizer(name: str, folder: Path, compute: Compute) -> PreTrainedTokenizerFast:
+def _load_tokenizer(name: str, folder: Path, compute: DeviceConfig) -> PreTrainedTokenizerFast:
     try:
         wrapper = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=compute.trust_remote_code

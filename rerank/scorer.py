@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from ..disk.work import Work, shard_name
 from ..inference.batches import Batch, filled, length_batches, one_by_one, scheduled
-from ..inference.compute import Compute
+from ..inference.device import DeviceConfig
 from ..inference.int8.layers import MOST_TOKENS
 from ..inference.int8.quantise import is_int8, settle_precision
 from ..inference.layout import find_layout, require_vocabulary
@@ -51,7 +51,7 @@ class CrossEncoder:
     def __init__(
         self,
         settings: RerankSettings,
-        compute: Compute,
+        compute: DeviceConfig,
         borrowed: Borrowed | None = None,
         *,
         bar: str = "score",

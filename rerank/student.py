@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from ..disk.files import digest, share_weights
 from ..errors import ModelError
-from ..inference.compute import Compute
+from ..inference.device import DeviceConfig
 from ..inference.locate import first_line, load_tokenizer
 from ..settings import RerankSettings
 from .classifier import Borrowed
@@ -54,7 +54,7 @@ def student_sha256(student: Path) -> str | None:
     return digest(student / WEIGHTS) if (student / WEIGHTS).is_file() else None
 
 
-def load_student(student: Path, teacher: Path, compute: Compute) -> CrossEncoder:
+def load_student(student: Path, teacher: Path, compute: DeviceConfig) -> CrossEncoder:
     """Load a student that `put_student` wrote, put together with what it shares with its cross-encoder.
 
     Raises:

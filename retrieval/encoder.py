@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from ..disk.files import claim
 from ..disk.work import Work, shard_name
 from ..inference.batches import Batch, filled, length_batches, one_by_one, scheduled
-from ..inference.compute import Compute
+from ..inference.device import DeviceConfig
 from ..inference.int8.layers import MOST_TOKENS
 from ..inference.int8.quantise import is_int8, settle_precision
 from ..inference.layout import find_layout, require_vocabulary
@@ -61,7 +61,7 @@ class BiEncoder:
     (`tokenizer` is set); any other goes through `SentenceTransformer.encode`.
     """
 
-    def __init__(self, name: str, compute: Compute) -> None:
+    def __init__(self, name: str, compute: DeviceConfig) -> None:
         """Load a model.
 
         Raises:

@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 
 from ..errors import ModelError
-from ..inference.compute import Compute
+from ..inference.device import DeviceConfig
 from ..inference.layout import LONGEST_INPUT
 from ..inference.locate import first_line, read_config
 from ..inference.onnx import Ids
@@ -26,7 +26,7 @@ class SentenceModel:
     texts_per_input = 1
     needs_filling = True  # a small batch has other roundings; not so in int8
 
-    def __init__(self, name: str, folder: Path, compute: Compute) -> None:
+    def __init__(self, name: str, folder: Path, compute: DeviceConfig) -> None:
         """Load the model from a local folder.
 
         Raises:
@@ -66,7 +66,7 @@ class SentenceModel:
         return vectors.float().cpu().numpy()
 
 
-def _load_model(name: str, folder: Path, compute: Compute, dtype: torch.dtype) -> SentenceTransformer:
+def _load_model(name: str, folder: Path, compute: DeviceConfig, dtype: torch.dtype) -> SentenceTransformer:
     kind = read_config(folder, "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
     if not (folder / "modules.json").is_file() or kind != "SentenceTransformer":
         raise ModelError(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dupmine.inference.compute import Compute, resolve_compute
+from dupmine.inference.device import DeviceConfig, resolve_device
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder
@@ -20,20 +20,20 @@ from .helpers.planted import plant
 from .helpers.sentences import QUESTIONS
 from .helpers.vectors import as_dict, grouped_vectors, random_vectors
 
-FP32 = Compute(torch.device("cpu"), torch.float32, 4096)
+FP32 = DeviceConfig(torch.device("cpu"), torch.float32, 4096)
 TEXTS = [*QUESTIONS, *plant(200)[0]]
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 DEVICES = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_GPU)])
 
 
-def in_halves(device: str) -> Compute:
+def in_halves(device: str) -> DeviceConfig:
     """Return a device in bf16, with batches so small that many are under way."""
-    return resolve_compute(
+    return resolve_device(
         ComputeSettings.model_validate({"device": device, "precision": "bf16", "batch_tokens": 512})
     )
 
 
-def vectors(compute: Compute) -> Floats:
+def vectors(compute: DeviceConfig) -> Floats:
     encoder = BiEncoder("all-MiniLM-L6-v2", compute)
     assert encoder.tokenizer is not None
     tokens = tokenise(TEXTS, encoder.tokenizer, max_tokens=128, progress=SILENT)
@@ -42,7 +42,7 @@ def vectors(compute: Compute) -> Floats:
     return out.astype(np.float32)
 
 
-def scores(compute: Compute) -> Floats:
+def scores(compute: DeviceConfig) -> Floats:
     scorer = CrossEncoder(RerankSettings(), compute)
     tokens = tokenise(TEXTS, scorer.tokenizer, max_tokens=128, progress=SILENT)
     left = np.repeat(np.arange(len(TEXTS)), 4)

@@ -29,7 +29,7 @@ from transformers import set_seed
 
 from ..corpus.questions import number_questions, question_components
 from ..errors import InputError, ModelError
-from ..inference.compute import Compute
+from ..inference.device import DeviceConfig
 from ..inference.locate import locate_model
 from ..inference.onnx import is_exported
 from ..retrieval.sentences import SentenceModel
@@ -46,7 +46,7 @@ _BATCH = 64  # texts
 _BOTH_WAYS: Any = ("query_to_doc", "doc_to_query")
 
 
-def prepare_embedder(pairs: LabelledPairs, settings: BiEncoderTraining, compute: Compute) -> Task:
+def prepare_embedder(pairs: LabelledPairs, settings: BiEncoderTraining, compute: DeviceConfig) -> Task:
     """Load the base model and make what a training on `pairs` needs.
 
     Raises:
@@ -83,7 +83,7 @@ def prepare_embedder(pairs: LabelledPairs, settings: BiEncoderTraining, compute:
     )
 
 
-def load_base(settings: EmbedderSettings, compute: Compute) -> SentenceTransformer:
+def load_base(settings: EmbedderSettings, compute: DeviceConfig) -> SentenceTransformer:
     """Load a base model in fp32.
 
     Raises:
@@ -203,7 +203,7 @@ def _lengths(pairs: LabelledPairs, model: SentenceTransformer) -> Rows:
     return input_lengths((pairs.left, pairs.right), backend, 2 * (model.max_seq_length or 512))
 
 
-def _scorer(model: SentenceTransformer, compute: Compute) -> Callable[[LabelledPairs], Floats]:
+def _scorer(model: SentenceTransformer, compute: DeviceConfig) -> Callable[[LabelledPairs], Floats]:
     """Return what gives pairs their cosine; each text is encoded once."""
 
     def score(pairs: LabelledPairs) -> Floats:

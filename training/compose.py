@@ -7,7 +7,7 @@ from pathlib import Path
 from ..corpus import read_corpus
 from ..corpus.unique import collapse_exact_duplicates
 from ..errors import SettingsError
-from ..inference.compute import resolve_compute
+from ..inference.device import resolve_device
 from ..inference.locate import quiet_loading
 from ..progress import Progress
 from ..schema import TEXT
@@ -67,7 +67,7 @@ def _with_negatives(sets: Sets, settings: PairTraining, progress: Progress) -> S
     wanted = settings.negatives
     if wanted.corpus is None:
         return sets
-    compute = resolve_compute(settings.compute)
+    compute = resolve_device(settings.compute)
     documents = read_corpus([wanted.corpus], CorpusSettings()).documents
     texts = collapse_exact_duplicates(documents[TEXT]).texts
     with quiet_loading():

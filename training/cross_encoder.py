@@ -19,7 +19,7 @@ from torch import nn
 from transformers import set_seed
 
 from ..errors import ModelError, SettingsError
-from ..inference.compute import Compute
+from ..inference.device import DeviceConfig
 from ..inference.first_token import first_token_only
 from ..inference.layout import LONGEST_INPUT, require_vocabulary
 from ..inference.locate import first_line, locate_model, read_config
@@ -74,7 +74,7 @@ class SwappedPairs(nn.Module):
 
 
 def prepare_classifier(
-    pairs: LabelledPairs, settings: CrossEncoderTraining | StudentTraining, compute: Compute
+    pairs: LabelledPairs, settings: CrossEncoderTraining | StudentTraining, compute: DeviceConfig
 ) -> Task:
     """Load the base model and make what a training on `pairs` needs.
 
@@ -120,7 +120,7 @@ def _freeze_embeddings(name: str, model: nn.Module) -> None:
     embeddings.requires_grad_(False)
 
 
-def load_base(settings: ClassifierSettings, compute: Compute) -> CrossEncoder:
+def load_base(settings: ClassifierSettings, compute: DeviceConfig) -> CrossEncoder:
     """Load a base model in fp32, with the labels of the head; a head that does not fit becomes a fresh one.
 
     A head `score` is trained and read as a logit, so the model's configuration does not call it a regression.
@@ -159,7 +159,7 @@ def load_base(settings: ClassifierSettings, compute: Compute) -> CrossEncoder:
     return model
 
 
-def _load(folder: Path, changes: dict[str, Any], compute: Compute, *, kept: bool) -> Transformer:
+def _load(folder: Path, changes: dict[str, Any], compute: DeviceConfig, *, kept: bool) -> Transformer:
     options = {"local_files_only": True, "trust_remote_code": compute.trust_remote_code}
     loading = {"dtype": torch.float32, "ignore_mismatched_sizes": not kept, "use_safetensors": True}
     body: Transformer = Transformer(
@@ -254,7 +254,7 @@ def _loss(
     return CrossEntropyLoss(model, label_smoothing=float(smoothing.max())), classes.tolist()
 
 
-def _scorer(model: CrossEncoder, head: Head, compute: Compute) -> Callable[[LabelledPairs], Floats]:
+def _scorer(model: CrossEncoder, head: Head, compute: DeviceConfig) -> Callable[[LabelledPairs], Floats]:
     """Return what gives pairs their logits as the scorer does, 64 at a time."""
 
     def one_order(left: list[str], right: list[str]) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 from ..corpus.questions import question_components
 from ..corpus.unique import normalised_key
 from ..errors import InputError
-from ..inference.compute import Compute
+from ..inference.device import DeviceConfig
 from ..inference.tokens import tokenise
 from ..progress import SILENT, Progress
 from ..rerank.scorer import CrossEncoder
@@ -155,7 +155,7 @@ _BLOCK = 4096  # texts searched for at once
 
 
 def _search_in(
-    corpus: Sequence[str], settings: NegativesSettings, compute: Compute, progress: Progress
+    corpus: Sequence[str], settings: NegativesSettings, compute: DeviceConfig, progress: Progress
 ) -> Search:
     encoder = BiEncoder(settings.miner, compute)
     retrieval = RetrievalSettings(bi_encoder=settings.miner, top_k=settings.neighbours)
@@ -185,7 +185,7 @@ def _embedded(encoder: BiEncoder, texts: Sequence[str], progress: Progress) -> E
     return out
 
 
-def _guard(settings: NegativesSettings, compute: Compute, progress: Progress) -> Guard:
+def _guard(settings: NegativesSettings, compute: DeviceConfig, progress: Progress) -> Guard:
     scorer = CrossEncoder(RerankSettings(cross_encoder=settings.guard), compute)
 
     def probability(left: list[str], right: list[str]) -> Floats:

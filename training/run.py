@@ -12,7 +12,7 @@ import torch
 
 from ..disk.files import share_weights
 from ..errors import SettingsError
-from ..inference.compute import Compute, resolve_compute
+from ..inference.device import DeviceConfig, resolve_device
 from ..inference.locate import fingerprint, locate_model, quiet_loading
 from ..progress import Progress
 from ..schema import LabelledPairs
@@ -43,7 +43,7 @@ class Request:
 def run_training(
     sets: Sets,
     settings: S,
-    prepare: Callable[[LabelledPairs, S, Compute], Task],
+    prepare: Callable[[LabelledPairs, S, DeviceConfig], Task],
     request: Request,
     progress: Progress,
 ) -> Outcome:
@@ -52,7 +52,7 @@ def run_training(
     Raises:
         DupmineError: pairs, settings, a base model or a folder that do not fit; see its subclasses.
     """
-    compute = resolve_compute(settings.compute)
+    compute = resolve_device(settings.compute)
     if compute.int8 == "always":
         raise SettingsError("setting compute.precision: nothing is trained in int8; take auto, fp32 or bf16")
     require_first_device(compute)

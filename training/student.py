@@ -12,7 +12,7 @@ from torch import nn
 
 from ..corpus.unique import collapse_exact_duplicates
 from ..errors import InputError, ModelError
-from ..inference.compute import Compute
+from ..inference.device import DeviceConfig
 from ..inference.locate import locate_model
 from ..progress import Progress
 from ..rerank.student import read_tensors
@@ -69,7 +69,7 @@ def candidates_of(result: MiningResult, run: Path, settings: StudentTraining) ->
     return Sets(train, valid, facts)
 
 
-def prepare_student(pairs: LabelledPairs, settings: StudentTraining, compute: Compute) -> Task:
+def prepare_student(pairs: LabelledPairs, settings: StudentTraining, compute: DeviceConfig) -> Task:
     """Load the cross-encoder, leave its first layers and make what their training needs.
 
     Raises:

@@ -18,7 +18,7 @@ from torch import nn
 from transformers import PrinterCallback, TrainerState
 
 from ..errors import SettingsError
-from ..inference.compute import Compute
+from ..inference.device import DeviceConfig
 from ..progress import Progress
 from ..schema import Floats, LabelledPairs
 from .folder import TrainingFolder
@@ -53,7 +53,7 @@ class Task:
     metric: Metric
     score: Callable[[LabelledPairs], Floats]
     scale: Literal["logit", "cosine"]
-    compute: Compute
+    compute: DeviceConfig
     around: AbstractContextManager[None]
 
 
@@ -115,14 +115,14 @@ def metric_of(metric: Metric, pairs: LabelledPairs, score: Floats) -> float:
     return float(average_precision_score(pairs.label > 0.5, score))
 
 
-def in_precision(compute: Compute) -> AbstractContextManager[Any]:
+def in_precision(compute: DeviceConfig) -> AbstractContextManager[Any]:
     """Return what computes in the asked-for number format while the weights are fp32."""
     if compute.dtype == torch.float32:
         return nullcontext()
     return torch.autocast(compute.device.type, compute.dtype)
 
 
-def attend_quickly(transformer: Any, compute: Compute, longest: int | None) -> None:
+def attend_quickly(transformer: Any, compute: DeviceConfig, longest: int | None) -> None:
     """Have a CPU multiply attention out in bf16, where inputs are short.
 
     The backward pass of torch's fused attention alone takes more than a quarter of a step there.
@@ -133,7 +133,7 @@ def attend_quickly(transformer: Any, compute: Compute, longest: int | None) -> N
         transformer.set_attn_implementation("eager")
 
 
-def require_first_device(compute: Compute) -> None:
+def require_first_device(compute: DeviceConfig) -> None:
     """Refuse a GPU other than the first.
 
     Raises:

@@ -22,7 +22,7 @@ from ...progress import SILENT
 from ...schema import Floats
 from ..batches import length_batches
 from ..cache import keep_cached, read_cached
-from ..compute import Compute
+from ..device import DeviceConfig
 from ..layout import find_layout
 from ..locate import first_line
 from ..onnx import Ids
@@ -77,7 +77,7 @@ class _Measured:
     agreement: float
 
 
-def settle_precision(name: str, source: Source, sha256: str, compute: Compute) -> str:
+def settle_precision(name: str, source: Source, sha256: str, compute: DeviceConfig) -> str:
     """Bring a model to int8, if wanted and possible; return the precision it has now.
 
     In `int8+bf16` attention is in bf16, in `int8` in fp32.

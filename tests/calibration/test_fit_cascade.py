@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from dupmine import MiningResult
 from dupmine.calibration.bounds import Judge, verdicts
 from dupmine.corpus.unique import collapse_exact_duplicates
-from dupmine.inference.compute import resolve_compute
+from dupmine.inference.device import resolve_device
 from dupmine.inference.locate import fingerprint, load_tokenizer
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
@@ -131,7 +131,7 @@ def test_a_student_is_put_together_again(scene: Scene, tmp_path: Path) -> None:
     for folder in (scene.student, tmp_path / "student"):
         modes = {path.stat().st_mode for path in folder.iterdir() if path.is_file()}
         assert len(modes) == 1, "safetensors writes files that nobody else may read"
-    compute = resolve_compute(ComputeSettings(device="cpu", precision="fp32", threads=1))
+    compute = resolve_device(ComputeSettings(device="cpu", precision="fp32", threads=1))
     again = load_student(tmp_path / "student", scene.model, compute)
     whole = CrossEncoder(RerankSettings(cross_encoder=str(scene.student)), compute)
     tokens = tokenise(TEXTS, whole.tokenizer, max_tokens=32, progress=SILENT)

@@ -21,7 +21,7 @@ from dupmine.evaluation.model import JudgeSettings
 from dupmine.export.check import Check
 from dupmine.export.int8 import quantise
 from dupmine.export.run import ExportPlan, export_model
-from dupmine.inference.compute import Compute
+from dupmine.inference.device import DeviceConfig
 from dupmine.inference.locate import fingerprint
 from dupmine.inference.onnx import OnnxModel, open_session
 from dupmine.inference.tokens import tokenise
@@ -35,7 +35,7 @@ from ..helpers import shell
 from ..helpers.sentences import QUESTIONS
 from ..helpers.tiny_models import SIZES, TinyModels, bert_tokenizer
 
-FP32 = Compute(torch.device("cpu"), torch.float32, 4096)
+FP32 = DeviceConfig(torch.device("cpu"), torch.float32, 4096)
 TEXTS = [text for text in QUESTIONS if text.isascii()]
 N = len(TEXTS)
 LEFT, RIGHT = np.concatenate([np.arange(N)] * 2), (np.arange(2 * N) * 3 + 1) % N

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dupmine.errors import ModelError, SettingsError
-from dupmine.inference.compute import Compute
+from dupmine.inference.device import DeviceConfig
 from dupmine.inference.locate import fingerprint
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
@@ -36,7 +36,7 @@ from dupmine.settings import RerankSettings
 from ..helpers.sentences import QUESTIONS
 from ..helpers.tiny_models import TinyModels
 
-FP32 = Compute(torch.device("cpu"), torch.float32, 1024)
+FP32 = DeviceConfig(torch.device("cpu"), torch.float32, 1024)
 TEXTS = [text for text in QUESTIONS if len(text) < 25][:12]
 NOWHERE = OperatingPoint(
     threshold=0.4,

@@ -11,7 +11,7 @@ import pytest
 
 from dupmine.disk.work import Work
 from dupmine.errors import ModelError
-from dupmine.inference.compute import Compute, resolve_compute
+from dupmine.inference.device import DeviceConfig, resolve_device
 from dupmine.inference.locate import fingerprint
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
@@ -43,7 +43,7 @@ class Kit:
 
     scorer: CrossEncoder
     student: CrossEncoder
-    compute: Compute
+    compute: DeviceConfig
     tokens: TokenStore
     pairs: CandidatePairs
 
@@ -56,7 +56,7 @@ class Kit:
 
 @pytest.fixture(scope="module")
 def kit(tiny: TinyModels) -> Kit:
-    compute = resolve_compute(ComputeSettings(device="cpu", precision="fp32", threads=1))
+    compute = resolve_device(ComputeSettings(device="cpu", precision="fp32", threads=1))
     scorer, student = (
         CrossEncoder(RerankSettings(cross_encoder=tiny[name]), compute) for name in ("sigmoid", "softmax")
     )
@@ -174,7 +174,7 @@ def model(tiny: TinyModels, tmp_path: Path) -> Path:
 
 
 def find(
-    model: Path, tiny: TinyModels, compute: Compute, bi_encoder: str = "static", **own: object
+    model: Path, tiny: TinyModels, compute: DeviceConfig, bi_encoder: str = "static", **own: object
 ) -> Cascade:
     """Find the cascade of a model as a run does."""
     settings = RerankSettings.model_validate({"cross_encoder": str(model), **own})

@@ -11,7 +11,7 @@ from sentence_transformers import CrossEncoder as OwnCrossEncoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from dupmine.errors import ModelError, SettingsError
-from dupmine.inference.compute import Compute
+from dupmine.inference.device import DeviceConfig
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder, score_pairs
@@ -21,11 +21,11 @@ from dupmine.settings import RerankSettings
 from ..helpers.sentences import QUESTIONS
 from ..helpers.tiny_models import MAX_LENGTH, TinyModels
 
-FP32 = Compute(torch.device("cpu"), torch.float32, 1024)
+FP32 = DeviceConfig(torch.device("cpu"), torch.float32, 1024)
 SHORT = [text for text in QUESTIONS if len(text) < 25]
 
 
-def load(name: str, compute: Compute = FP32, **values: object) -> CrossEncoder:
+def load(name: str, compute: DeviceConfig = FP32, **values: object) -> CrossEncoder:
     return CrossEncoder(RerankSettings.model_validate({"cross_encoder": name, **values}), compute)
 
 
@@ -149,7 +149,7 @@ def test_symmetric_averages_the_logits(tiny: TinyModels, name: str) -> None:
 
 @pytest.mark.parametrize("batch_tokens", [1, 64, 100_000])
 def test_the_batch_size_changes_nothing(tiny: TinyModels, batch_tokens: int) -> None:
-    other = load(tiny["sigmoid"], Compute(FP32.device, FP32.dtype, batch_tokens))
+    other = load(tiny["sigmoid"], DeviceConfig(FP32.device, FP32.dtype, batch_tokens))
     np.testing.assert_allclose(score(other, SHORT), score(load(tiny["sigmoid"]), SHORT), atol=1e-5)
 
 

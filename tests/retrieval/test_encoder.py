@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from dupmine import Miner
 from dupmine.disk.work import Work
 from dupmine.errors import ModelError
-from dupmine.inference.compute import Compute
+from dupmine.inference.device import DeviceConfig
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.retrieval.encoder import BiEncoder, Embeddings, embed
@@ -20,7 +20,7 @@ from dupmine.retrieval.encoder import BiEncoder, Embeddings, embed
 from ..helpers.sentences import QUESTIONS
 from ..helpers.tiny_models import MAX_LENGTH, TinyModels
 
-FP32 = Compute(torch.device("cpu"), torch.float32, 4096)
+FP32 = DeviceConfig(torch.device("cpu"), torch.float32, 4096)
 
 
 def embed_with(encoder: BiEncoder, texts: list[str], folder: Path) -> Embeddings:
@@ -72,7 +72,7 @@ def test_texts_over_the_models_limit_are_cut(tiny: TinyModels, name: str, tmp_pa
 @pytest.mark.parametrize("batch_tokens", [64, 500, 100_000])
 def test_the_batch_size_changes_at_most_the_last_bit(batch_tokens: int, tmp_path: Path) -> None:
     usual = embed_with(BiEncoder("all-MiniLM-L6-v2", FP32), QUESTIONS, tmp_path)
-    other_compute = Compute(FP32.device, FP32.dtype, batch_tokens)
+    other_compute = DeviceConfig(FP32.device, FP32.dtype, batch_tokens)
     other = embed_with(BiEncoder("all-MiniLM-L6-v2", other_compute), QUESTIONS, tmp_path)
     difference = np.abs(usual.astype(np.float32) - other.astype(np.float32))
     assert (difference <= np.maximum(np.spacing(np.abs(usual)), 1e-5)).all()

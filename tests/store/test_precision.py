@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from dupmine import SettingsError, Store
-from dupmine.inference.compute import multiplies_int8, resolve_compute
+from dupmine.inference.device import multiplies_int8, resolve_device
 from dupmine.settings import ComputeSettings
 
 from ..helpers.stores import numbered, table
 from ..helpers.tiny_models import TinyModels
 
-HALVES = resolve_compute(ComputeSettings(device="cpu")).attention == torch.bfloat16
+HALVES = resolve_device(ComputeSettings(device="cpu")).attention == torch.bfloat16
 HERE = "int8+bf16" if HALVES else "int8"
 FIRST, THEN = numbered(["How do I learn Python?", "How can you learn Python?"]), numbered(["Why?"], 2)
 

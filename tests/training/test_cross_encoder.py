@@ -20,7 +20,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, DebertaV
 
 import dupmine
 from dupmine.errors import DupmineError, InputError, ModelError, OutputError, SettingsError
-from dupmine.inference.compute import resolve_compute
+from dupmine.inference.device import resolve_device
 from dupmine.inference.first_token import first_token_only
 from dupmine.schema import LabelledPairs
 from dupmine.settings import ComputeSettings, load_staged
@@ -193,7 +193,7 @@ def test_targets_follow_from_head_and_smoothing(
 ) -> None:
     settings = small(tiny[base], model__head=head, training__label_smoothing=0.1)
     loaded = load_staged(CrossEncoderTraining, None, settings)
-    task = prepare_classifier(lesson(2), loaded, resolve_compute(loaded.compute))
+    task = prepare_classifier(lesson(2), loaded, resolve_device(loaded.compute))
     assert task.columns["label"] == pytest.approx(targets)
     smoothing = getattr(getattr(task.loss.loss, "ce_loss", None), "label_smoothing", None)
     assert smoothing == (0.1 if head in {"softmax", "nli"} else None)
@@ -202,10 +202,10 @@ def test_targets_follow_from_head_and_smoothing(
 def test_a_pseudo_label_is_not_smoothed(tiny: TinyModels) -> None:
     loaded = load_staged(CrossEncoderTraining, None, small(tiny["bert"], training__label_smoothing=0.1))
     pairs = LabelledPairs(["a", "b", "c"], ["d", "e", "f"], np.array([0, 0.98, 1], np.float32))
-    task = prepare_classifier(pairs, loaded, resolve_compute(loaded.compute))
+    task = prepare_classifier(pairs, loaded, resolve_device(loaded.compute))
     assert task.columns["label"] == pytest.approx([0.05, 0.98, 0.95])
     loaded = loaded.changed({"model.head": "score"})  # where it is a similarity like the others
-    task = prepare_classifier(pairs, loaded, resolve_compute(loaded.compute))
+    task = prepare_classifier(pairs, loaded, resolve_device(loaded.compute))
     assert task.columns["label"] == pytest.approx([0.05, 0.932, 0.95])
 
 
@@ -225,7 +225,7 @@ def test_short_inputs_are_attended_to_plainly_in_bf16(
     precision: Any, longest: int | None, attention: str, tiny: TinyModels
 ) -> None:
     model = AutoModel.from_pretrained(tiny["bert"])
-    attend_quickly(model, resolve_compute(ComputeSettings(device="cpu", precision=precision)), longest)
+    attend_quickly(model, resolve_device(ComputeSettings(device="cpu", precision=precision)), longest)
     assert model.config._attn_implementation == attention
 
 
@@ -233,7 +233,7 @@ def test_both_models_are_prepared_with_the_quick_attention(tiny: TinyModels) -> 
     quick = {"compute.precision": "bf16", "compute.device": "cpu"}
     classifier = load_staged(CrossEncoderTraining, None, small(tiny["bert"]) | quick)
     embedder = load_staged(BiEncoderTraining, None, small(tiny["bi-encoder"]) | quick)
-    compute = resolve_compute(classifier.compute)
+    compute = resolve_device(classifier.compute)
     one = prepare_classifier(lesson(2), classifier, compute).model.model
     two = prepare_embedder(lesson(2), embedder, compute).model[0].model
     assert one.config._attn_implementation == two.config._attn_implementation == "eager"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dupmine.inference.compute import multiplies_int8
+from dupmine.inference.device import multiplies_int8
 from dupmine.inference.int8.attention import Attention, FirstTokenAttention
 from dupmine.inference.int8.products import Range, Steps
 

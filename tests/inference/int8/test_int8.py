@@ -16,7 +16,7 @@ from torch import nn
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from dupmine.errors import SettingsError
-from dupmine.inference.compute import Compute, multiplies_int8, resolve_compute
+from dupmine.inference.device import DeviceConfig, multiplies_int8, resolve_device
 from dupmine.inference.int8.layers import fold_ranges
 from dupmine.inference.int8.products import Steps, to_bytes
 from dupmine.inference.int8.quantise import sample_texts
@@ -32,11 +32,11 @@ from ...helpers.sentences import QUESTIONS
 from ...helpers.tiny_models import SIZES, TinyModels, bert_tokenizer
 
 CPU = torch.device("cpu")
-FP32 = Compute(CPU, torch.float32, 4096)
-INT8 = Compute(CPU, torch.float32, 4096, int8="always")
+FP32 = DeviceConfig(CPU, torch.float32, 4096)
+INT8 = DeviceConfig(CPU, torch.float32, 4096, int8="always")
 HALVES = replace(INT8, attention=torch.bfloat16)
-AUTO = Compute(CPU, torch.float32, 4096, int8="auto")
-HERE = {torch.float32: "int8", torch.bfloat16: "int8+bf16"}[resolve_compute(ComputeSettings()).attention]
+AUTO = DeviceConfig(CPU, torch.float32, 4096, int8="auto")
+HERE = {torch.float32: "int8", torch.bfloat16: "int8+bf16"}[resolve_device(ComputeSettings()).attention]
 TEXTS = [text for text in QUESTIONS if text.isascii()]
 N = len(TEXTS)
 LEFT, RIGHT = np.concatenate([np.arange(N)] * 3), (np.arange(3 * N) * 3 + 1) % N
@@ -57,7 +57,7 @@ def _threads_restored() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def cross_encoder(name: str | Path, compute: Compute = INT8) -> CrossEncoder:
+def cross_encoder(name: str | Path, compute: DeviceConfig = INT8) -> CrossEncoder:
     return CrossEncoder(RerankSettings(cross_encoder=str(name), calibrate=False), compute)
 
 
@@ -88,14 +88,14 @@ def deberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=[INT8, HALVES], ids=["int8", "int8+bf16"])
-def int8(request: pytest.FixtureRequest) -> Compute:
+def int8(request: pytest.FixtureRequest) -> DeviceConfig:
     """Either attention, whatever is faster here."""
-    compute: Compute = request.param
+    compute: DeviceConfig = request.param
     return compute
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "softmax", "roberta"])
-def test_a_cross_encoder_says_almost_the_same(tiny: TinyModels, name: str, int8: Compute) -> None:
+def test_a_cross_encoder_says_almost_the_same(tiny: TinyModels, name: str, int8: DeviceConfig) -> None:
     before, model = logits(cross_encoder(tiny[name], FP32)), cross_encoder(tiny[name], int8)
     assert model.precision == ("int8" if int8 is INT8 else "int8+bf16")
     after = logits(model)
@@ -104,7 +104,7 @@ def test_a_cross_encoder_says_almost_the_same(tiny: TinyModels, name: str, int8:
 
 
 @pytest.mark.parametrize("name", ["bi-encoder", "bi-encoder-roberta"])
-def test_vectors_are_almost_the_same(tiny: TinyModels, name: str, int8: Compute) -> None:
+def test_vectors_are_almost_the_same(tiny: TinyModels, name: str, int8: DeviceConfig) -> None:
     cosines = (vectors(BiEncoder(tiny[name], FP32)) * vectors(BiEncoder(tiny[name], int8))).sum(axis=1)
     assert 0.97 < cosines.min() < 0.99999
     assert cosines.mean() > 0.99
@@ -117,7 +117,7 @@ def test_any_other_architecture(deberta: Path) -> None:
 
 
 @pytest.mark.usefixtures("_threads_restored")
-def test_a_score_does_not_depend_on_its_batch(tiny: TinyModels, deberta: Path, int8: Compute) -> None:
+def test_a_score_does_not_depend_on_its_batch(tiny: TinyModels, deberta: Path, int8: DeviceConfig) -> None:
     for name in (tiny["sigmoid"], tiny["roberta"], tiny["nli-cen"], deberta):
         model = cross_encoder(name, int8)
         expected = logits(model).tolist()
@@ -130,7 +130,7 @@ def test_a_score_does_not_depend_on_its_batch(tiny: TinyModels, deberta: Path, i
 
 
 @pytest.mark.usefixtures("_threads_restored")
-def test_a_vector_does_not_depend_on_its_batch(tiny: TinyModels, int8: Compute) -> None:
+def test_a_vector_does_not_depend_on_its_batch(tiny: TinyModels, int8: DeviceConfig) -> None:
     for name in (tiny["bi-encoder"], tiny["bi-encoder-roberta"]):
         model = BiEncoder(name, int8)
         expected = vectors(model).tolist()
@@ -141,7 +141,7 @@ def test_a_vector_does_not_depend_on_its_batch(tiny: TinyModels, int8: Compute) 
             assert vectors(few).tolist() == expected
 
 
-def test_the_shipped_models(miner: object, int8: Compute) -> None:
+def test_the_shipped_models(miner: object, int8: DeviceConfig) -> None:
     model, encoder = cross_encoder("quora-minilm-l6", int8), BiEncoder("all-MiniLM-L6-v2", int8)
     before, after = logits(cross_encoder("quora-minilm-l6", FP32)), logits(model)
     assert np.corrcoef(before, after)[0, 1] > 0.99

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dupmine.errors import SettingsError
-from dupmine.inference.compute import resolve_compute
+from dupmine.inference.device import resolve_device
 from dupmine.settings import ComputeSettings
 
 
@@ -28,7 +28,7 @@ def _threads_restored() -> Iterator[None]:
 @pytest.mark.parametrize("device", ["cuda:99"] + ["cuda"] * (not torch.cuda.is_available()))
 def test_a_gpu_that_is_not_there(device: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        resolve_compute(ComputeSettings(device=device))
+        resolve_device(ComputeSettings(device=device))
     there = torch.cuda.device_count()
     assert str(caught.value) == (
         f"setting compute.device: {device}, but torch sees {there} CUDA devices here"
@@ -38,23 +38,23 @@ def test_a_gpu_that_is_not_there(device: str) -> None:
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is one")
 def test_no_mps() -> None:
     with pytest.raises(SettingsError, match=r"^setting compute\.device: mps asked for, but torch sees none"):
-        resolve_compute(ComputeSettings(device="mps"))
+        resolve_device(ComputeSettings(device="mps"))
 
 
 def test_fp16_needs_a_gpu() -> None:
     with pytest.raises(SettingsError) as caught:
-        resolve_compute(ComputeSettings(device="cpu", precision="fp16"))
+        resolve_device(ComputeSettings(device="cpu", precision="fp16"))
     problem = "fp16 needs a GPU; on a CPU take auto, fp32 or bf16"
     assert str(caught.value) == f"setting compute.precision: {problem}"
 
 
 @pytest.mark.usefixtures("_threads_restored")
 def test_what_is_asked_for() -> None:
-    compute = resolve_compute(ComputeSettings(device="cpu", precision="bf16", batch_tokens=128, threads=3))
+    compute = resolve_device(ComputeSettings(device="cpu", precision="bf16", batch_tokens=128, threads=3))
     assert compute.device == torch.device("cpu")
     assert compute.dtype == torch.bfloat16
     assert compute.batch_tokens == 128
-    assert resolve_compute(ComputeSettings(device="cpu")).batch_tokens == 4096
+    assert resolve_device(ComputeSettings(device="cpu")).batch_tokens == 4096
     assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == (3, 3)
 
 
@@ -71,16 +71,16 @@ CPU = ComputeSettings(device="cpu")
 
 
 def test_auto_takes_int8_where_the_cpu_has_instructions_for_it() -> None:
-    assert resolve_compute(CPU).int8 == ("auto" if vnni() else "never")
+    assert resolve_device(CPU).int8 == ("auto" if vnni() else "never")
 
 
 @pytest.mark.parametrize("instruction", ["avx512_vnni", "avx_vnni"])
 def test_auto_on_a_cpu_with_vnni(monkeypatch: pytest.MonkeyPatch, instruction: str) -> None:
     on(monkeypatch, **{instruction: True})
-    compute = resolve_compute(CPU)
+    compute = resolve_device(CPU)
     assert (compute.int8, compute.dtype) == ("auto", torch.float32)
-    assert resolve_compute(ComputeSettings(device="cpu", precision="int8")).int8 == "always"
-    assert resolve_compute(ComputeSettings(device="cpu", precision="fp32")).int8 == "never"
+    assert resolve_device(ComputeSettings(device="cpu", precision="int8")).int8 == "always"
+    assert resolve_device(ComputeSettings(device="cpu", precision="fp32")).int8 == "never"
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_what_is_not_in_int8_is_in_bf16_where_that_is_faster(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], dtype: torch.dtype
 ) -> None:
     on(monkeypatch, **capabilities)
-    compute = resolve_compute(CPU)
+    compute = resolve_device(CPU)
     assert (compute.int8, compute.dtype) == ("never", dtype)
 
 
 def test_int8_needs_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, avx2=True)
     with pytest.raises(SettingsError) as caught:
-        resolve_compute(ComputeSettings(device="cpu", precision="int8"))
+        resolve_device(ComputeSettings(device="cpu", precision="int8"))
     assert str(caught.value) == (
         "setting compute.precision: int8 needs a CPU with VNNI, and cpu here is none; take auto or fp32"
     )
@@ -111,15 +111,15 @@ def test_int8_needs_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_torch_too_old_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities")
-    compute = resolve_compute(CPU)
+    compute = resolve_device(CPU)
     assert (compute.int8, compute.dtype) == ("never", torch.float32)
 
 
 _FAULTS = """
 import resource, torch
-from dupmine.inference.compute import resolve_compute
+from dupmine.inference.device import resolve_device
 from dupmine.settings import ComputeSettings
-resolve_compute(ComputeSettings(device="cpu", threads=1))
+resolve_device(ComputeSettings(device="cpu", threads=1))
 for i in range(40):
     if i == 10:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -23,7 +23,7 @@ _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.floa
 
 
 @dataclass(frozen=True, slots=True)
-class Compute:
+class DeviceConfig:
     """A device, the number format of the models on it, the tokens per batch; whether models may run code.
 
     `int8` says whether a model is brought to int8: never, where that does for it (`dtype` is what the others
@@ -43,7 +43,7 @@ class Compute:
         return _scale(self.device)
 
 
-def resolve_compute(settings: ComputeSettings) -> Compute:
+def resolve_device(settings: ComputeSettings) -> DeviceConfig:
     """Choose the device and number format, and set the number of CPU threads.
 
     Raises:
@@ -52,7 +52,7 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
         faiss.omp_set_num_threads(settings.threads)  # it comes with a thread pool of its own
-    device = _resolve_device(settings.device)
+    device = _choose_device(settings.device)
     if device.type == "cpu":
         _keep_freed_memory()
     asked = settings.precision
@@ -65,7 +65,7 @@ def resolve_compute(settings: ComputeSettings) -> Compute:
         )
     dtype = _PRECISIONS.get(asked) or (torch.float32 if asked == "int8" else _fastest_dtype(device))
     auto: Literal["never", "auto"] = "auto" if asked == "auto" and multiplies_int8(device) else "never"
-    return Compute(
+    return DeviceConfig(
         device,
         dtype,
         settings.batch_tokens or _BATCH_TOKENS * _scale(device),
@@ -99,7 +99,7 @@ def _keep_freed_memory() -> None:
             libc.mallopt(*option)
 
 
-def _resolve_device(name: str) -> torch.device:
+def _choose_device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
