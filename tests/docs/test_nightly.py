@@ -22,6 +22,7 @@ from dupmine import load_settings
 from dupmine.commands.prometheus import GAUGES, PREFIX
 
 from ..helpers import shell
+from ..helpers.markdown import fenced_blocks
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "nightly.md").read_text(encoding="utf-8")
@@ -29,14 +30,7 @@ PROGRAM = "/opt/dupmine/bin/dupmine"
 
 
 def blocks(name: str) -> list[str]:
-    """Return the indented or fenced blocks behind each `<!-- tested: name -->`."""
-    found = re.findall(
-        rf"<!-- tested: {name} -->\n(?:```\w+\n(.*?)^```$|((?:    [^\n]*\n)+))",
-        PAGE,
-        re.MULTILINE | re.DOTALL,
-    )
-    assert found
-    return [fenced or re.sub(r"^    ", "", indented, flags=re.MULTILINE) for fenced, indented in found]
+    return fenced_blocks(ROOT / "docs" / "nightly.md", name)
 
 
 def commands() -> list[list[str]]:
