@@ -29,8 +29,8 @@ from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.questions import question_components
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.evaluation.bootstrap import bootstrap
-from dupmine.evaluation.measures import calibration_error
 from dupmine.evaluation.metrics import pair_metrics
+from dupmine.evaluation.weighted_metrics import calibration_error
 from dupmine.pipeline import Models, tokenise_texts
 from dupmine.progress import Progress
 from dupmine.rerank.scorer import score_pairs

@@ -114,7 +114,7 @@ def write_files(pairs_file: Path, work: Path, labelled: int) -> int:
 def judged(folder: Path) -> dict[str, Any]:
     """Return the average precision and F1 of an evaluation, with their intervals."""
     found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-    return {"average_precision": found["average_precision"], "f1": found["honest"]["f1"]}
+    return {"average_precision": found["average_precision"], "f1": found["validated"]["f1"]}
 
 
 if __name__ == "__main__":

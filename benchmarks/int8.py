@@ -24,7 +24,7 @@ from sentence_transformers import CrossEncoder
 from dupmine.benchmarks.machine import describe
 from dupmine.corpus.labelled import read_pairs
 from dupmine.evaluation.metrics import pair_metrics
-from dupmine.evaluation.model import JudgeSettings, score_labelled
+from dupmine.evaluation.model import EvaluateSettings, score_with_model
 from dupmine.evaluation.thresholds import best_f1_threshold
 from dupmine.export.run import ExportPlan, export_model
 from dupmine.inference.locate import locate_model
@@ -32,7 +32,7 @@ from dupmine.progress import SILENT
 from dupmine.schema import Floats, LabelledPairs
 from dupmine.settings import BUILTIN_CROSS_ENCODER, PairSettings
 
-SETTINGS = JudgeSettings().changed({"rerank.calibrate": False, "compute.device": "cpu"})
+SETTINGS = EvaluateSettings().changed({"rerank.calibrate": False, "compute.device": "cpu"})
 Score = Callable[[LabelledPairs], Floats]
 
 
@@ -50,7 +50,7 @@ def main() -> None:
         reference = CrossEncoder(str(locate_model(arguments.model)), device="cpu", model_kwargs=weights)
         models: dict[str, Score] = {
             "sentence_transformers_fp32": lambda pairs: predict(reference, pairs),
-            "dupmine_int8": lambda pairs: score_labelled(exported, pairs, SETTINGS, SILENT).value,
+            "dupmine_int8": lambda pairs: score_with_model(exported, pairs, SETTINGS, SILENT).value,
         }
         figures = {
             "machine": describe() | {"threads": torch.get_num_threads()},

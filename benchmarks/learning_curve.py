@@ -19,12 +19,12 @@ from typing import Any
 from dupmine.benchmarks import machine
 from dupmine.benchmarks.labelled import write_figures
 from dupmine.corpus.labelled import read_pairs
-from dupmine.evaluation.model import JudgeSettings, evaluate_model
+from dupmine.evaluation.model import EvaluateSettings, evaluate_model
 from dupmine.progress import Progress
 from dupmine.schema import LabelledPairs
 from dupmine.settings import PairSettings
 
-SETTINGS = JudgeSettings().changed({"rerank.calibrate": False, "compute.device": "cpu"})
+SETTINGS = EvaluateSettings().changed({"rerank.calibrate": False, "compute.device": "cpu"})
 Figures = dict[str, Any]
 
 
@@ -63,7 +63,7 @@ def judged(model: str, splits: dict[str, LabelledPairs]) -> Figures:
     found = {}
     for name, pairs in splits.items():
         result = evaluate_model(model, pairs, splits["valid"], SETTINGS, Progress()).to_dict()
-        honest = {key: result["honest"][key] for key in ("f1", "accuracy")}
+        honest = {key: result["validated"][key] for key in ("f1", "accuracy")}
         found[name] = {"average_precision": result["average_precision"], **honest}
     return found
 

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from ..corpus.questions import number_components, question_components
 from ..corpus.unique import collapse_exact_duplicates, normalised_key
 from ..errors import InputError
-from ..evaluation.measures import calibration_error
+from ..evaluation.weighted_metrics import calibration_error
 from ..rerank.calibration import Fitted
 from ..rerank.decision import FEATURES, Decision, Evidence
 from ..rerank.wording import rarity

@@ -16,7 +16,7 @@ from ..corpus.labelled import pairs_sha256
 from ..corpus.questions import question_components
 from ..disk.files import make_folder, output_errors, sync_folder
 from ..errors import InputError, OutputError
-from ..evaluation.measures import calibration_error
+from ..evaluation.weighted_metrics import calibration_error
 from ..inference.device import resolve_device
 from ..inference.locate import locate_model, quiet_loading
 from ..inference.tokens import tokenise

@@ -13,7 +13,7 @@ from . import options
 from .logs import set_level
 
 if TYPE_CHECKING:
-    from ..evaluation.model import JudgeSettings, ModelEvaluation
+    from ..evaluation.model import EvaluateSettings, ModelEvaluation
 
 
 def evaluate(  # noqa: PLR0913, PLR0917 - one parameter per flag
@@ -52,7 +52,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter per flag
 ) -> None:
     """Judge a model on labelled pairs, at the threshold with the best F1 on other pairs."""
     set_level(log_level)
-    from ..evaluation.model import JudgeSettings
+    from ..evaluation.model import EvaluateSettings
 
     flags = options.pair_flags(text_columns, label_column, label_max) | {
         "rerank.head": head,
@@ -60,7 +60,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "compute.device": device,
         "compute.threads": threads,
     }
-    settings = options.build_settings(JudgeSettings, config, set_, flags)
+    settings = options.build_settings(EvaluateSettings, config, set_, flags)
     sources = {"test": (pairs, split)}
     if valid is not None or valid_split is not None:
         sources["valid"] = (valid or pairs, valid_split)
@@ -100,7 +100,7 @@ def evaluate_run(
 
 
 def _evaluated(
-    model: str, sources: dict[str, tuple[Path, str | None]], settings: JudgeSettings, quiet: bool
+    model: str, sources: dict[str, tuple[Path, str | None]], settings: EvaluateSettings, quiet: bool
 ) -> ModelEvaluation:
     from ..corpus.labelled import read_pairs
     from ..evaluation.model import evaluate_model

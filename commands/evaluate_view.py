@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..evaluation.bootstrap import Estimate
-from ..evaluation.classification import Agreement, AtThreshold, Judgement, Scores
+from ..evaluation.classification import ClassificationMetrics, CorrelationMetrics, Scores, ThresholdMetrics
 
 if TYPE_CHECKING:
     from ..evaluation.model import ModelEvaluation
@@ -41,12 +41,12 @@ def evaluation_lines(evaluation: ModelEvaluation) -> list[str]:
         "",
         f"{'':>26}   value   95 % interval",
     ]
-    if isinstance(result, Agreement):
+    if isinstance(result, CorrelationMetrics):
         return [*head, _line("Pearson", result.pearson), _line("Spearman", result.spearman)]
     return head + _judgement(result, evaluation.scores, evaluation.valid_pairs)
 
 
-def _judgement(result: Judgement, scores: Scores, valid_pairs: int) -> list[str]:
+def _judgement(result: ClassificationMetrics, scores: Scores, valid_pairs: int) -> list[str]:
     scale = "probability" if scores.kind == "logit" else "cosine"
     lines = [
         _line("average precision", result.average_precision),
@@ -54,18 +54,21 @@ def _judgement(result: Judgement, scores: Scores, valid_pairs: int) -> list[str]
         f"{_line('calibration error (ECE)', result.calibration_error)}   {_origin(scores)}",
         "",
     ]
-    if result.honest is None:
+    if result.validated is None:
         lines += ["no honest threshold is known: choose one on other pairs with --valid or --valid-split"]
     else:
         lines += [
-            f"from {scale} {result.honest.threshold:.4f}, best F1 on {valid_pairs:,} validation pairs:",
-            *_decision(result.honest),
+            f"from {scale} {result.validated.threshold:.4f}, best F1 on {valid_pairs:,} validation pairs:",
+            *_decision(result.validated),
         ]
-    lines += ["", f"from {scale} {result.best.threshold:.4f}, best F1 on these very pairs, so it flatters:"]
-    return lines + (_decision(result.best) if result.honest is None else [_line("F1", result.best.f1)])
+    lines += [
+        "",
+        f"from {scale} {result.best.threshold:.4f}, best F1 on these very pairs, so it flatters:",
+    ]
+    return lines + (_decision(result.best) if result.validated is None else [_line("F1", result.best.f1)])
 
 
-def _decision(at: AtThreshold) -> list[str]:
+def _decision(at: ThresholdMetrics) -> list[str]:
     count = at.confusion
     return [
         _line("accuracy", at.accuracy),

@@ -59,7 +59,7 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     """Write a model as an ONNX graph that mine can use, after a check against the original."""
     set_level(log_level)
     from ..corpus.labelled import read_pairs
-    from ..evaluation.model import JudgeSettings
+    from ..evaluation.model import EvaluateSettings
     from ..export.run import ExportPlan, export_model
     from ..progress import Progress
 
@@ -70,7 +70,7 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "pairs.label_max": label_max,
         "compute.threads": threads,
     }
-    settings = options.build_settings(JudgeSettings, config, set_, flags)
+    settings = options.build_settings(EvaluateSettings, config, set_, flags)
     labelled = read_pairs(pairs, settings.pairs, split=split)
     plan = ExportPlan(int8, max_loss, sample)
     check = export_model(model, labelled, out, plan, settings, Progress(options.bars(quiet, "text")))

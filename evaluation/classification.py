@@ -9,17 +9,17 @@ import numpy as np
 
 from ..schema import Flags, Floats, Rows
 from .bootstrap import SEED, Estimate, bootstrap
-from .measures import measure_calibration, measure_correlation, measure_decision, measure_ranking
 from .thresholds import best_f1_threshold
+from .weighted_metrics import measure_calibration, measure_correlation, measure_decision, measure_ranking
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a model says of pairs, each `(n_pairs,) float32`.
+    """A model's scores of pairs, each `(n_pairs,) float32`.
 
-    `value` orders them: the logit of a cross-encoder or the cosine of a bi-encoder. `probability` comes from
-    a calibration beside the model (`calibrated`), else it is the logistic of the logit or the cosine clipped
-    to 0 to 1. `seconds` is what tokenising and scoring took.
+    `value` orders the pairs: the logit of a cross-encoder or the cosine of a bi-encoder. `probability` comes
+    from a calibration beside the model (`calibrated`); without one it is the logistic of the logit, or the
+    cosine clipped to 0 to 1. `seconds` is the time that tokenising and scoring took.
     """
 
     kind: Literal["logit", "cosine"]
@@ -34,7 +34,7 @@ class Scores:
 
     @property
     def decision(self) -> Floats:
-        """What a threshold is compared with: a cross-encoder's probability, a bi-encoder's cosine."""
+        """The scores that a threshold applies to: a cross-encoder's probabilities, a bi-encoder's cosines."""
         return self.probability if self.kind == "logit" else self.value
 
     def take(self, rows: slice) -> Scores:
@@ -43,7 +43,7 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class AtThreshold:
+class ThresholdMetrics:
     """How good the decision `score >= threshold` is; `confusion` counts pairs."""
 
     threshold: float
@@ -55,11 +55,11 @@ class AtThreshold:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class ClassificationMetrics:
     """How good a model is on pairs labelled 0 or 1.
 
-    `honest` is at the threshold chosen on other pairs, None where there are none; `best` is at the threshold
-    that is best on these pairs, which flatters the model.
+    `validated` is at the threshold chosen on other pairs, None without one. `best` is at the threshold with
+    the best F1 on these pairs, which is optimistic.
     """
 
     pairs: int
@@ -67,74 +67,69 @@ class Judgement:
     average_precision: Estimate
     roc_auc: Estimate
     calibration_error: Estimate
-    honest: AtThreshold | None
-    best: AtThreshold
+    validated: ThresholdMetrics | None
+    best: ThresholdMetrics
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the metrics as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
-    """How well scores go with continuous labels."""
+class CorrelationMetrics:
+    """How well scores correlate with continuous labels."""
 
     pairs: int
     pearson: Estimate
     spearman: Estimate
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
+        """Return the metrics as JSON values."""
         return asdict(self)
 
 
-def judge(
+def evaluate_scores(
     actual: Flags,
     scores: Scores,
     threshold: float | None,
     *,
     group: Rows | None = None,
     seed: int = SEED,
-) -> Judgement:
-    """Judge a model on labels, `(n_pairs,) bool` of both classes; `threshold` comes from other pairs.
+) -> ClassificationMetrics:
+    """Evaluate scores on labels, `(n_pairs,) bool` of both classes; `threshold` comes from other pairs.
 
-    Pairs with the same number in `group`, `(n_pairs,)`, hang together by their questions.
+    Pairs with the same number in `group`, `(n_pairs,)`, share questions and are resampled together.
     """
     thresholds = {"best": best_f1_threshold(actual, scores.decision)}
     if threshold is not None:
-        thresholds["honest"] = threshold
-    decided = {name: scores.decision >= np.float64(at) for name, at in thresholds.items()}
-    measures = [measure_ranking(actual, scores.value), measure_calibration(actual, scores.probability)]
-    measures += [measure_decision(actual, predicted, name) for name, predicted in decided.items()]
-    found = bootstrap(len(actual), measures, group=group, seed=seed)
-    parts = {
-        name: AtThreshold(
-            at,
-            accuracy=found[f"{name} accuracy"],
-            precision=found[f"{name} precision"],
-            recall=found[f"{name} recall"],
-            f1=found[f"{name} f1"],
-            confusion=confusion_counts(actual, decided[name]),
-        )
-        for name, at in thresholds.items()
-    }
-    return Judgement(
+        thresholds["validated"] = threshold
+    accepted = {name: scores.decision >= np.float64(cut) for name, cut in thresholds.items()}
+    metrics = [measure_ranking(actual, scores.value), measure_calibration(actual, scores.probability)]
+    metrics += [measure_decision(actual, predicted, name) for name, predicted in accepted.items()]
+    estimates = bootstrap(len(actual), metrics, group=group, seed=seed)
+
+    def at_threshold(name: str) -> ThresholdMetrics:
+        ratios = {ratio: estimates[f"{name} {ratio}"] for ratio in ("accuracy", "precision", "recall", "f1")}
+        counts = confusion_counts(actual, accepted[name])
+        return ThresholdMetrics(threshold=thresholds[name], confusion=counts, **ratios)
+
+    return ClassificationMetrics(
         len(actual),
         int(actual.sum()),
-        found["average_precision"],
-        found["roc_auc"],
-        found["calibration_error"],
-        parts.get("honest"),
-        parts["best"],
+        estimates["average_precision"],
+        estimates["roc_auc"],
+        estimates["calibration_error"],
+        None if threshold is None else at_threshold("validated"),
+        at_threshold("best"),
     )
 
 
-def judge_agreement(
+def evaluate_correlation(
     label: Floats, scores: Scores, *, group: Rows | None = None, seed: int = SEED
-) -> Agreement:
-    """Judge a model on continuous labels by the correlation of its scores, logits or cosines, with them."""
-    found = bootstrap(len(label), [measure_correlation(label, scores.value)], group=group, seed=seed)
-    return Agreement(len(label), found["pearson"], found["spearman"])
+) -> CorrelationMetrics:
+    """Evaluate scores, logits or cosines, by their correlation with continuous labels."""
+    estimates = bootstrap(len(label), [measure_correlation(label, scores.value)], group=group, seed=seed)
+    return CorrelationMetrics(len(label), estimates["pearson"], estimates["spearman"])
 
 
 def confusion_counts(actual: Flags, predicted: Flags) -> dict[str, int]:

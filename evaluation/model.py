@@ -23,7 +23,13 @@ from ..retrieval.candidates import pair_cosines
 from ..retrieval.encoder import BiEncoder
 from ..schema import Floats, LabelledPairs, Rows, probabilities
 from ..settings import ComputeSettings, CorpusSettings, PairSettings, RerankSettings, StagedSettings
-from .classification import Agreement, Judgement, Scores, judge, judge_agreement
+from .classification import (
+    ClassificationMetrics,
+    CorrelationMetrics,
+    Scores,
+    evaluate_correlation,
+    evaluate_scores,
+)
 from .thresholds import best_f1_threshold
 
 FILES = ("evaluation.json", "mistakes.parquet", "precision-recall.svg", "reliability.svg")
@@ -42,7 +48,7 @@ class ModelEvaluation:
     valid_pairs: int
     scores: Scores
     pairs_per_second: float
-    result: Judgement | Agreement
+    result: ClassificationMetrics | CorrelationMetrics
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold: everything but the pairs and their scores."""
@@ -79,7 +85,7 @@ def evaluate_model(
     name: str,
     test: LabelledPairs,
     valid: LabelledPairs | None,
-    settings: JudgeSettings,
+    settings: EvaluateSettings,
     progress: Progress,
 ) -> ModelEvaluation:
     """Judge a model on `test`, at the threshold that has the best F1 on `valid`.
@@ -96,15 +102,15 @@ def evaluate_model(
         _require_labels(pairs)
     if not all(pairs.is_binary == test.is_binary for pairs in sets):
         raise InputError(f"{sets[-1].source}: its labels are no 0 and 1 as those of {test.source}")
-    scores = score_labelled(name, LabelledPairs.concatenate(sets, source=test.source), settings, progress)
+    scores = score_with_model(name, LabelledPairs.concatenate(sets, source=test.source), settings, progress)
     on_test, on_valid = scores.take(slice(len(test))), scores.take(slice(len(test), None))
-    result: Judgement | Agreement
+    result: ClassificationMetrics | CorrelationMetrics
     group = question_components(test)
     if test.is_binary:
         threshold = None if len(sets) < 2 else best_f1_threshold(sets[1].label > 0.5, on_valid.decision)
-        result = judge(test.label > 0.5, on_test, threshold, group=group)
+        result = evaluate_scores(test.label > 0.5, on_test, threshold, group=group)
     else:
-        result = judge_agreement(test.label, on_test, group=group)
+        result = evaluate_correlation(test.label, on_test, group=group)
     return ModelEvaluation(
         name,
         "bi-encoder" if scores.kind == "cosine" else "cross-encoder",
@@ -129,7 +135,9 @@ def write_evaluation(evaluation: ModelEvaluation, folder: Path) -> None:
         plot_reliability(actual, scores.probability, folder / "reliability.svg")
 
 
-def score_labelled(name: str, pairs: LabelledPairs, settings: JudgeSettings, progress: Progress) -> Scores:
+def score_with_model(
+    name: str, pairs: LabelledPairs, settings: EvaluateSettings, progress: Progress
+) -> Scores:
     """Score pairs with a bi- or cross-encoder; every distinct text is tokenised once.
 
     Raises:
@@ -184,7 +192,7 @@ def _require_labels(pairs: LabelledPairs) -> None:
         )
 
 
-class JudgeSettings(StagedSettings):
+class EvaluateSettings(StagedSettings):
     """How pairs are read and scored; `rerank.cross_encoder` and `rerank.threshold` do nothing here."""
 
     pairs: PairSettings = PairSettings()

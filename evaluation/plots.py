@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from ..disk.files import output_errors, write_atomically
 from ..errors import SettingsError
 from ..schema import Flags, Floats
-from .measures import BINS, calibration_bins
+from .weighted_metrics import BINS, calibration_bins
 
 try:
     import matplotlib as mpl

@@ -13,8 +13,8 @@ from ..corpus.questions import number_components
 from ..errors import InputError
 from ..results.run_folder import read_run
 from ..schema import DOC_ID
+from .candidates import RunCandidates
 from .metrics import cluster_metrics, pair_metrics
-from .proposals import Proposals
 
 _GOLD = ("id", "cluster")
 _PAIRS = ("qid1", "qid2", "is_duplicate")
@@ -51,7 +51,7 @@ def evaluate_stages(run: Path, labels: Path) -> dict[str, Measures]:
     cluster_of = _clusters(tables)
     table = _read_labels(labels)
     floor = manifest["settings"].get("retrieval", {}).get("floor", -1.0)
-    proposals = Proposals.build(cluster_of.index, tables["pairs"].to_pandas(), floor)
+    proposals = RunCandidates.build(cluster_of.index, tables["pairs"].to_pandas(), floor)
     if set(_GOLD) <= set(table.columns):
         known = table[table["id"].isin(cluster_of.index)]
         _require(len(known), labels)

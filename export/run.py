@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from ..disk.folder import check_target, replacing, write_json
 from ..errors import InputError, ModelError
-from ..evaluation.model import JudgeSettings, is_bi_encoder, score_labelled
+from ..evaluation.model import EvaluateSettings, is_bi_encoder, score_with_model
 from ..inference.batches import length_batches
 from ..inference.device import DeviceConfig, resolve_device
 from ..inference.layout import find_layout
@@ -58,7 +58,12 @@ class ExportPlan:
 
 
 def export_model(
-    name: str, pairs: LabelledPairs, out: Path, plan: ExportPlan, settings: JudgeSettings, progress: Progress
+    name: str,
+    pairs: LabelledPairs,
+    out: Path,
+    plan: ExportPlan,
+    settings: EvaluateSettings,
+    progress: Progress,
 ) -> Check:
     """Write a bi- or cross-encoder as an ONNX graph, with all beside it that mining needs.
 
@@ -78,7 +83,7 @@ def export_model(
     settings = settings.changed(_ON_CPU)
     with replacing(out, (), overwrite=False) as folder:
         record = _write(name, folder, pairs if plan.int8 else None, settings, progress)
-        before, after = (score_labelled(each, pairs, settings, progress) for each in (name, str(folder)))
+        before, after = (score_with_model(each, pairs, settings, progress) for each in (name, str(folder)))
         check = compare(pairs, before, after)
         if check.loss > plan.max_loss:
             raise ModelError(_refusal(name, plan, check))
@@ -87,7 +92,7 @@ def export_model(
 
 
 def _write(
-    name: str, out: Path, calibration: LabelledPairs | None, settings: JudgeSettings, progress: Progress
+    name: str, out: Path, calibration: LabelledPairs | None, settings: EvaluateSettings, progress: Progress
 ) -> dict[str, Any]:
     """Write an exported model, in int8 where there are pairs to calibrate it with; return its record."""
     folder = locate_model(name)

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..corpus.labelled import pairs_sha256
 from ..disk.files import write_atomically
-from ..evaluation.classification import Agreement
+from ..evaluation.classification import CorrelationMetrics
 from ..evaluation.plots import plot_loss, plot_precision_recall
 from ..schema import LabelledPairs
 from ..settings import BUILTIN_BI_ENCODER
@@ -27,7 +27,7 @@ _PIPELINES = {"cross-encoder": "text-ranking", "bi-encoder": "sentence-similarit
 def write_outcome(outcome: Outcome, sets: Sets, command: str, folder: Path) -> None:
     """Write `loss.svg`, `pr.svg` (for labels 0 or 1), `README.md` and, last, `training.json`."""
     plot_loss(outcome.history, folder / "loss.svg")
-    if not isinstance(outcome.result, Agreement):
+    if not isinstance(outcome.result, CorrelationMetrics):
         name = f"{outcome.kind}, {len(sets.valid):,} validation pairs"
         plot_precision_recall({name: (sets.valid.label > 0.5, outcome.score)}, folder / "pr.svg")
     data = {**sets.facts, "train": _described(sets.train), "valid": _described(sets.valid)}
@@ -51,7 +51,7 @@ def _card(outcome: Outcome, data: dict[str, Any], command: str) -> str:
         data=data,
         command=command,
         settings=outcome.settings.to_yaml(),
-        continuous=isinstance(outcome.result, Agreement),
+        continuous=isinstance(outcome.result, CorrelationMetrics),
     )
 
 

@@ -13,8 +13,8 @@ from ..disk.files import digest, output_errors
 from ..disk.folder import replacing, write_json, write_table
 from ..disk.lock import LOCK, WRITER, lock
 from ..errors import InputError, ModelError, OutputError, SettingsError
-from ..evaluation.classification import judge
-from ..evaluation.model import JudgeSettings, is_bi_encoder, score_labelled
+from ..evaluation.classification import evaluate_scores
+from ..evaluation.model import EvaluateSettings, is_bi_encoder, score_with_model
 from ..evaluation.splits import split_file
 from ..evaluation.thresholds import best_f1_threshold
 from ..inference.locate import fingerprint, locate_model, read_config
@@ -208,10 +208,10 @@ def _judge(
     for row in earlier:
         if (row.name, row.basis) == (approach.name, basis):
             return row
-    judging = JudgeSettings(pairs=approach.settings.pairs, compute=compute)
+    judging = EvaluateSettings(pairs=approach.settings.pairs, compute=compute)
     valid, test = division.sets["valid"], division.sets["test"]
-    on_valid = score_labelled(str(model), valid, judging, progress)
-    on_test = score_labelled(str(model), test, judging, progress)
+    on_valid = score_with_model(str(model), valid, judging, progress)
+    on_test = score_with_model(str(model), test, judging, progress)
     threshold = best_f1_threshold(valid.label > 0.5, on_valid.decision)
     seconds = read_config(model, RECORD).get("seconds") if approach.trained else None
     return Row(
@@ -221,7 +221,7 @@ def _judge(
         objective=approach.objective,
         training_seconds=seconds,
         scoring_seconds=on_test.seconds,
-        valid=judge(valid.label > 0.5, on_valid, None, group=question_components(valid)),
-        test=judge(test.label > 0.5, on_test, threshold, group=question_components(test)),
+        valid=evaluate_scores(valid.label > 0.5, on_valid, None, group=question_components(valid)),
+        test=evaluate_scores(test.label > 0.5, on_test, threshold, group=question_components(test)),
         basis=basis,
     )

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..disk.files import write_atomically
 from ..disk.folder import write_json
 from ..evaluation.bootstrap import Estimate
-from ..evaluation.classification import Judgement
+from ..evaluation.classification import ClassificationMetrics
 from ..evaluation.model import ModelKind
 
 FILES = ("comparison.json", "comparison.md", "comparison.svg")
@@ -38,15 +38,15 @@ class Row:
     objective: str | None
     training_seconds: float | None
     scoring_seconds: float
-    valid: Judgement
-    test: Judgement
+    valid: ClassificationMetrics
+    test: ClassificationMetrics
     basis: dict[str, str]
 
     @property
     def test_f1(self) -> Estimate:
         """F1 on the test pairs at the threshold chosen on the valid pairs."""
-        assert self.test.honest is not None, "the valid pairs chose a threshold"
-        return self.test.honest.f1
+        assert self.test.validated is not None, "the valid pairs chose a threshold"
+        return self.test.validated.f1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def _cells(row: Row) -> list[str]:
-    threshold = row.test.honest.threshold if row.test.honest else float("nan")
+    threshold = row.test.validated.threshold if row.test.validated else float("nan")
     trained = "-" if row.training_seconds is None else f"{row.training_seconds:,.0f}"
     return [
         row.name,

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from ..corpus.questions import question_components
-from ..evaluation.classification import Agreement, Judgement, Scores, judge, judge_agreement
+from ..evaluation.classification import (
+    ClassificationMetrics,
+    CorrelationMetrics,
+    Scores,
+    evaluate_correlation,
+    evaluate_scores,
+)
 from ..schema import Floats, LabelledPairs, probabilities
 from .folder import step_of
 from .settings import TrainSettings
@@ -37,17 +43,20 @@ class Outcome:
     best_step: int
     seconds: float
     pairs_per_second: float
-    result: Judgement | Agreement
+    result: ClassificationMetrics | CorrelationMetrics
     score: Floats
     history: list[dict[str, float]]
     precision: str
 
     def summary(self) -> dict[str, float | int]:
         """Return what the command line tells of it."""
-        if isinstance(self.result, Agreement):
+        if isinstance(self.result, CorrelationMetrics):
             measures = {"Pearson": self.result.pearson, "Spearman": self.result.spearman}
         else:
-            measures = {"average precision": self.result.average_precision, "best F1": self.result.best.f1}
+            measures = {
+                "average precision": self.result.average_precision,
+                "best F1": self.result.best.f1,
+            }
         told: dict[str, float | int] = {"steps": self.steps, "pairs/s": round(self.pairs_per_second)}
         told |= {f"{name} on the validation pairs": of.value for name, of in measures.items()}
         return told if self.before is None else told | {f"{next(iter(measures))} before": self.before}
@@ -101,9 +110,11 @@ def judge_model(
         )
     group = question_components(valid)
     if agreement:
-        result: Judgement | Agreement = judge_agreement(valid.label, scores, group=group)
+        result: ClassificationMetrics | CorrelationMetrics = evaluate_correlation(
+            valid.label, scores, group=group
+        )
     else:
-        result = judge(valid.label > 0.5, scores, None, group=group)
+        result = evaluate_scores(valid.label > 0.5, scores, None, group=group)
     seen = fitted.steps * settings.training.batch_size * settings.training.accumulate
     return Outcome(
         kind="cross-encoder" if task.scale == "logit" else "bi-encoder",

@@ -10,9 +10,9 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
 
 from dupmine.evaluation.bootstrap import Estimate, Measure, bootstrap
-from dupmine.evaluation.classification import Scores, judge, judge_agreement
-from dupmine.evaluation.measures import calibration_bins
+from dupmine.evaluation.classification import Scores, evaluate_correlation, evaluate_scores
 from dupmine.evaluation.thresholds import best_f1_threshold
+from dupmine.evaluation.weighted_metrics import calibration_bins
 from dupmine.schema import Doubles, Flags, Floats, probabilities
 
 
@@ -29,12 +29,12 @@ def draw(n: int, seed: int = 0, digits: int = 1) -> tuple[Flags, Floats]:
 
 def test_measures_are_scikit_learns() -> None:
     actual, logit = draw(500)
-    found = judge(actual, scored(logit), 0.3)
+    found = evaluate_scores(actual, scored(logit), 0.3)
     assert found.average_precision.value == pytest.approx(average_precision_score(actual, logit))
     assert found.roc_auc.value == pytest.approx(roc_auc_score(actual, logit))
     predicted = probabilities(logit) >= 0.3
-    assert found.honest is not None
-    honest = found.honest
+    assert found.validated is not None
+    honest = found.validated
     expected = precision_recall_fscore_support(actual, predicted, average="binary")[:3]
     assert (honest.precision.value, honest.recall.value, honest.f1.value) == pytest.approx(expected)
     assert honest.accuracy.value == pytest.approx(np.mean(actual == predicted))
@@ -52,11 +52,11 @@ def test_correlations_are_scipys() -> None:
     generator = np.random.default_rng(1)
     label = np.round(generator.random(300), 1).astype(np.float32)
     value = np.round(label + generator.normal(0, 0.3, 300), 1).astype(np.float32)
-    found = judge_agreement(label, scored(value))
+    found = evaluate_correlation(label, scored(value))
     assert found.pearson.value == pytest.approx(pearsonr(label, value).statistic)
     assert found.spearman.value == pytest.approx(spearmanr(label, value).statistic)
     assert found.spearman.low < found.spearman.value < found.spearman.high
-    assert judge_agreement(label, scored(np.ones(300, np.float32))).spearman == Estimate(0.0, 0.0, 0.0)
+    assert evaluate_correlation(label, scored(np.ones(300, np.float32))).spearman == Estimate(0.0, 0.0, 0.0)
 
 
 def test_calibration_error_by_hand() -> None:
@@ -65,7 +65,7 @@ def test_calibration_error_by_hand() -> None:
     pairs, mean, share = calibration_bins(actual, probability)
     assert pairs.tolist() == [2, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 1]
     assert (mean[7], share[7]) == (pytest.approx(0.51), 1.0)
-    found = judge(actual, Scores("logit", probability, probability, False, 1.0), None)
+    found = evaluate_scores(actual, Scores("logit", probability, probability, False, 1.0), None)
     expected = (2 * abs(0.5 - 0.025) + 2 * abs(1 - 0.51) + 1) / 5
     assert found.calibration_error.value == pytest.approx(expected)
 
@@ -74,9 +74,9 @@ def test_intervals_cover_as_often_as_they_say() -> None:
     """Accuracy of 0.8 on 400 pairs: the binomial interval is 0.8 -+ 0.039."""
     actual = np.tile([True, False], 200)
     value = np.where(np.arange(400) % 5 == 0, ~actual, actual).astype(np.float32) * 8 - 4
-    found = judge(actual, scored(value), 0.5)
-    assert found.honest is not None
-    accuracy = found.honest.accuracy
+    found = evaluate_scores(actual, scored(value), 0.5)
+    assert found.validated is not None
+    accuracy = found.validated.accuracy
     assert accuracy.value == pytest.approx(0.8)
     assert [accuracy.low, accuracy.high] == pytest.approx([0.761, 0.839], abs=0.005)
 
@@ -120,9 +120,9 @@ def test_groups_are_drawn_whole() -> None:
 def test_an_interval_holds_its_measure_and_the_best_threshold_is_best(seed: int, n: int) -> None:
     actual, logit = draw(n, seed)
     actual[:2] = True, False
-    found = judge(actual, scored(logit), 0.5).to_dict()
+    found = evaluate_scores(actual, scored(logit), 0.5).to_dict()
     estimates = [found[name] for name in ("average_precision", "roc_auc", "calibration_error")]
-    estimates += [found[at][name] for at in ("honest", "best") for name in ("accuracy", "precision", "f1")]
+    estimates += [found[at][name] for at in ("validated", "best") for name in ("accuracy", "precision", "f1")]
     for one in estimates:
         assert 0 <= one["low"] <= one["value"] <= one["high"] <= 1
     scores = np.unique(scored(logit).probability)

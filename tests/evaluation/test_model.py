@@ -12,15 +12,15 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from sklearn.metrics import average_precision_score
 
 from dupmine.errors import DupmineError
-from dupmine.evaluation.classification import Agreement, Judgement
-from dupmine.evaluation.model import JudgeSettings, evaluate_model, score_labelled
+from dupmine.evaluation.classification import ClassificationMetrics, CorrelationMetrics
+from dupmine.evaluation.model import EvaluateSettings, evaluate_model, score_with_model
 from dupmine.evaluation.thresholds import best_f1_threshold
 from dupmine.progress import SILENT
 from dupmine.schema import LabelledPairs
 from tests.helpers import shell
 from tests.helpers.tiny_models import WORDS, TinyModels
 
-SETTINGS = JudgeSettings.model_validate({"compute": {"device": "cpu", "precision": "fp32"}})
+SETTINGS = EvaluateSettings.model_validate({"compute": {"device": "cpu", "precision": "fp32"}})
 
 
 def random_pairs(n: int, seed: int = 0) -> LabelledPairs:
@@ -35,7 +35,7 @@ def test_a_cross_encoders_scores_are_its_logits(tiny: TinyModels) -> None:
     pairs = random_pairs(20)
     model = CrossEncoder(tiny["sigmoid"], device="cpu")
     expected = model.predict(list(zip(pairs.left, pairs.right, strict=True)), apply_softmax=False)
-    scores = score_labelled(tiny["sigmoid"], pairs, SETTINGS, SILENT)
+    scores = score_with_model(tiny["sigmoid"], pairs, SETTINGS, SILENT)
     assert (scores.kind, scores.calibrated) == ("logit", False)
     np.testing.assert_allclose(scores.probability, 1 / (1 + np.exp(-scores.value)), atol=1e-6)
     # The library applies the logistic function to one logit.
@@ -47,22 +47,24 @@ def test_a_bi_encoders_scores_are_its_cosines(tiny: TinyModels) -> None:
     pairs = random_pairs(20)
     model = SentenceTransformer(tiny["bi-encoder"], device="cpu")
     left, right = model.encode(pairs.left), model.encode(pairs.right)
-    scores = score_labelled(tiny["bi-encoder"], pairs, SETTINGS, SILENT)
+    scores = score_with_model(tiny["bi-encoder"], pairs, SETTINGS, SILENT)
     assert scores.kind == "cosine"
     np.testing.assert_allclose(scores.value, (left * right).sum(axis=1), atol=2e-3)
     np.testing.assert_array_equal(scores.probability, np.clip(scores.value, 0, 1))
-    assert score_labelled(tiny["static"], pairs, SETTINGS, SILENT).kind == "cosine"
+    assert score_with_model(tiny["static"], pairs, SETTINGS, SILENT).kind == "cosine"
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "bi-encoder"])
 def test_the_threshold_comes_from_the_validation_pairs(tiny: TinyModels, name: str) -> None:
     test, valid = random_pairs(60), random_pairs(40, seed=1)
     found = evaluate_model(tiny[name], test, valid, SETTINGS, SILENT)
-    assert isinstance(found.result, Judgement)
-    assert found.result.honest is not None
-    scores = score_labelled(tiny[name], valid, SETTINGS, SILENT)
-    assert found.result.honest.threshold == pytest.approx(best_f1_threshold(valid.label > 0, scores.decision))
-    own = score_labelled(tiny[name], test, SETTINGS, SILENT)
+    assert isinstance(found.result, ClassificationMetrics)
+    assert found.result.validated is not None
+    scores = score_with_model(tiny[name], valid, SETTINGS, SILENT)
+    assert found.result.validated.threshold == pytest.approx(
+        best_f1_threshold(valid.label > 0, scores.decision)
+    )
+    own = score_with_model(tiny[name], test, SETTINGS, SILENT)
     assert found.result.best.threshold == pytest.approx(best_f1_threshold(test.label > 0, own.decision))
     expected = average_precision_score(test.label, own.value)
     assert found.result.average_precision.value == pytest.approx(expected)
@@ -71,14 +73,14 @@ def test_the_threshold_comes_from_the_validation_pairs(tiny: TinyModels, name: s
         60,
         40,
     )
-    assert evaluate_model(tiny[name], test, None, SETTINGS, SILENT).result.to_dict()["honest"] is None
+    assert evaluate_model(tiny[name], test, None, SETTINGS, SILENT).result.to_dict()["validated"] is None
 
 
 def test_continuous_labels_are_judged_by_correlation(tiny: TinyModels) -> None:
     pairs = random_pairs(30)
     graded = LabelledPairs(pairs.left, pairs.right, np.linspace(0, 1, 30, dtype=np.float32))
     found = evaluate_model(tiny["regression"], graded, None, SETTINGS, SILENT)
-    assert isinstance(found.result, Agreement)
+    assert isinstance(found.result, CorrelationMetrics)
     worst = found.mistakes(3)
     error = np.abs(graded.label - found.scores.probability)
     assert worst["left"].to_pylist() == [graded.left[i] for i in np.argsort(-error)[:3]]
@@ -112,7 +114,7 @@ def test_evaluate_prints_a_table_and_writes_files(tiny: TinyModels, file: Path, 
     outcome = shell.dupmine("evaluate", model, file, *splits, "--out", out, "--device", "cpu", "--symmetric")
     assert (outcome.code, outcome.err) == (0, "")
     record = json.loads((out / "evaluation.json").read_text())
-    ap, honest = record["average_precision"], record["honest"]
+    ap, honest = record["average_precision"], record["validated"]
     assert outcome.out.startswith(f"cross-encoder {model} on 60 pairs of pairs.parquet, ")
     assert f"average precision  {ap['value']:.4f}   {ap['low']:.4f} to {ap['high']:.4f}" in outcome.out
     assert f"from probability {honest['threshold']:.4f}, best F1 on 40 validation pairs:" in outcome.out

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from dupmine.errors import InputError, ModelError, OutputError
-from dupmine.evaluation.model import JudgeSettings
+from dupmine.evaluation.model import EvaluateSettings
 from dupmine.export.check import Check
 from dupmine.export.int8 import quantise
 from dupmine.export.run import ExportPlan, export_model
@@ -52,7 +52,7 @@ PAIRS = labelled(np.arange(2 * N, dtype=np.float32) % 2)
 
 
 def exported(name: str, out: Path, plan: ExportPlan = ANY_LOSS, pairs: LabelledPairs = PAIRS) -> Check:
-    return export_model(name, pairs, out, plan, JudgeSettings(), SILENT)
+    return export_model(name, pairs, out, plan, EvaluateSettings(), SILENT)
 
 
 def cross_encoder(name: str | Path, **values: object) -> CrossEncoder:

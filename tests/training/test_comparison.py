@@ -19,7 +19,7 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from dupmine.corpus.labelled import read_pairs
 from dupmine.errors import DupmineError
-from dupmine.evaluation.model import JudgeSettings, score_labelled
+from dupmine.evaluation.model import EvaluateSettings, score_with_model
 from dupmine.evaluation.thresholds import best_f1_threshold
 from dupmine.progress import SILENT
 from dupmine.settings import PairSettings, load_staged
@@ -94,7 +94,7 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
 def test_the_figures_are_those_of_the_models_it_left(place: Path, tiny: TinyModels) -> None:
     out = place / "out"
     models = [tiny["bi-encoder"], *(str(out / "models" / name) for name in FOLDERS)]
-    settings = JudgeSettings.model_validate({"compute": {"device": "cpu", "precision": "fp32"}})
+    settings = EvaluateSettings.model_validate({"compute": {"device": "cpu", "precision": "fp32"}})
     valid, test = (
         read_pairs(out / "split" / f"{name}.parquet", PairSettings()) for name in ("valid", "test")
     )
@@ -102,9 +102,9 @@ def test_the_figures_are_those_of_the_models_it_left(place: Path, tiny: TinyMode
     assert [row["name"] for row in rows] == NAMES
     assert [row["objective"] for row in rows] == [None, "cosine", "sigmoid"]
     for row, model in zip(rows, models, strict=True):
-        on_valid, on_test = (score_labelled(model, pairs, settings, SILENT) for pairs in (valid, test))
+        on_valid, on_test = (score_with_model(model, pairs, settings, SILENT) for pairs in (valid, test))
         threshold = best_f1_threshold(valid.label > 0, on_valid.decision)
-        honest = row["test"]["honest"]
+        honest = row["test"]["validated"]
         assert honest["threshold"] == pytest.approx(threshold)
         assert honest["f1"]["value"] == pytest.approx(f1_score(test.label, on_test.decision >= threshold))
         valid_f1 = f1_score(valid.label, on_valid.decision >= threshold)
@@ -141,7 +141,7 @@ def test_table_and_chart_show_each_approach(place: Path) -> None:
     assert "180 pairs of pairs.csv, divided by pair with seed 42: train 108, valid 36, test 36." in page
     for line, row in zip(table[2:], rows, strict=True):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        f1 = row["test"]["honest"]["f1"]
+        f1 = row["test"]["validated"]["f1"]
         assert cells[0] == row["name"]
         assert cells[1] == f"{row['valid']['best']['f1']['value']:.4f}"
         assert cells[2] == f"{f1['value']:.4f} ({f1['low']:.3f}-{f1['high']:.3f})"

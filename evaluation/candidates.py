@@ -17,7 +17,7 @@ _NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
-class Proposals:
+class RunCandidates:
     """The candidates of a run between its texts, each named by one of its documents.
 
     `text_of` is the place of the document that names each document's text, `(n_documents,)`. A candidate
@@ -32,7 +32,7 @@ class Proposals:
     accepted: Flags
 
     @classmethod
-    def build(cls, documents: pd.Index, pairs: pd.DataFrame, floor: float) -> Proposals:
+    def build(cls, documents: pd.Index, pairs: pd.DataFrame, floor: float) -> RunCandidates:
         """Read the candidates off `pairs.parquet`; below the floor are those that clustering asked for."""
         left, right = (documents.get_indexer(pd.Index(pairs[name])) for name in ("left_id", "right_id"))
         exact = (pairs["decided_by"] == EXACT).to_numpy(bool)
