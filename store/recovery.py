@@ -19,8 +19,8 @@ from .commits import Commit, commit_file, copy_of, generations, read_commit
 from .compatibility import stored_settings
 from .documents import with_documents
 from .generation import Reuse
+from .maintenance import COMPUTED, Damage, drop_generation, find_damage, restore_copies
 from .segments import Snapshot, read_intact, read_snapshot, state_file, unseen_file, write_state
-from .upkeep import COMPUTED, Damage, drop_generation, find_damage, restore_copies
 
 log = logging.getLogger(__name__)
 

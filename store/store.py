@@ -29,13 +29,13 @@ from .commits import Commit, generations, latest_commit
 from .compatibility import in_its_precision, require_same_models, require_same_settings, stored_settings
 from .documents import Target, all_documents, with_documents, without_documents
 from .history import UpdateReport, describe, read_changes
+from .maintenance import Damage, find_damage, sweep
 from .segments import Snapshot, read_snapshot
-from .upkeep import Damage, find_damage, sweep
 
 if TYPE_CHECKING:
     from ..pipeline import Models
     from ..results.result import MiningResult
-    from .searcher import Searcher
+    from .query_index import Searcher
 
 _COMPUTED = ("texts_embedded", "pairs_scored", "texts_reclustered")  # counts of what was computed
 # What an attempt to make a store may have left, which a second one may replace.
@@ -254,7 +254,7 @@ class Store:
         for place, text in enumerate(asked):
             if not isinstance(text, str) or not encodes(text):
                 raise InputError(f"text {place} (counted from 0): expected a string, found {text!r:.80}")
-        from .searcher import Searcher
+        from .query_index import Searcher
 
         snapshot = self.snapshot
         self._follow(snapshot.commit)

@@ -27,8 +27,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dupmine.store.recovery
-import dupmine.store.searcher  # noqa: F401
 from dupmine.disk.work import Work
 
 from .killed import NEVER, Death, End, in_process

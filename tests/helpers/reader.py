@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-import dupmine.store.searcher  # noqa: F401 - all that readers import, so that the forks need not
+import dupmine.store.query_index  # noqa: F401 - all that readers import, so that the forks need not
 from dupmine.store.store import Store
 
 from .planted import plant

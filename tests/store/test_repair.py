@@ -11,7 +11,7 @@ import pytest
 
 from dupmine import CorruptStoreError, Store
 from dupmine.store.commits import commit_file, copy_of
-from dupmine.store.upkeep import Damage
+from dupmine.store.maintenance import Damage
 
 from ..helpers.stores import POOL, Maker, commit_of, committed, members, membership, numbered, table
 from ..helpers.tiny_models import TinyModels
