@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +13,8 @@ from pydantic import Field
 
 from ..corpus.labelled import pairs_sha256
 from ..corpus.questions import question_components
-from ..disk.files import make_folder, output_errors, sync_folder
+from ..disk.files import output_errors
+from ..disk.folder import check_target, replacing
 from ..errors import InputError, OutputError
 from ..evaluation.weighted_metrics import calibration_error
 from ..inference.device import resolve_device
@@ -177,9 +177,7 @@ def require_pairs(pairs: LabelledPairs, groups: int, folds: int) -> None:
 def require_place(name: str, folder: Path, out: Path | None) -> None:
     """Find out before the work whether its result can be written."""
     if out is not None:
-        with output_errors(out):
-            if out.exists() and (not out.is_dir() or any(out.iterdir())):
-                raise OutputError(f"{out} exists and is not empty; give another --out")
+        check_target(out, (), overwrite=False)
         return
     own = name not in (BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER) and Path(name).expanduser().is_dir()
     if not own or not os.access(folder, os.W_OK):
@@ -194,14 +192,7 @@ def write_beside(fitted: Writes, folder: Path, out: Path | None) -> Path:
             fitted.write(folder)
         return folder
     out = out.expanduser().absolute()
-    staging = out.with_name(f".{out.name}.partial-{secrets.token_hex(4)}")
-    with output_errors(out):
-        make_folder(out.parent)
-        try:
-            shutil.copytree(folder, staging)
-            fitted.write(staging)
-            staging.rename(out)
-            sync_folder(out.parent)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+    with replacing(out, (), overwrite=False) as staging:
+        shutil.copytree(folder, staging, dirs_exist_ok=True)
+        fitted.write(staging)
     return out

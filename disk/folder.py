@@ -1,12 +1,14 @@
-"""A folder of results: written beside its final name, and renamed once everything is on disk."""
+"""Folders of results: written beside their final name, and renamed once everything is on disk."""
 
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +17,42 @@ import pyarrow.parquet as pq
 
 from ..errors import OutputError
 from .files import make_folder, output_errors, sync_folder, write_atomically
+from .lock import lock
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+TABLES = ("clusters", "pairs", "deduplicated", "removed")
+RUN_FILES = (MANIFEST, *(f"{name}.parquet" for name in TABLES))
 
 
 def check_target(folder: Path, files: Collection[str], *, overwrite: bool) -> None:
-    """Check that a folder can be written: it is new or empty or, to overwrite, holds nothing but `files`.
+    """Check that a folder can be written: it is new or empty, or holds only `files` and may be overwritten.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: the folder cannot be written.
     """
     with output_errors(folder):
         if not folder.exists():
             return
         if not folder.is_dir():
-            raise OutputError(f"{folder} exists and is no folder; give another --out")
+            raise OutputError(f"{folder} exists and is not a folder; give another --out")
         present = {path.name for path in folder.iterdir()}
     if present and not overwrite:
-        raise OutputError(f"{folder} exists and is not empty; give --overwrite or another --out")
-    if strange := present - set(files):
+        advice = "give --overwrite or another --out" if files else "give another --out"
+        raise OutputError(f"{folder} exists and is not empty; {advice}")
+    if unknown := present - set(files):
         raise OutputError(
-            f"{folder} holds {min(strange)}, which this command does not write, so it is not overwritten; "
+            f"{folder} holds {min(unknown)}, which this command does not write, so it is not overwritten; "
             "give another --out"
         )
 
 
 @contextmanager
 def replacing(folder: Path, files: Collection[str], *, overwrite: bool) -> Iterator[Path]:
-    """Yield where to write `files`; on leaving, it takes the place of `folder` by a rename.
+    """Yield where to write `files`; on leaving, that folder replaces `folder` by a rename.
 
-    After an error `folder` is as it was.
+    After an error `folder` is unchanged.
 
     Raises:
         OutputError: as `check_target`, or no write access.
@@ -50,33 +60,79 @@ def replacing(folder: Path, files: Collection[str], *, overwrite: bool) -> Itera
     """
     folder = folder.expanduser().absolute()
     check_target(folder, files, overwrite=overwrite)
-    staging = folder.with_name(f".{folder.name}.partial-{secrets.token_hex(4)}")
     missing = [path for path in folder.parents if not path.exists()]
     try:
         with output_errors(folder):
-            make_folder(staging)
-            yield staging
-            _publish(staging, folder)
+            make_folder(folder.parent)
+            with staging_folder(folder) as staging:
+                yield staging
+                publish(staging, folder)
     except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        for path in missing:
-            with suppress(OSError):
-                path.rmdir()
+        remove_empty(missing)
         raise
 
 
-def _publish(staging: Path, folder: Path) -> None:
+@contextmanager
+def staging_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`, for `publish`; what is left of it is removed on leaving."""
+    staging = folder.with_name(f".{folder.name}.partial-{secrets.token_hex(4)}")
+    staging.mkdir()
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def publish(staging: Path, folder: Path) -> None:
+    """Rename `staging` to `folder`, after an existing `folder` was renamed; that one ends as `staging`."""
     old = folder.with_name(staging.name.replace(".partial-", ".old-"))
-    if folder.exists():
+    replaced = folder.exists()
+    if replaced:
         folder.rename(old)
     try:
         staging.rename(folder)
     except BaseException:
-        if old.exists():
+        if replaced:
             old.rename(folder)
         raise
-    sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        sync_folder(folder.parent)
+        if replaced:
+            old.rename(staging)
+    except OSError as error:  # the result has its name: the next run removes the rest
+        log.warning("%s is written, but %s", folder, error)
+
+
+def put_back(folder: Path, locked: str) -> None:
+    """Undo the first rename of `publish` if its process was killed before the second.
+
+    The folder `locked` in `folder` holds the lock of its writer.
+
+    Raises:
+        LockError: the writer is alive, between the two renames.
+    """
+    olds = [] if folder.exists() else _beside(folder, "old")
+    if olds:
+        with lock(olds[0] / locked):
+            pass
+        olds[0].rename(folder)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what killed processes left of `staging_folder` and `publish`; only the one writer may."""
+    for stale in (*_beside(folder, "partial"), *_beside(folder, "old")):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove the folders that are empty, innermost first."""
+    for path in folders:
+        with suppress(OSError):
+            path.rmdir()
+
+
+def _beside(folder: Path, role: str) -> list[Path]:
+    return sorted(folder.parent.glob(f".{escape(folder.name)}.{role}-*"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -90,15 +146,6 @@ def write_table(path: Path, table: pa.Table) -> None:
     write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
 
 
-MANIFEST = "manifest.json"
-
-
-TABLES = ("clusters", "pairs", "deduplicated", "removed")
-
-
-_FILES = (MANIFEST, *(f"{name}.parquet" for name in TABLES))
-
-
 def is_run(folder: Path) -> bool:
     """Return whether a folder holds all files of a run."""
-    return all((folder / name).is_file() for name in _FILES)
+    return all((folder / name).is_file() for name in RUN_FILES)

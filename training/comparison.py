@@ -107,7 +107,7 @@ def _check_target(out: Path) -> None:
         if not out.exists():
             return
         if not out.is_dir():
-            raise OutputError(f"{out} exists and is no folder; give another --out")
+            raise OutputError(f"{out} exists and is not a folder; give another --out")
         ours = {SPLIT, MODELS, LOCK, WRITER, *FILES}
         strange = sorted(p.name for p in out.iterdir() if p.name not in ours and not p.name.startswith("."))
     if strange:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from glob import escape
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ..disk.files import make_folder, output_errors, sync_folder, write_atomically
+from ..disk.files import make_folder, output_errors, write_atomically
+from ..disk.folder import publish, put_back, remove_stale, staging_folder
 from ..disk.lock import lock
 from ..errors import OutputError, SettingsError
 
@@ -90,7 +89,7 @@ def open_training(
     """
     with output_errors(folder):
         folder = folder.expanduser().resolve()
-        _put_back(folder)
+        put_back(folder, CHECKPOINTS)
         _check(folder, overwrite=overwrite)
         checkpoints = folder / CHECKPOINTS
         if not (resume or restart) and any(map(is_whole, checkpoints.glob("checkpoint-*"))):
@@ -101,13 +100,15 @@ def open_training(
         made = not folder.exists()
         make_folder(checkpoints)
     try:
-        with output_errors(folder), lock(checkpoints), _staged(folder) as staging:
+        with output_errors(folder), lock(checkpoints):
+            remove_stale(folder)
             if not resume:
                 for old in checkpoints.glob("checkpoint-*"):
                     shutil.rmtree(old)
                 (checkpoints / _PLAN).unlink(missing_ok=True)
-            yield TrainingFolder(staging, checkpoints)
-            _publish(staging, folder)
+            with staging_folder(folder) as staging:
+                yield TrainingFolder(staging, checkpoints)
+                publish(staging, folder)
     except BaseException:
         _tidy(checkpoints, made=made)
         raise
@@ -146,7 +147,7 @@ def _check(folder: Path, *, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise OutputError(f"{folder} exists and is no folder; give another --out")
+        raise OutputError(f"{folder} exists and is not a folder; give another --out")
     present = {path.name for path in folder.iterdir()} - {CHECKPOINTS}
     record = _read(folder / RECORD)
     if present and record is None:
@@ -162,42 +163,6 @@ def _check(folder: Path, *, overwrite: bool) -> None:
             f"{folder} holds {min(strange)}, which is not of its training, so it is not overwritten; "
             "give another --out"
         )
-
-
-def _beside(folder: Path, role: str) -> list[Path]:
-    return sorted(folder.parent.glob(f".{escape(folder.name)}.{role}-*"))
-
-
-def _put_back(folder: Path) -> None:
-    """Undo the first rename of `_publish` where the second never came."""
-    olds = [] if folder.exists() else _beside(folder, "old")
-    if olds:
-        olds[0].rename(folder)
-
-
-@contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    for stale in (*_beside(folder, "partial"), *_beside(folder, "old")):
-        shutil.rmtree(stale, ignore_errors=True)
-    staging = folder.with_name(f".{folder.name}.partial-{secrets.token_hex(4)}")
-    staging.mkdir()
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _publish(staging: Path, folder: Path) -> None:
-    """Rename `staging` to `folder`; what was there, its checkpoints too, steps aside and is removed."""
-    old = folder.with_name(staging.name.replace(".partial-", ".old-"))
-    folder.rename(old)
-    try:
-        staging.rename(folder)
-    except BaseException:
-        old.rename(folder)
-        raise
-    sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _tidy(checkpoints: Path, *, made: bool) -> None:

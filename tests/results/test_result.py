@@ -291,7 +291,7 @@ def test_a_folder_below_home(result: MiningResult, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("HOME", str(tmp_path))
     result.save("~/run")
     assert MiningResult.load("~/run").clusters_table.equals(result.clusters_table)
-    with pytest.raises(InputError, match=f"^{tmp_path / 'none'} is no run of dupmine"):
+    with pytest.raises(InputError, match=f"^{tmp_path / 'none'} is not a run of dupmine"):
         MiningResult.load("~/none")
 
 

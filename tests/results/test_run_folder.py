@@ -151,7 +151,7 @@ def test_finished_work_outlives_an_error(tmp_path: Path, caplog: pytest.LogCaptu
         fail()
     assert names_in(folder) == [".work"]
     assert caplog.messages == [
-        f"{folder}: what is finished is kept in .work; run the same command again to continue"
+        f"{folder}: finished work is kept in .work; run the same command again to continue"
     ]
     with open_run(folder) as opened:
         assert opened.work.array("a", lambda: np.empty(0)).tolist() == [0, 1, 2]
@@ -306,7 +306,7 @@ def test_a_missing_or_broken_file_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(InputError) as caught:
         read_run(copy)
-    assert str(caught.value) == f"{copy} is no run of dupmine: {name} is missing"
+    assert str(caught.value) == f"{copy} is not a run of dupmine: {name} is missing"
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"settings": {}}'])

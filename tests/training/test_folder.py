@@ -52,7 +52,10 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         open_training(tmp_path),
     ):
         pass
-    with pytest.raises(OutputError, match="exists and is no folder"), open_training(tmp_path / "notes.txt"):
+    with (
+        pytest.raises(OutputError, match="exists and is not a folder"),
+        open_training(tmp_path / "notes.txt"),
+    ):
         pass
 
 
