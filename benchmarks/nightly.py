@@ -33,14 +33,14 @@ from dupmine import MiningResult, Store, UpdateReport
 from dupmine.benchmarks import machine
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.retrieval.encoder import BiEncoder
-from dupmine.store import searcher
+from dupmine.store import query_index
 
 QUERIES = 200
 WARM_UP = 20
 COMPACT_EVERY = 10
 SEED = 0
 QUERY_PARTS = {
-    "tokenise": (searcher, "tokenise_texts"),
+    "tokenise": (query_index, "tokenise_texts"),
     "embed": (BiEncoder, "encode"),
     "search": (faiss.IndexFlatIP, "search"),
     "rerank": (CrossEncoder, "score"),

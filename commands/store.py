@@ -1,4 +1,4 @@
-"""`dupmine store …`: a corpus that changes every night, and clusters that follow it."""
+"""`dupmine store …`: a corpus that is updated, and its clusters."""
 
 from __future__ import annotations
 
@@ -21,34 +21,32 @@ if TYPE_CHECKING:
 
 _EPILOG = """\b
 Exit codes:
-  0    done; nothing to do is done too
+  0    success, also if there was nothing to do
   1    an error of dupmine itself
-  2    input, settings, a model or a folder that you can mend
-  3    another process writes to the store: try again, or give --wait
-  4    the store is damaged: see dupmine store verify --repair
-  5    no room on the disk
+  2    an error in the input, the settings, a model or a folder
+  3    another process writes to the store: try again, or use --wait
+  4    the store is damaged: use dupmine store verify --repair
+  5    no space on the disk
   130  stopped by SIGINT (143 by SIGTERM, 129 by SIGHUP)
-After every code but 0 the store is as it was before.
+After every code but 0 the store is unchanged.
 """
 
 store = typer.Typer(
     name="store",
-    help="Keep a corpus that changes, and its clusters, in a folder.",
+    help="Keep a corpus and its clusters in a folder, and update them.",
     epilog=_EPILOG,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Folder = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.")]
-Wait = Annotated[
-    float, typer.Option(metavar="SECONDS", min=0.0, help="How long to wait for another writer to end.")
-]
+Wait = Annotated[float, typer.Option(metavar="SECONDS", min=0.0, help="Seconds to wait for another writer.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True, slots=True)
-class _Writer:
-    """The flags of every command that makes a generation."""
+class _WriteCommand:
+    """The options of every command that makes a generation."""
 
     wait: float
     metrics: Path | None
@@ -57,18 +55,18 @@ class _Writer:
     log_format: LogFormat
 
     def run(
-        self, folder: Path, act: Callable[[Store], UpdateReport], flags: dict[str, Any] | None = None
+        self, folder: Path, write: Callable[[Store], UpdateReport], flags: dict[str, Any] | None = None
     ) -> None:
-        """Open the store with `flags`, act, and tell what was done."""
+        """Open the store with `flags`, write, and print the report."""
         from .prometheus import gauges_of_update, metrics_of_run
         from .store_view import update_lines
 
         with metrics_of_run(self.metrics, self.labels) as report:
             opened = _open(folder, self.quiet, self.log_format, wait=self.wait, flags=flags)
-            done = act(opened)
-            report(gauges_of_update(done), done.seconds)
+            update_report = write(opened)
+            report(gauges_of_update(update_report), update_report.seconds)
         if not self.quiet:
-            typer.echo("\n".join(update_lines(done)))
+            typer.echo("\n".join(update_lines(update_report)))
 
 
 @store.command()
@@ -81,14 +79,14 @@ def init(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Make an empty store; its settings stay until rebuild."""
+    """Make an empty store. Its settings stay until rebuild changes them."""
     set_level(log_level)
     settings = options.build_settings(MiningSettings, config, set_, {})
     from ..store.store import Store
 
     Store.create(folder, settings, progress=options.bars(quiet, log_format), wait=wait)
     if not quiet:
-        typer.echo(f"made {folder}; fill it: dupmine store update {folder} FILES")
+        typer.echo(f"made {folder}; add documents: dupmine store update {folder} FILES")
 
 
 @store.command()
@@ -124,7 +122,7 @@ def update(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "compute.device": device,
         "compute.threads": threads,
     }
-    writer = _Writer(wait, metrics, metrics_label, quiet, log_format)
+    writer = _WriteCommand(wait, metrics, metrics_label, quiet, log_format)
     writer.run(folder, lambda opened: opened.update_files(inputs), flags)
 
 
@@ -135,7 +133,7 @@ def delete(  # noqa: PLR0913, PLR0917 - one parameter per flag
         list[str] | None, typer.Argument(metavar="ID", help="Ids of documents; put -- before ids like -7.")
     ] = None,
     ids_from: Annotated[
-        str | None, typer.Option(metavar="FILE", help="File with an id a line; - is standard input.")
+        str | None, typer.Option(metavar="FILE", help="File with one id per line; - is standard input.")
     ] = None,
     device: options.Device = None,
     threads: options.Threads = None,
@@ -146,17 +144,17 @@ def delete(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Delete documents by id: all, or none where one is unknown."""
+    """Delete documents by id. If an id is unknown, none is deleted."""
     if not ids and ids_from is None:
         raise typer.BadParameter("name at least one id, or a file with --ids-from", param_hint="ID")
     set_level(log_level)
 
-    def act(opened: Store) -> UpdateReport:
+    def delete_documents(opened: Store) -> UpdateReport:
         listed = [line for line in _lines(ids_from) if line] if ids_from is not None else []
         return opened.delete([*(ids or []), *listed])
 
-    writer = _Writer(wait, metrics, metrics_label, quiet, log_format)
-    writer.run(folder, act, {"compute.device": device, "compute.threads": threads})
+    writer = _WriteCommand(wait, metrics, metrics_label, quiet, log_format)
+    writer.run(folder, delete_documents, {"compute.device": device, "compute.threads": threads})
 
 
 @store.command()
@@ -171,9 +169,9 @@ def rebuild(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Find all clusters anew, with other settings or models."""
+    """Recompute the clusters with other settings or models."""
     set_level(log_level)
-    writer = _Writer(wait, metrics, metrics_label, quiet, log_format)
+    writer = _WriteCommand(wait, metrics, metrics_label, quiet, log_format)
     writer.run(folder, lambda opened: opened.rebuild(config, **parse_overrides(set_ or [])))
 
 
@@ -187,9 +185,9 @@ def compact(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Join segments, and free what deleted documents took."""
+    """Merge all segments and free the space of deleted documents."""
     set_level(log_level)
-    writer = _Writer(wait, metrics, metrics_label, quiet, log_format)
+    writer = _WriteCommand(wait, metrics, metrics_label, quiet, log_format)
     writer.run(folder, lambda opened: opened.compact())
 
 
@@ -202,16 +200,16 @@ def rollback(
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Go back to an earlier generation."""
+    """Restore an earlier generation."""
     set_level(log_level)
-    writer = _Writer(wait, None, None, quiet, log_format)
+    writer = _WriteCommand(wait, None, None, quiet, log_format)
     writer.run(folder, lambda opened: opened.rollback(generation))
 
 
 @store.command()
 def verify(
     folder: Folder,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be computed anew.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Restore or recompute damaged files.")] = False,
     wait: Wait = 0.0,
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
@@ -220,17 +218,17 @@ def verify(
     """Check every file of the store against its checksum."""
     set_level(log_level)
     opened = _open(folder, quiet, log_format, wait=wait)
-    found = opened.verify(repair=repair)
-    for damage in found:
+    damages = opened.verify(repair=repair)
+    for damage in damages:
         state = "repaired" if damage.repaired else "damaged"
         typer.echo(f"{state}: {damage.file}: {damage.problem}")
-    left = sum(not damage.repaired for damage in found)
+    left = sum(not damage.repaired for damage in damages)
+    if left and repair:
+        raise CorruptStoreError(f"{folder}: {left} losses could not be repaired, see above")
     if left:
-        if repair:
-            raise CorruptStoreError(f"{folder}: {left} losses could not be made good, see above")
-        raise CorruptStoreError(f"{folder}: {left} of its files are damaged: see --repair")
+        raise CorruptStoreError(f"{folder}: {left} files are damaged: use --repair")
     if not quiet:
-        typer.echo(f"whole, at generation {opened.generation}")
+        typer.echo(f"intact, at generation {opened.generation}")
 
 
 @store.command()
@@ -241,29 +239,29 @@ def status(
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Tell what the store holds, and who writes to it."""
+    """Show what the store holds and who writes to it."""
     set_level(log_level)
     from .store_view import status_lines, to_json
 
-    found = _open(folder, quiet, log_format).status()
-    _print([to_json(found)] if as_json else status_lines(found))
+    facts = _open(folder, quiet, log_format).status()
+    _print([to_json(facts)] if as_json else status_lines(facts))
 
 
 @store.command()
 def changes(
     folder: Folder,
-    since: Annotated[int, typer.Option(min=0, metavar="GENERATION", help="Only what came after it.")] = 0,
+    since: Annotated[int, typer.Option(min=0, metavar="GENERATION", help="Only later changes.")] = 0,
     as_json: Json = False,
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Tell what became of the clusters, by generation."""
+    """Show the changes of the clusters, by generation."""
     set_level(log_level)
     from .store_view import change_lines, records, to_json
 
-    found = _open(folder, quiet, log_format).changes(since)
-    _print([to_json(records(found))] if as_json else change_lines(found))
+    events = _open(folder, quiet, log_format).changes(since)
+    _print([to_json(records(events))] if as_json else change_lines(events))
 
 
 @store.command()
@@ -271,7 +269,7 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per flag
     folder: Folder,
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts to look up.")] = None,
     file: Annotated[
-        str | None, typer.Option(metavar="FILE", help="File with a text a line; - is standard input.")
+        str | None, typer.Option(metavar="FILE", help="File with one text per line; - is standard input.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Documents for each text.")] = 10,
     duplicates_only: Annotated[
@@ -284,19 +282,19 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Find what the store holds that asks the same as a text."""
-    wanted = [*(texts or []), *(_lines(file) if file is not None else [])]
-    if not wanted and file is None:
+    """Find the documents that ask the same as a text."""
+    queries = [*(texts or []), *(_lines(file) if file is not None else [])]
+    if not queries and file is None:
         raise typer.BadParameter("give at least one text, or a file with --file", param_hint="TEXT")
     set_level(log_level)
     from .store_view import query_lines, records, to_json
 
-    _check_unicode(wanted)
+    _check_unicode(queries)
     flags = {"compute.device": device, "compute.threads": threads}
-    found = _open(folder, quiet, log_format, flags=flags).query(wanted, top)
+    answers = _open(folder, quiet, log_format, flags=flags).query(queries, top)
     if duplicates_only:
-        found = found[found["is_duplicate"]]
-    _print([to_json(records(found))] if as_json else query_lines(found, wanted))
+        answers = answers[answers["is_duplicate"]]
+    _print([to_json(records(answers))] if as_json else query_lines(answers, queries))
 
 
 @store.command()
@@ -308,7 +306,7 @@ def export(
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Write the tables that mine writes."""
+    """Write the tables that `dupmine mine` writes."""
     set_level(log_level)
     from .summary import summarise
 
@@ -327,18 +325,18 @@ def _open(
 ) -> Store:
     from ..store.store import Store
 
-    given = options.given(flags or {})
-    return Store.open(folder, progress=options.bars(quiet, log_format), wait=wait, **given)
+    overrides = options.given(flags or {})
+    return Store.open(folder, progress=options.bars(quiet, log_format), wait=wait, **overrides)
 
 
 def _lines(file: str) -> list[str]:
-    """Return the lines of a file or of standard input, empty ones too."""
+    """Return the lines of a file or of standard input, including empty lines."""
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         lines = content.decode("utf-8-sig").split("\n")
     except OSError as error:
         raise InputError(
-            f"{file}: cannot be read ({error.strerror}): check the name and its rights"
+            f"{file}: cannot be read ({error.strerror}): check the name and the permissions"
         ) from None
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
@@ -347,15 +345,15 @@ def _lines(file: str) -> list[str]:
 
 
 def _check_unicode(texts: list[str]) -> None:
-    for place, text in enumerate(texts):
+    for position, text in enumerate(texts):
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise InputError(f"text {place} (counted from 0) is no valid UTF-8: {text!r:.80}") from None
+            raise InputError(f"text {position} (counted from 0) is not valid UTF-8: {text!r:.80}") from None
 
 
 def _print(lines: list[str]) -> None:
-    """Print data, in UTF-8 whatever the locale says."""
+    """Print data in UTF-8, whatever the locale."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8")

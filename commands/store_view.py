@@ -1,4 +1,4 @@
-"""What the commands of a store print: lines for people, JSON for machines."""
+"""The output of the `store` commands: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def to_json(data: object) -> str:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the lines of a frame, None where a value is missing."""
+    """Return the rows of a frame, None for a missing value."""
     rows: list[dict[str, Any]] = pa.Table.from_pandas(frame, preserve_index=False).to_pylist()
     return rows
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> list[str]:
-    """Set out rows in columns; the last one is cut to what the terminal leaves.
+    """Format rows in columns; the last column is cut to the width of the terminal.
 
-    `align` has `<` or `>` for each column.
+    `align` has `<` or `>` per column.
     """
     cells = [[_printable(cell) for cell in row] for row in [head, *rows]]
     widths = [max(cell_len(row[column]) for row in cells) for column in range(len(head))]
@@ -55,15 +55,15 @@ def _fit(cell: str, width: int, align: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return text in one line, without what could drive the terminal."""
+    """Return text in one line, without control characters."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 def update_lines(report: UpdateReport) -> list[str]:
-    """Tell what a writer did."""
+    """Format the report of an update."""
     if not report.changed:
         return [f"generation {report.generation}: nothing to do"]
-    # A rollback computes nothing, and its counts are those of the update it goes back to.
+    # A rollback computes nothing; its other counts are those of the restored generation.
     counts = (
         report.counts
         if report.seconds
@@ -84,24 +84,24 @@ def update_lines(report: UpdateReport) -> list[str]:
 
 
 def _line(counts: dict[str, int], name: str, parts: list[str]) -> str:
-    what = f": {', '.join(parts)}" if parts else ""
-    return f"{counts.get(name, 0):>12,} {name.replace('_', ' ')}{what}"
+    details = f": {', '.join(parts)}" if parts else ""
+    return f"{counts.get(name, 0):>12,} {name.replace('_', ' ')}{details}"
 
 
 def query_lines(frame: pd.DataFrame, texts: Sequence[str]) -> list[str]:
-    """Set out the answers to each text."""
+    """Format the answers to each text."""
     lines = []
     for number, text in enumerate(texts):
-        found = records(frame[frame["query"] == number])
+        answers = records(frame[frame["query"] == number])
         line = _printable(text)
         lines += ["", _fit(line, min(cell_len(line), _width()), "<")]
-        lines += _answers(found) if found else ["  nothing alike"]
+        lines += _answers(answers) if answers else ["  nothing similar"]
     if frame["is_duplicate"].any():
-        lines += ["", "* asks the same: its probability reaches the threshold"]
+        lines += ["", "* a duplicate: its probability reaches the threshold"]
     return lines[1:]
 
 
-def _answers(found: list[dict[str, Any]]) -> list[str]:
+def _answers(answers: list[dict[str, Any]]) -> list[str]:
     head = ["", "rank", "probability", "cosine", "cluster", "doc_id", "text"]
     rows = [
         [
@@ -113,7 +113,7 @@ def _answers(found: list[dict[str, Any]]) -> list[str]:
             row["doc_id"],
             row["text"],
         ]
-        for row in found
+        for row in answers
     ]
     return table(head, rows, "<>>>><<")
 
@@ -123,7 +123,7 @@ def _number(value: float | None) -> str:
 
 
 def change_lines(frame: pd.DataFrame) -> list[str]:
-    """Set out the events of the clusters."""
+    """Format the events of the clusters."""
     if frame.empty:
         return ["no changes"]
     rows = [
@@ -136,7 +136,7 @@ def change_lines(frame: pd.DataFrame) -> list[str]:
 def _details(row: dict[str, Any]) -> str:
     parts = []
     if row["other_id"] is not None:
-        parts.append(f"{'from' if row['event'] == 'split' else 'took in'} cluster {row['other_id']}")
+        parts.append(f"{'from' if row['event'] == 'split' else 'absorbed'} cluster {row['other_id']}")
     for sign, ids in (("+", row["joined"]), ("-", row["left"])):
         if ids is not None and len(ids):
             parts.append(f"{sign} {', '.join(ids)}")
@@ -146,7 +146,7 @@ def _details(row: dict[str, Any]) -> str:
 
 
 def status_lines(status: dict[str, Any]) -> list[str]:
-    """Set out a store's status; its settings and models are in the JSON only."""
+    """Format the status of a store; settings and models are in the JSON only."""
     facts = {name: value for name, value in status.items() if name not in {"settings", "models"}}
     width = max(map(len, facts))
     return [f"{name.replace('_', ' '):>{width}}  {_shown(value)}" for name, value in facts.items()]

@@ -1,1 +1,1 @@
-"""Files on disk: atomic writes, folders replaced whole, locks, work that is continued."""
+"""Files on disk: atomic writes, atomic replacement of folders, locks, resumable work."""

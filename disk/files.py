@@ -1,4 +1,4 @@
-"""Writing so that a crash, a full disk or a second writer never leaves half a file under its name."""
+"""Atomic writes: a crash or a full disk never leaves half a file under its final name."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _BLOCK = bytes(1 << 20)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Have `write` fill a file beside `path`, sync and rename it: `path` is the old or the new one, whole.
+    """Let `write` fill a temporary file, sync it and rename it to `path`.
 
-    A killed process leaves at most `.NAME.tmp-<hex>`, which `remove_leftovers` takes away.
+    At any time `path` is the whole old or the whole new file. A killed process leaves at most
+    `.NAME.tmp-<hex>`, which `remove_leftovers` removes.
     """
     temporary = path.with_name(f".{path.name}.tmp-{secrets.token_hex(4)}")
     try:
@@ -39,13 +40,13 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left of `write_atomically`; only the one writer may."""
+    """Remove temporary files that killed processes left. Only the holder of the lock may call this."""
     for path in folder.glob(".*.tmp-*"):
         path.unlink(missing_ok=True)
 
 
 def claim(path: Path, size: int) -> None:
-    """Write a file of `size` zero bytes: a write to a mapped page without space would kill the process."""
+    """Write a file of `size` zero bytes, since writing to a mapped page on a full disk kills the process."""
     with path.open("wb") as file:
         for start in range(0, size, len(_BLOCK)):
             file.write(_BLOCK[: size - start])
@@ -58,7 +59,7 @@ def digest(path: Path) -> str:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, and bring their names to the disk."""
+    """Make a folder and its parents, and sync their names to the disk."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
@@ -66,13 +67,13 @@ def make_folder(folder: Path) -> None:
 
 
 def share_weights(folder: Path) -> None:
-    """Let whoever may look into a model's folder read its weights, which safetensors keeps to their owner."""
+    """Give the weights the folder's permissions: safetensors makes them readable for their owner only."""
     for path in folder.rglob("*.safetensors"):
         path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
+    """Sync the names in a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -82,10 +83,10 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def output_errors(folder: Path) -> Iterator[None]:
-    """Say of an OSError what happened and what to do.
+    """Turn an OSError into an error that says what happened and what to do.
 
     Raises:
-        SpaceError: the disk, the quota or the longest file is reached.
+        SpaceError: no space, or a quota or the limit of a file's size is reached.
         OutputError: any other OSError.
     """
     try:
@@ -95,9 +96,9 @@ def output_errors(folder: Path) -> Iterator[None]:
         if error.errno in _FULL:
             kind, reason = SpaceError, "the disk is full; free some space"
         elif error.errno in _DENIED:
-            reason = "no write access; change it"
+            reason = "no write access; allow it"
         else:
-            reason = f"{error.strerror or error}; mend that"
+            reason = f"{error.strerror or error}; correct that"
         raise kind(
             f"{folder} cannot be written: {reason} or give another folder (nothing was changed)"
         ) from error
@@ -107,10 +108,10 @@ def require_space(folder: Path, needed: int) -> None:
     """Check that `needed` bytes are free where `folder` is or will be.
 
     Raises:
-        SpaceError: there are fewer.
+        SpaceError: less space is free.
     """
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
     if needed > free:
         raise SpaceError(
             f"{folder}: about {_size(needed)} are needed and {_size(free)} are free; "

@@ -1,4 +1,4 @@
-"""One writer to a folder: a lock that ends with its process, and a note that says whose it is."""
+"""One writer per folder: a lock that ends with its process, and a file that names the process."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ WRITER = "writer.json"
 
 @contextmanager
 def lock(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Be the only writer to `folder`, which exists, waiting at most `wait` seconds for another to end.
+    """Take the lock of an existing folder, waiting at most `wait` seconds for another writer to end.
 
-    Beside the file that is locked lies `writer.json`: user, host, process and start (UTC).
+    The file `writer.json` names the writer: user, host, process and start (UTC).
 
     Raises:
         LockError: another process writes there.
         OutputError: the lock cannot be written.
     """
-    held, note = FileLock(folder / LOCK), folder / WRITER
+    file_lock, writer_file = FileLock(folder / LOCK), folder / WRITER
     with output_errors(folder):
         try:
-            held.acquire(timeout=wait)
+            file_lock.acquire(timeout=wait)
         except Timeout:
             raise LockError(
-                f"{folder} is being written by {_name(read_writer(folder))}; wait for that process, end it, "
-                "or give --wait SECONDS where the command has it"
+                f"{folder} is being written by {_describe(read_writer(folder))}; wait for that process, "
+                "end it, or give --wait SECONDS if the command has it"
             ) from None
     writer = _writer()
     try:
         with output_errors(folder):
-            if note.exists():
-                log.warning("%s: taking over from %s, which died", folder, _name(read_writer(folder)))
+            if writer_file.exists():
+                log.warning("%s: taking over from %s, which died", folder, _describe(read_writer(folder)))
             remove_leftovers(folder)
-            write_atomically(note, lambda file: file.write(json.dumps(writer).encode()))
+            write_atomically(writer_file, lambda file: file.write(json.dumps(writer).encode()))
         yield
     finally:
-        if read_writer(folder) == writer:  # not so where the folder was moved and another is in its place
-            with suppress(OSError):  # what was written stands; the next writer takes over
-                note.unlink(missing_ok=True)
-        held.release()
+        if read_writer(folder) == writer:  # false if the folder was moved and replaced
+            with suppress(OSError):  # the result is written; the next writer takes over
+                writer_file.unlink(missing_ok=True)
+        file_lock.release()
 
 
 def read_writer(folder: Path) -> dict[str, Any] | None:
-    """Return what `writer.json` says of the process that writes to `folder`; None if there is none."""
+    """Return the content of `writer.json`; None if it is missing or broken."""
     try:
         writer = json.loads((folder / WRITER).read_bytes())
     except (OSError, ValueError):
@@ -70,13 +70,13 @@ def read_writer(folder: Path) -> dict[str, Any] | None:
 def _writer() -> dict[str, Any]:
     try:
         user = getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a container's user without a name
+    except (ImportError, KeyError, OSError):  # a container's user has no name
         user = str(os.getuid())
     started = datetime.now(UTC).isoformat(timespec="seconds")
     return {"user": user, "host": socket.gethostname(), "pid": os.getpid(), "started": started}
 
 
-def _name(writer: dict[str, Any] | None) -> str:
+def _describe(writer: dict[str, Any] | None) -> str:
     if writer is None:
         return "another process"
     keys = ("user", "host", "pid", "started")

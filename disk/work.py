@@ -1,4 +1,4 @@
-"""The finished shards of a run or an update that may be interrupted."""
+"""Finished shards of a run or an update, kept when it is interrupted."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from .files import remove_leftovers, write_atomically
 
 log = logging.getLogger(__name__)
 
-WORK = ".work"  # the folder of shards in a run's folder and in a store's
+WORK = ".work"  # the folder of shards in the folder of a run or a store
 _BASIS = "basis.json"
 _SUFFIX = ".npy"
-_SUM = 32  # bytes of a SHA-256, behind each array
+_SUM = 32  # bytes of the SHA-256 after each array
 _BLOCK = 1 << 20
 _SHOWN = 3
-_NOTHING = "not there"
+_MISSING = "missing"
 
 
 class Work:
-    """A folder of shards: arrays that are made once, whatever interrupts the rest.
+    """A folder of shards: arrays that are computed once and reused after an interrupt.
 
-    `found` shards were there, `made` ones were not. Each is an `.npy` file with the SHA-256 of it behind.
+    `found` counts shards that existed, `made` those that were computed. Each shard is an `.npy` file followed
+    by its SHA-256.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open a folder, which exists and belongs to this process alone."""
+        """Open an existing folder; the caller holds its lock."""
         self.folder = folder
         self._prefix = ""
         self._counts = {"found": 0, "made": 0}
@@ -42,53 +43,53 @@ class Work:
 
     @property
     def found(self) -> int:
-        """Shards that were there."""
+        """Number of shards that existed."""
         return self._counts["found"]
 
     @property
     def made(self) -> int:
-        """Shards that were made."""
+        """Number of shards that were computed."""
         return self._counts["made"]
 
-    def apart(self, prefix: str) -> Self:
-        """Return the same folder for shards whose names begin with a prefix: another model's."""
+    def with_prefix(self, prefix: str) -> Self:
+        """Return a view of the folder whose shard names begin with a prefix, as for another model."""
         view = copy(self)
         view._prefix = f"{prefix}-"
         return view
 
     def array(self, name: str, make: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """Return the array of a shard, memory-mapped; it is made and written if it is not there, whole."""
+        """Return the array of a shard, memory-mapped; compute and write it if it is missing or damaged."""
         path = self.folder / f"{self._prefix}{name}{_SUFFIX}"
         if path.exists():
-            if _is_whole(path):
+            if _is_intact(path):
                 self._counts["found"] += 1
                 return _mapped(path)
-            log.warning("%s is damaged: it is made again", path)
+            log.warning("%s is damaged: it is computed again", path)
         array = make()
         write_atomically(path, lambda file: _write(file, array))
         self._counts["made"] += 1
         return _mapped(path)
 
     def facts(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return the shard that is a JSON object; see `array`."""
+        """Return a shard that is a JSON object; see `array`."""
         text = self.array(name, lambda: np.frombuffer(json.dumps(make()).encode(), np.uint8))
         facts: dict[str, Any] = json.loads(text.tobytes())
         return facts
 
     def size(self) -> int:
-        """Return the bytes of the finished shards."""
+        """Return the total size of the finished shards in bytes."""
         return sum(path.stat().st_size for path in self._shards())
 
     def require(self, basis: Mapping[str, str]) -> None:
-        """Note what the shards are made from, or check that those that are there were made from the same.
+        """Record what the shards are made from, or check that existing ones are made from the same.
 
         Raises:
-            OutputError: they were not; the message names the first differences.
+            OutputError: they are not; the message names the first differences.
         """
         before = self._basis()
         if before is None or not self.size():
             if self.size():
-                log.warning("%s: nobody knows what its shards were made from: discarded", self.folder)
+                log.warning("%s: it is not known what the shards were made from: discarded", self.folder)
             self.clear()
             text = json.dumps(basis, indent=2) + "\n"
             write_atomically(self.folder / _BASIS, lambda file: file.write(text.encode()))
@@ -96,14 +97,14 @@ class Work:
         names = [name for name in {**before, **basis} if before.get(name) != basis.get(name)]
         if names:
             shown = [
-                f"{n} was {before.get(n, _NOTHING)}, is {basis.get(n, _NOTHING)}" for n in names[:_SHOWN]
+                f"{n} was {before.get(n, _MISSING)}, is {basis.get(n, _MISSING)}" for n in names[:_SHOWN]
             ]
             shown += [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
             raise OutputError(
-                f"{self.folder} holds an interrupted run that began otherwise ({'; '.join(shown)}): "
-                "repeat it as it began, or discard it with --restart"
+                f"{self.folder} holds an interrupted run that was started differently ({'; '.join(shown)}): "
+                "repeat it as it was started, or discard it with --restart"
             )
-        log.info("%s: %d finished shards are there", self.folder, len(list(self._shards())))
+        log.info("%s: %d finished shards exist", self.folder, len(list(self._shards())))
 
     def clear(self) -> None:
         """Discard all shards."""
@@ -123,7 +124,7 @@ class Work:
 
 
 def shard_name(kind: str, *parts: npt.NDArray[Any] | bytes) -> str:
-    """Name a shard by what it is made from, so that one made from anything else is never taken for it."""
+    """Return a shard name that contains a hash of its inputs, so that other inputs have another name."""
     total = hashlib.sha256()
     for part in parts:
         total.update(len(part).to_bytes(8, "little"))
@@ -131,8 +132,8 @@ def shard_name(kind: str, *parts: npt.NDArray[Any] | bytes) -> str:
     return f"{kind}-{total.hexdigest()[:32]}"
 
 
-class _Summed:
-    """Pass bytes on to a file and sum them up."""
+class _Hashed:
+    """Pass bytes on to a file and compute their SHA-256."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -144,12 +145,12 @@ class _Summed:
 
 
 def _write(file: BinaryIO, array: npt.NDArray[Any]) -> None:
-    summed = _Summed(file)
-    np.save(summed, array, allow_pickle=False)
-    file.write(summed.sum.digest())
+    hashed = _Hashed(file)
+    np.save(hashed, array, allow_pickle=False)
+    file.write(hashed.sum.digest())
 
 
-def _is_whole(path: Path) -> bool:
+def _is_intact(path: Path) -> bool:
     left, total = path.stat().st_size - _SUM, hashlib.sha256()
     with path.open("rb") as file:
         while left > 0 and (block := file.read(min(left, _BLOCK))):

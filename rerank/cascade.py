@@ -88,7 +88,7 @@ class Cascade:
         if bands.bounds.any:
             yield BANDS, bands.bounds, lambda pairs: bands.log_odds(tokens, pairs)
         if student is not None and step is not None:
-            apart = None if work is None else work.apart(STUDENT)
+            apart = None if work is None else work.with_prefix(STUDENT)
 
             def by_student(pairs: CandidatePairs) -> Floats:
                 logit = score_pairs(student, tokens, pairs, progress, apart).logit

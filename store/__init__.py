@@ -1,1 +1,1 @@
-"""A corpus that is mined as it changes: the store, its generations, updates and queries."""
+"""Incremental mining: a store on disk with generations, updates, changes and queries."""

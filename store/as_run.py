@@ -1,4 +1,4 @@
-"""A store's generation as the result of a run."""
+"""Turn a generation of a store into the result of a run."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from ..schema import Corpus
 from ..settings import MiningSettings
 from .commits import Commit
 from .compatibility import stored_settings
-from .generation import Task, advance
-from .segments import Snapshot
+from .generation import GenerationTask, derive_generation
+from .snapshot import Snapshot
 from .update import decides_with_corpus
 
 
 def as_result(snapshot: Snapshot) -> MiningResult:
-    """Return what a run over the documents of a generation finds, with the store's cluster ids.
+    """Return the result of a run over the documents of a generation, with the store's cluster ids.
 
-    Everything is known: no model is loaded but the trees of a corpus-aware decision.
+    All scores are stored. No model is loaded except the trees of a corpus-aware decision.
 
     Raises:
-        ModelError: those are not the ones the store decided with.
+        ModelError: the decision is not the one the store was made with.
     """
     commit = snapshot.commit
     settings = stored_settings(commit)
     corpus = Corpus(snapshot.documents, commit.columns.get("text", ""), commit.columns.get("id"))
-    decision = partial(_decision_of, commit, settings) if decides_with_corpus(commit) else None
-    generation = advance(Task(corpus, snapshot, settings, _no_models, SILENT, decision=decision))
+    decision = partial(_load_same_decision, commit, settings) if decides_with_corpus(commit) else None
+    generation = derive_generation(
+        GenerationTask(corpus, snapshot, settings, _no_models, SILENT, decision=decision)
+    )
     record = RunRecord(settings, corpus)
     record.count(**generation.counts)
     record.describe(models=commit.models, store={"generation": commit.generation})
@@ -43,16 +45,16 @@ def as_result(snapshot: Snapshot) -> MiningResult:
     return result
 
 
-def _decision_of(commit: Commit, settings: MiningSettings) -> Decision:
+def _load_same_decision(commit: Commit, settings: MiningSettings) -> Decision:
     folder = locate_model(settings.rerank.cross_encoder)
-    found = load_decision(folder)
-    if found is None or found.sha256 != commit.models["decision"]["sha256"]:
+    decision = load_decision(folder)
+    if decision is None or decision.sha256 != commit.models["decision"]["sha256"]:
         raise ModelError(
-            f"{folder / FILE} is not the decision the store was made with: put that back, or compute anew "
-            "with `dupmine store rebuild`"
+            f"{folder / FILE} is not the decision the store was made with: restore that file, or run "
+            "`dupmine store rebuild`"
         )
-    return found
+    return decision
 
 
 def _no_models() -> Models:
-    raise AssertionError("a generation knows all its scores")
+    raise AssertionError("all scores of a generation are stored")

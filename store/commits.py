@@ -1,4 +1,4 @@
-"""The commits of a store: one small JSON file per generation that names, sums and describes its files."""
+"""Commits of a store: one small JSON file per generation that lists its files with their checksums."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """What one update added: the numbers of its documents, texts and pairs go on from those before."""
+    """What one update added. Its documents, texts and pairs are numbered after those of earlier segments."""
 
     generation: int
     documents: int
@@ -39,10 +39,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One generation of a store; what no commit names does not exist.
+    """One generation of a store. A file that no commit lists is not part of the store.
 
-    `files` maps paths below the store's folder. Nothing in it depends on the time or the machine: an
-    update that was interrupted and run again ends in the same bytes.
+    The keys of `files` are paths relative to the store's folder. No field depends on the time or the
+    machine, so an update that is interrupted and run again writes the same bytes.
     """
 
     generation: int
@@ -56,28 +56,28 @@ class Commit:
     files: dict[str, StoredFile]
 
     def write(self, store: Path) -> None:
-        """Commit: once this file has its name, the generation exists. A copy follows."""
-        text = _summed(asdict(self) | {"format": FORMAT})
+        """Write the commit: the generation exists once the file has its final name. A copy follows."""
+        text = _with_checksum(asdict(self) | {"format": FORMAT})
         path, copy = store / commit_file(self.generation), store / copy_of(commit_file(self.generation))
         make_folder(path.parent)
         try:
             write_atomically(path, lambda file: file.write(text))
         except OSError:
-            path.unlink(missing_ok=True)  # it may have its name, but not for sure on the disk
+            path.unlink(missing_ok=True)  # it may have its name without being safe on the disk
             raise
         try:
             write_atomically(copy, lambda file: file.write(text))
-        except OSError as error:  # the generation is committed: the next writer makes the copy
+        except OSError as error:  # the generation is committed; the next writer makes the copy
             log.warning("%s: %s", copy, error)
 
 
 def commit_file(generation: int) -> str:
-    """Return the file that is a generation's commit, below the store's folder."""
+    """Return the path of a generation's commit, relative to the store's folder."""
     return f"{GENERATIONS}/{generation:08}.json"
 
 
 def copy_of(name: str) -> str:
-    """Return the name of the copy of a file that cannot be computed again."""
+    """Return the path of the copy that is kept of a file that cannot be recomputed."""
     stem, dot, suffix = name.rpartition(".")
     return f"{stem}.copy{dot}{suffix}"
 
@@ -89,7 +89,7 @@ def generations(store: Path) -> list[int]:
 
 
 def read_commit(store: Path, generation: int) -> Commit:
-    """Read and check one generation's commit; where it is damaged, its copy.
+    """Read and check the commit of a generation, or its copy if the commit is damaged.
 
     Raises:
         CorruptStoreError: both are missing or damaged.
@@ -121,38 +121,38 @@ def read_commit(store: Path, generation: int) -> Commit:
 
 
 def commit_problem(store: Path, name: str) -> str | None:
-    """Return what is wrong with a commit or its copy, None where it is whole."""
+    """Return what is wrong with a commit or its copy, None if it is intact."""
     try:
         raw = (store / name).read_bytes()
         values = json.loads(raw)
-        whole = isinstance(values, dict) and _summed(values) == raw
+        intact = isinstance(values, dict) and _with_checksum(values) == raw
     except FileNotFoundError:
         return "it is missing"
-    except (OSError, ValueError) as error:  # half a surrogate pair is found by writing it
+    except (OSError, ValueError) as error:  # an unpaired surrogate fails when it is encoded
         return str(error).splitlines()[0]
-    return None if whole else "its checksum does not fit"
+    return None if intact else "its checksum does not match"
 
 
 def latest_commit(store: Path) -> Commit:
     """Read the newest commit.
 
     Raises:
-        InputError: `store` is no store.
+        InputError: `store` is not a store.
         CorruptStoreError: the newest commit is damaged.
     """
-    known = generations(store)
-    while known:
+    numbers = generations(store)
+    while numbers:
         try:
-            return read_commit(store, known[-1])
+            return read_commit(store, numbers[-1])
         except (CorruptStoreError, FileNotFoundError):
-            before, known = known, generations(store)
-            if before[-1] == known[-1]:  # else a writer went on and forgot this one
+            before, numbers = numbers, generations(store)
+            if before[-1] == numbers[-1]:  # otherwise a writer committed and removed this one meanwhile
                 raise
-    raise InputError(f"{store} is no store of dupmine: make one with `dupmine store init {store}`")
+    raise InputError(f"{store} is not a store of dupmine: make one with `dupmine store init {store}`")
 
 
-def _summed(values: dict[str, Any]) -> bytes:
-    """Return the JSON of a commit with its own checksum; equal values give equal bytes."""
+def _with_checksum(values: dict[str, Any]) -> bytes:
+    """Return the JSON of a commit with its own checksum. Equal values give equal bytes."""
     content = {key: value for key, value in values.items() if key != "checksum"}
     plain = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     content["checksum"] = hashlib.sha256(plain.encode()).hexdigest()

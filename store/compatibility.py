@@ -1,4 +1,4 @@
-"""What must stay the same while a store lives: the models and every setting that decides about clusters."""
+"""What must not change between updates of a store: its models and the settings that affect its clusters."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..errors import SettingsError
 from ..settings import MiningSettings, load_settings
 from .commits import Commit
 
-# What may differ from call to call: where to read and compute, not what is found.
-_FREE = {
+# Settings that may differ from call to call: they say where to read and compute, not what is found.
+_PER_CALL = {
     "corpus": {"text_column", "id_column", "format", "encoding_errors"},
     "rerank": {"audit"},
     "compute": {"device", "threads"},
     "store": {"keep_generations"},
 }
-_NOTHING = {"sha256": "none"}  # what older stores do not know they are without
+_NO_MODEL = {"sha256": "none"}  # for stores written before this model existed
 
 
 def stored_settings(commit: Commit) -> MiningSettings:
@@ -24,16 +24,16 @@ def stored_settings(commit: Commit) -> MiningSettings:
     return load_settings(overrides=commit.settings)
 
 
-def require_same_settings(store: Path, commit: Commit, wanted: MiningSettings) -> None:
-    """Refuse settings that would find other clusters than those that are there.
+def require_same_settings(store: Path, commit: Commit, settings: MiningSettings) -> None:
+    """Refuse settings that would change the clusters of the store.
 
     Raises:
-        SettingsError: one differs; the message names it, both values and what to do.
+        SettingsError: a setting differs; the message names it, both values and what to do.
     """
-    old, new = stored_settings(commit).model_dump(), wanted.model_dump()
+    old, new = stored_settings(commit).model_dump(), settings.model_dump()
     for stage, values in new.items():
         for key, value in values.items():
-            if key not in _FREE.get(stage, ()) and value != old[stage][key]:
+            if key not in _PER_CALL.get(stage, ()) and value != old[stage][key]:
                 raise SettingsError(
                     f"setting {stage}.{key}: {store} was made with {old[stage][key]!r}, not {value!r}: "
                     "leave it out, or change it for all documents with "
@@ -41,40 +41,40 @@ def require_same_settings(store: Path, commit: Commit, wanted: MiningSettings) -
                 )
 
 
-def in_its_precision(commit: Commit, settings: MiningSettings) -> MiningSettings:
-    """Return settings to load models with: where the precision is left to the machine, a store keeps its own.
+def with_stored_precision(commit: Commit, settings: MiningSettings) -> MiningSettings:
+    """Return the settings to load models with: the precision `auto` becomes the one the store was made in.
 
-    What was made in int8 is left to the machine, which has it or is refused by `require_same_models`.
+    A store made in int8 keeps `auto`: a machine without int8 is refused by `require_same_models`.
     """
-    made = {
+    precisions = {
         model.get("precision", "fp32")
         for model in commit.models.values()
         if "dim" in model or "head" in model
     }
-    if settings.compute.precision != "auto" or len(made) != 1 or any(of.startswith("int8") for of in made):
+    if settings.compute.precision != "auto" or len(precisions) != 1 or min(precisions).startswith("int8"):
         return settings
-    return settings.changed({"compute.precision": made.pop()})
+    return settings.changed({"compute.precision": precisions.pop()})
 
 
-def require_same_models(store: Path, commit: Commit, found: dict[str, Any]) -> None:
-    """Refuse other models than those whose scores are there.
+def require_same_models(store: Path, commit: Commit, models: dict[str, Any]) -> None:
+    """Refuse models other than those that made the stored scores.
 
     Raises:
-        SettingsError: one differs, though its name may be the same.
+        SettingsError: a model differs, even if it has the same name.
     """
-    for name, model in ({"cascade": _NOTHING} | commit.models).items():
-        differ = [key for key, value in model.items() if found[name].get(key) != value]
-        called = f"{store}: the {name.replace('_', '-')}"
+    for name, model in ({"cascade": _NO_MODEL} | commit.models).items():
+        differ = [key for key, value in model.items() if models[name].get(key) != value]
+        label = f"{store}: the {name.replace('_', '-')}"
         if differ == ["precision"]:
-            setting = found[name]["precision"].split("+")[0]
+            setting = models[name]["precision"].split("+")[0]
             raise SettingsError(
-                f"{called} computes in {found[name]['precision']} here, and the store was made in "
-                f"{model['precision']}: use it on such a machine, or compute anew with "
+                f"{label} computes in {models[name]['precision']} here, and the store was made in "
+                f"{model['precision']}: use such a machine, or recompute with "
                 f"`dupmine store rebuild {store} --set compute.precision={setting}`"
             )
         if differ:
             raise SettingsError(
-                f"{called} is not the one the store was made with (fingerprint "
-                f"{found[name]['sha256'][:12]} instead of {model['sha256'][:12]}): put the old one back, or "
-                f"compute anew with `dupmine store rebuild {store}`"
+                f"{label} is not the one the store was made with (fingerprint "
+                f"{models[name]['sha256'][:12]} instead of {model['sha256'][:12]}): restore that one, or "
+                f"recompute with `dupmine store rebuild {store}`"
             )

@@ -1,7 +1,7 @@
-"""A store's next generation on one page: what is new is embedded, searched and scored, the rest is known.
+"""Derive the next generation of a store: new texts are embedded, searched and scored, the rest is reused.
 
-Every array stands in the order of the rows that a full run over the same documents has, so that the stages
-are those of `pipeline` and what they find is the same.
+All arrays have the row order of a full run over the same documents. The stages are those of `pipeline`, so
+the result is that of a full run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..retrieval.candidates import find_candidates, pair_cosines
 from ..retrieval.encoder import Embeddings, embed
 from ..schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore, UniqueTexts
 from ..settings import MiningSettings
-from .segments import Snapshot
+from .snapshot import Snapshot
 
 Mask = npt.NDArray[np.bool_]
 ScoreRows = Callable[[Rows, Rows], ScoredPairs]
@@ -34,7 +34,7 @@ ScoreRows = Callable[[Rows, Rows], ScoredPairs]
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
-    """What of the last generation still holds: all of it, or less after a change of models or settings."""
+    """Which parts of the last generation are still valid: all, or fewer after other models or settings."""
 
     embeddings: bool = True
     neighbours: bool = True
@@ -43,11 +43,11 @@ class Reuse:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """What to derive a generation from: the documents it shall hold and the generation before.
+class GenerationTask:
+    """The input of the next generation: its documents and the last generation.
 
-    `models` loads them; it is called only where a text or a pair needs them. Finished shards are kept in
-    `work`. A corpus-aware `decision` is taken of all pairs anew, since each hangs on others.
+    `models` loads the models; it is called only if a text or a pair needs them. Finished shards are kept in
+    `work`. A corpus-aware `decision` is applied to all pairs again, since each depends on other pairs.
     """
 
     corpus: Corpus
@@ -62,14 +62,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a generation is made of, by row.
+    """A generation, by row.
 
-    `number` is the one each row's text has in the generation before, -1 for a new text; `unseen` are the
-    pairs that clustering asked for.
+    `text_number` is the number that the text of a row has in the last generation, -1 for a new text. `unseen`
+    are the pairs whose scores clustering requested.
     """
 
     unique: UniqueTexts
-    number: Rows
+    text_number: Rows
     tokens: TokenStore
     embeddings: Embeddings
     scores: PairScores
@@ -81,9 +81,9 @@ class Generation:
 
 @dataclass(slots=True)
 class PairScores:
-    """Every pair with a known score, sorted by (left, right); for others the model is asked, once.
+    """Every pair with a known score, sorted by (left, right). Other pairs are scored when first needed.
 
-    `fresh` are those that were asked for.
+    `fresh` are the pairs that were scored.
     """
 
     n_rows: int
@@ -91,13 +91,13 @@ class PairScores:
     fresh: ScoredPairs
     score: Callable[[CandidatePairs], ScoredPairs]
 
-    def of(self, wanted: CandidatePairs) -> ScoredPairs:
-        """Return the scores of pairs, each given once, in their order."""
-        keys = self.keys(wanted)
+    def look_up(self, pairs: CandidatePairs) -> ScoredPairs:
+        """Return the scores of distinct pairs, in their order."""
+        keys = self.keys(pairs)
         missing = ~np.isin(keys, self.keys(self.known))
         if missing.any():
             scored = self.score(
-                CandidatePairs(wanted.left[missing], wanted.right[missing], wanted.cosine[missing])
+                CandidatePairs(pairs.left[missing], pairs.right[missing], pairs.cosine[missing])
             )
             self.fresh = ScoredPairs.concatenate(self.fresh, scored)
             self.known = ScoredPairs.concatenate(self.known, scored)
@@ -108,39 +108,39 @@ class PairScores:
         return pairs.left * self.n_rows + pairs.right
 
 
-def advance(task: Task) -> Generation:
+def derive_generation(task: GenerationTask) -> Generation:
     """Derive the next generation."""
     seconds: dict[str, float] = {}
     before, settings = task.before, task.settings
     with timed(seconds, "collapse"):
         unique = collapse_exact_duplicates(task.corpus.documents[TEXT])
-        number = _find_texts(unique.texts, before)
-        arrived = _arrived(number, task)
+        text_number = _match_texts(unique.texts, before)
+        new_rows = _find_new_rows(text_number, task)
     with timed(seconds, "load"):
-        if arrived.any():
+        if new_rows.any():
             task.models()
     with timed(seconds, "embed"):
-        tokens, embeddings, embedded = _encode(unique.texts, number, task)
+        tokens, embeddings, embedded = _encode_texts(unique.texts, text_number, task)
 
     def score(pairs: CandidatePairs) -> ScoredPairs:
         return task.models().cascade.score(tokens, pairs, task.progress, task.work)
 
-    known = _known_pairs(number, embeddings, task)
+    known = _known_pairs(text_number, embeddings, task)
     scores = PairScores(len(unique), known, known.where(np.empty(0, np.int64)), score)
     with timed(seconds, "search"):
-        candidates, capped = _find_candidates(embeddings, np.flatnonzero(arrived), scores, task)
+        candidates, capped = _find_candidates(embeddings, np.flatnonzero(new_rows), scores, task)
     with timed(seconds, "rerank"):
-        pairs = scores.of(candidates)
+        pairs = scores.look_up(candidates)
     with timed(seconds, "decide"):
         if task.decision is not None:
             pairs = task.decision().decide(pairs, tokens, task.progress)
 
     def score_rows(left: Rows, right: Rows) -> ScoredPairs:
-        return scores.of(CandidatePairs(left, right, pair_cosines(embeddings, left, right)))
+        return scores.look_up(CandidatePairs(left, right, pair_cosines(embeddings, left, right)))
 
     with timed(seconds, "cluster"):
-        touched = _touched(number, arrived, pairs, task)
-        labels, unseen = _cluster(touched, number, pairs, task, score_rows)
+        affected = _find_affected_rows(text_number, new_rows, pairs, task)
+        labels, unseen = _cluster_affected(affected, text_number, pairs, task, score_rows)
     with timed(seconds, "tables"):
         result = MiningResult.build(
             corpus=task.corpus,
@@ -157,129 +157,132 @@ def advance(task: Task) -> Generation:
         "texts_embedded": embedded,
         "pairs": len(pairs) + len(unseen),
         "pairs_scored": len(scores.fresh),
-        "texts_reclustered": int(touched.sum()),
+        "texts_reclustered": int(affected.sum()),
         "queries_capped": capped,
         **result.manifest["counts"],
     }
-    return Generation(unique, number, tokens, embeddings, scores, unseen, result, counts, seconds)
+    return Generation(unique, text_number, tokens, embeddings, scores, unseen, result, counts, seconds)
 
 
-def _find_texts(texts: list[str], before: Snapshot) -> Rows:
+def _match_texts(texts: list[str], before: Snapshot) -> Rows:
+    """Return the number of each text in the last generation, -1 for a new text."""
     known = pa.concat_arrays([pa.array([], pa.large_string()), *before.texts.texts.chunks])
-    found = pc.index_in(pa.array(texts, pa.large_string()), value_set=known)
-    return np.asarray(pc.fill_null(found, -1).to_numpy(), np.int64)
+    numbers = pc.index_in(pa.array(texts, pa.large_string()), value_set=known)
+    return np.asarray(pc.fill_null(numbers, -1).to_numpy(), np.int64)
 
 
-def _alive(before: Snapshot) -> Mask:
-    """Tell which texts of the generation before its documents had, (n_texts,)."""
-    alive = np.zeros(before.n_texts, bool)
-    used = before.state["text"].to_numpy()
-    alive[used[used >= 0]] = True
-    return alive
+def _live_texts(before: Snapshot) -> Mask:
+    """Return which texts in the segments a document of the last generation has, (n_texts,)."""
+    live = np.zeros(before.n_texts, bool)
+    numbers = before.state["text"].to_numpy()
+    live[numbers[numbers >= 0]] = True
+    return live
 
 
-def _row_of_text(number: Rows, before: Snapshot) -> Rows:
-    """Return the row of each text of the generation before, -1 where no document has it now."""
+def _row_of_text(text_number: Rows, before: Snapshot) -> Rows:
+    """Return the row of each text of the last generation, -1 if no document has it now."""
     row_of = np.full(before.n_texts, -1)
-    row_of[number[number >= 0]] = np.flatnonzero(number >= 0)
+    row_of[text_number[text_number >= 0]] = np.flatnonzero(text_number >= 0)
     return row_of
 
 
-def _arrived(number: Rows, task: Task) -> Mask:
-    """Tell which rows were not there in the generation before: their neighbours are not known."""
+def _find_new_rows(text_number: Rows, task: GenerationTask) -> Mask:
+    """Return which rows have no document in the last generation: their neighbours are not known."""
     reuse = task.reuse
-    if not (reuse.neighbours and reuse.embeddings and reuse.scores):  # neighbours are known by their scores
-        return np.ones(len(number), bool)
-    arrived = number < 0
-    arrived[~arrived] = ~_alive(task.before)[number[~arrived]]
-    return arrived
+    if not (reuse.neighbours and reuse.embeddings and reuse.scores):  # scored pairs are the known neighbours
+        return np.ones(len(text_number), bool)
+    new_rows = text_number < 0
+    new_rows[~new_rows] = ~_live_texts(task.before)[text_number[~new_rows]]
+    return new_rows
 
 
-def _encode(texts: list[str], number: Rows, task: Task) -> tuple[TokenStore, Embeddings, int]:
-    """Return the cross-encoder's tokens and the unit vectors of all rows, and how many were embedded."""
-    new = number < 0
+def _encode_texts(
+    texts: list[str], text_number: Rows, task: GenerationTask
+) -> tuple[TokenStore, Embeddings, int]:
+    """Return the cross-encoder tokens and unit vectors of all rows, and the number of texts embedded."""
+    new = text_number < 0
     untokenised = np.flatnonzero(new | (not (task.reuse.embeddings and task.reuse.scores)))
     lacking = new | (not task.reuse.embeddings)
-    vectors = _known_vectors(number, task)
+    vectors = _known_vectors(text_number, task)
     if not len(untokenised):
-        return task.before.texts.tokens.take(number), vectors, 0
-    models, chosen = task.models(), [texts[row] for row in untokenised]
-    tokens, pair_tokens = tokenise_texts(chosen, task.settings, models, task.progress)
-    place = number.copy()
-    place[untokenised] = task.before.n_texts + np.arange(len(untokenised))
-    all_tokens = TokenStore.concatenate(task.before.texts.tokens, pair_tokens).take(place)
-    wanted = np.flatnonzero(lacking[untokenised])
-    if len(wanted):
-        assert task.work is not None, "new texts need a folder to work in"
+        return task.before.texts.tokens.take(text_number), vectors, 0
+    models, new_texts = task.models(), [texts[row] for row in untokenised]
+    tokens, pair_tokens = tokenise_texts(new_texts, task.settings, models, task.progress)
+    position = text_number.copy()
+    position[untokenised] = task.before.n_texts + np.arange(len(untokenised))
+    all_tokens = TokenStore.concatenate(task.before.texts.tokens, pair_tokens).take(position)
+    unembedded = np.flatnonzero(lacking[untokenised])
+    if len(unembedded):
+        assert task.work is not None, "new texts need a work folder"
         vectors[lacking] = embed(
             models.encoder,
-            [chosen[i] for i in wanted],
-            None if tokens is None else tokens.take(wanted),
+            [new_texts[i] for i in unembedded],
+            None if tokens is None else tokens.take(unembedded),
             task.work,
             task.progress,
         )
-    return all_tokens, vectors, len(wanted)
+    return all_tokens, vectors, len(unembedded)
 
 
-def _known_vectors(number: Rows, task: Task) -> Embeddings:
+def _known_vectors(text_number: Rows, task: GenerationTask) -> Embeddings:
     if not task.reuse.embeddings:
-        return np.empty((len(number), task.models().encoder.dim), np.float16)
-    return task.before.texts.vectors(number, int(task.before.commit.models["bi_encoder"]["dim"]))
+        return np.empty((len(text_number), task.models().encoder.dim), np.float16)
+    return task.before.texts.vectors(text_number, int(task.before.commit.models["bi_encoder"]["dim"]))
 
 
-def _known_pairs(number: Rows, embeddings: Embeddings, task: Task) -> ScoredPairs:
-    """Return the pairs with a score whose texts are both there, by row."""
-    pairs, row_of = task.before.pairs, _row_of_text(number, task.before)
+def _known_pairs(text_number: Rows, embeddings: Embeddings, task: GenerationTask) -> ScoredPairs:
+    """Return the scored pairs whose texts both have a row, by row."""
+    pairs, row_of = task.before.pairs, _row_of_text(text_number, task.before)
     left, right = row_of[pairs.left], row_of[pairs.right]
     present = (left >= 0) & (right >= 0) & task.reuse.scores
     kept = replace(pairs.where(present), left=left[present], right=right[present])
-    assert (kept.left < kept.right).all(), "rows stand in the order of normalised texts"
+    assert (kept.left < kept.right).all(), "rows are in the order of normalised texts"
     if not task.reuse.embeddings:
         kept = replace(kept, cosine=pair_cosines(embeddings, kept.left, kept.right))
     return ScoredPairs.concatenate(kept)
 
 
 def _find_candidates(
-    embeddings: Embeddings, arrived: Rows, scores: PairScores, task: Task
+    embeddings: Embeddings, new_rows: Rows, scores: PairScores, task: GenerationTask
 ) -> tuple[CandidatePairs, int]:
-    """Return all pairs above the floor: those known, and those the arrived rows are in.
+    """Return all pairs above the floor: the known ones and those of the new rows.
 
-    Of the latter those beyond the `max_k` nearest are not found; also returns how many rows that befell.
+    The `max_k` nearest of a new row are found. The second value is the number of rows with more neighbours.
     """
     known = scores.known.where(scores.known.cosine >= task.settings.retrieval.floor)
-    if not len(arrived):
+    if not len(new_rows):
         return known, 0
     n, retrieval = len(embeddings), task.settings.retrieval
     device = task.models().compute.device
-    found, search = find_candidates(embeddings, retrieval, device, task.progress, rows=arrived)
-    if len(arrived) == n:
-        return found, search.capped
-    columns = [np.concatenate([getattr(p, c) for p in (known, found)]) for c in ("left", "right", "cosine")]
+    new, search = find_candidates(embeddings, retrieval, device, task.progress, rows=new_rows)
+    if len(new_rows) == n:
+        return new, search.capped
+    columns = [np.concatenate([getattr(p, c) for p in (known, new)]) for c in ("left", "right", "cosine")]
     _, first = np.unique(columns[0] * n + columns[1], return_index=True)
     return CandidatePairs(*(column[first] for column in columns)), search.capped
 
 
-def _touched(number: Rows, arrived: Mask, pairs: ScoredPairs, task: Task) -> Mask:
-    """Tell which rows are in a component that gained or lost a text; all others keep their clusters."""
+def _find_affected_rows(text_number: Rows, new_rows: Mask, pairs: ScoredPairs, task: GenerationTask) -> Mask:
+    """Return which rows are in a component that gained or lost a text. All others keep their clusters."""
     if task.decision is not None or not task.reuse.clusters:
-        return np.ones(len(number), bool)
+        return np.ones(len(text_number), bool)
     before, threshold = task.before, task.settings.rerank.accepts_from
-    row_of = _row_of_text(number, before)
-    departed = _alive(before) & (row_of < 0)
+    row_of = _row_of_text(text_number, before)
+    removed = _live_texts(before) & (row_of < 0)
     links = before.pairs.where(before.pairs.probability >= threshold)
-    bereft = np.concatenate([links.left[departed[links.right]], links.right[departed[links.left]]])
-    dirty = arrived.copy()
-    dirty[row_of[bereft[row_of[bereft] >= 0]]] = True
-    component = find_components(len(number), pairs, threshold)
-    return np.isin(component, component[dirty])
+    lost_link = np.concatenate([links.left[removed[links.right]], links.right[removed[links.left]]])
+    changed = new_rows.copy()
+    changed[row_of[lost_link[row_of[lost_link] >= 0]]] = True
+    component = find_components(len(text_number), pairs, threshold)
+    return np.isin(component, component[changed])
 
 
-def _cluster(
-    touched: Mask, number: Rows, pairs: ScoredPairs, task: Task, score_rows: ScoreRows
+def _cluster_affected(
+    affected: Mask, text_number: Rows, pairs: ScoredPairs, task: GenerationTask, score_rows: ScoreRows
 ) -> tuple[Rows, ScoredPairs]:
-    """Cluster the touched rows; return the labels of all, and the pairs that clustering asked for."""
-    rows, rank = np.flatnonzero(touched), np.cumsum(touched) - 1
-    inside = pairs.where(touched[pairs.left] & touched[pairs.right])
+    """Cluster the affected rows; return the labels of all rows and the pairs that clustering requested."""
+    rows, rank = np.flatnonzero(affected), np.cumsum(affected) - 1
+    inside = pairs.where(affected[pairs.left] & affected[pairs.right])
 
     def score_unseen(left: Rows, right: Rows) -> ScoredPairs:
         return replace(score_rows(rows[left], rows[right]), left=left, right=right)
@@ -291,22 +294,24 @@ def _cluster(
         settings=task.settings.clustering,
         score_unseen=score_unseen,
     )
-    labels = _labels_before(number, task.before)
+    labels = _labels_before(text_number, task.before)
     labels[rows] = labels.max(initial=0) + 1 + partition.labels
-    asked = replace(partition.scored, left=rows[partition.scored.left], right=rows[partition.scored.right])
-    ends = [_row_of_text(number, task.before)[end] for end in task.before.unseen]
-    held = (ends[0] >= 0) & (ends[1] >= 0)
-    held[held] = ~touched[ends[0][held]]
-    return canonical_labels(labels), ScoredPairs.concatenate(asked, score_rows(ends[0][held], ends[1][held]))
+    scored = partition.scored
+    requested = replace(scored, left=rows[scored.left], right=rows[scored.right])
+    ends = [_row_of_text(text_number, task.before)[end] for end in task.before.unseen]
+    kept = (ends[0] >= 0) & (ends[1] >= 0)
+    kept[kept] = ~affected[ends[0][kept]]
+    still_requested = score_rows(ends[0][kept], ends[1][kept])
+    return canonical_labels(labels), ScoredPairs.concatenate(requested, still_requested)
 
 
-def _labels_before(number: Rows, before: Snapshot) -> Rows:
-    """Return a label per row: its cluster's id in the generation before, or one of its own."""
+def _labels_before(text_number: Rows, before: Snapshot) -> Rows:
+    """Return a label per row: the id of its cluster in the last generation, or a unique label."""
     in_cluster = before.state.filter(
         pc.and_(pc.is_valid(before.state["cluster_id"]), pc.greater_equal(before.state["text"], 0))
     )
     cluster_of = np.full(before.n_texts, -1)
     cluster_of[in_cluster["text"].to_numpy()] = in_cluster["cluster_id"].to_numpy()
-    alone = before.commit.next_cluster_id + np.arange(len(number))
-    known = np.where(number >= 0, cluster_of[number] if before.n_texts else -1, -1)
-    return np.where(known >= 0, known, alone)
+    unique = before.commit.next_cluster_id + np.arange(len(text_number))
+    known = np.where(text_number >= 0, cluster_of[text_number] if before.n_texts else -1, -1)
+    return np.where(known >= 0, known, unique)

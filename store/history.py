@@ -1,4 +1,4 @@
-"""What a store tells of itself: its last commit, the changes since a generation, what a writer did."""
+"""Reports on a store: its status, its changes since a generation, the outcome of an update."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ import pyarrow.parquet as pq
 from ..disk.lock import read_writer
 from .changes import CHANGES
 from .commits import Commit, commit_file, generations, latest_commit
-from .segments import changes_file, require_whole
+from .segments import changes_file, require_intact
 
+_COMPUTED = ("texts_embedded", "pairs_scored", "texts_reclustered")  # counts of work done
 _COUNTS = ("documents", "unique_texts", "pairs", "clusters")
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateReport:
-    """What a writer did: the generation it made, or the last one where nothing changed.
+    """The outcome of an update: the new generation, or the last one if nothing changed.
 
-    `seconds` are by stage; `events` counts the changes of clusters by kind.
+    `seconds` are by stage. `events` are the numbers of cluster changes by kind.
     """
 
     generation: int
@@ -31,6 +32,11 @@ class UpdateReport:
     counts: dict[str, int]
     seconds: dict[str, float] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def unchanged(cls, commit: Commit, counts: dict[str, int]) -> UpdateReport:
+        """Report that nothing changed; `counts` are those of the documents given."""
+        return cls(commit.generation, False, commit.counts | dict.fromkeys(_COMPUTED, 0) | counts)
 
     @classmethod
     def of(cls, commit: Commit, changes: pa.Table, seconds: dict[str, float]) -> UpdateReport:
@@ -45,7 +51,7 @@ def read_changes(store: Path, since: int) -> pa.Table:
     tables = [(since, CHANGES.empty_table())]
     for number in range(since + 1, last.generation + 1):
         if changes_file(number) in last.files:
-            require_whole(store, changes_file(number), last.files[changes_file(number)])
+            require_intact(store, changes_file(number), last.files[changes_file(number)])
             tables.append((number, pq.read_table(store / changes_file(number))))
     numbered = (
         table.add_column(0, "generation", pa.array([number] * len(table), pa.int64()))
@@ -55,11 +61,11 @@ def read_changes(store: Path, since: int) -> pa.Table:
 
 
 def describe(store: Path) -> dict[str, Any]:
-    """Return the last generation's number, counts, bytes, time (UTC), settings, and the writer if any."""
+    """Return number, counts, bytes, time (UTC) and settings of the last generation, and the writer."""
     commit = latest_commit(store)
     try:
         committed = (store / commit_file(commit.generation)).stat().st_mtime
-    except FileNotFoundError:  # a writer went on and forgot this one
+    except FileNotFoundError:  # a writer committed and removed this one
         if latest_commit(store).generation == commit.generation:
             raise
         return describe(store)

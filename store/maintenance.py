@@ -1,15 +1,18 @@
-"""What keeps a store in order: checking its files, putting copies in place, removing what no commit names."""
+"""Maintenance of a store: checking its files, restoring copies, removing files that no commit lists."""
 
 from __future__ import annotations
 
 import logging
+import re
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from ..disk.files import remove_leftovers, write_atomically
-from ..errors import CorruptStoreError
+from ..disk.work import WORK
+from ..errors import CorruptStoreError, OutputError
 from .commits import (
     GENERATIONS,
     StoredFile,
@@ -25,41 +28,56 @@ log = logging.getLogger(__name__)
 
 COMPUTED = (TEXTS, EMBEDDINGS, PAIRS)
 _FOLDERS = ("segments", "states", "changes")
+# Files that an interrupted attempt to create a store may have left.
+_INTERRUPTED_CREATION = r"lock|(\.?writer\.json[.\w-]*)|(states|changes|generations)(/\.?00000000\.[.\w-]+)?"
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A committed file, below the store's folder, that is not as it was written."""
+    """A committed file, relative to the store's folder, that is missing or not as it was written."""
 
     file: str
     problem: str
     repaired: bool = False
 
 
+def require_new(folder: Path) -> None:
+    """Check that a store can be made in a folder: it is new, or holds only an interrupted creation.
+
+    Raises:
+        OutputError: the folder is a store or is not empty.
+    """
+    if generations(folder):
+        raise OutputError(f"{folder} is already a store: `dupmine store update` adds to it")
+    names = (str(path.relative_to(folder)) for path in folder.rglob("*"))
+    if unknown := [name for name in names if not re.fullmatch(_INTERRUPTED_CREATION, name)]:
+        raise OutputError(f"{folder} is not empty (it holds {min(unknown)}): give another folder")
+
+
 def find_damage(store: Path) -> list[Damage]:
     """Check every file of every kept generation."""
-    found: dict[str, str] = {}
+    problems: dict[str, str] = {}
     for generation in generations(store):
         damaged = _damage_of(store, generation)
-        if generation in generations(store):  # else a writer forgot it while it was read
-            found |= damaged
-    return [Damage(name, problem) for name, problem in sorted(found.items())]
+        if generation in generations(store):  # otherwise a writer removed it meanwhile
+            problems |= damaged
+    return [Damage(name, problem) for name, problem in sorted(problems.items())]
 
 
 def _damage_of(store: Path, generation: int) -> dict[str, str]:
-    """Return what is wrong with a generation's files, by name."""
+    """Return the problems of a generation's files, by name."""
     name, copy = commit_file(generation), copy_of(commit_file(generation))
     problems = {name: commit_problem(store, name), copy: commit_problem(store, copy)}
-    if not (store / copy).exists():  # not yet written or just removed: the next writer makes both true
+    if not (store / copy).exists():  # not yet written or just removed: the next writer makes it
         del problems[copy]
     for file, expected in _files(store, generation).items():
         problems[file] = check_file(store, file, expected)
     return {file: problem for file, problem in problems.items() if problem}
 
 
-def restore_copies(store: Path, damage: list[Damage]) -> None:
-    """Put the whole one of a file and its copy in the place of the damaged one."""
-    damaged = {found.file for found in damage}
+def restore_from_copies(store: Path, damage: list[Damage]) -> None:
+    """Replace a damaged file by its intact copy, and a damaged copy by the intact file."""
+    damaged = {entry.file for entry in damage}
     for name in damaged:
         other = copy_of(name) if ".copy." not in name else name.replace(".copy.", ".")
         if other not in damaged and (store / other).is_file():
@@ -69,36 +87,45 @@ def restore_copies(store: Path, damage: list[Damage]) -> None:
 
 
 def drop_generation(store: Path, generation: int) -> None:
-    """Forget a generation; the one before becomes the last."""
+    """Remove the commit of a generation; the one before becomes the newest."""
     for name in (copy_of(commit_file(generation)), commit_file(generation)):
         (store / name).unlink(missing_ok=True)
 
 
-def sweep(store: Path, keep: int) -> None:
-    """Forget all but the last `keep` generations and remove every file that none of them names.
+def remove_unreferenced(store: Path, keep: int) -> None:
+    """Remove all but the last `keep` generations and every file that none of them lists.
 
-    While a commit is damaged nothing is removed: what it named is not known.
+    Nothing is removed while a commit is damaged, since the files it lists are not known.
     """
-    known = generations(store)
+    numbers = generations(store)
     try:
-        commits = [read_commit(store, generation) for generation in known[-keep:]]
+        commits = [read_commit(store, generation) for generation in numbers[-keep:]]
     except CorruptStoreError as error:
         log.warning("nothing was removed: %s", error)
         return
-    for generation in known[:-keep]:
+    for generation in numbers[:-keep]:
         drop_generation(store, generation)
-    for name in map(commit_file, known[-keep:]):
-        _complete(store, name, copy_of(name))  # its writer was killed between the two
+    for name in map(commit_file, numbers[-keep:]):
+        _complete(store, name, copy_of(name))  # its writer was killed between the two files
         _complete(store, copy_of(name), name)
-    named = {name for commit in commits for name in commit.files}
+    listed = {name for commit in commits for name in commit.files}
     for folder in (store / name for name in _FOLDERS):
         for path in sorted(folder.rglob("*"), reverse=True):  # files before their folder
             if path.is_dir():
                 if not any(path.iterdir()):
                     path.rmdir()
-            elif str(path.relative_to(store)) not in named:
+            elif str(path.relative_to(store)) not in listed:
                 path.unlink()
     remove_leftovers(store / GENERATIONS)
+
+
+def clean_up(store: Path, keep: int) -> None:
+    """Remove shards and unreferenced files; if that fails the next writer does it."""
+    try:
+        shutil.rmtree(store / WORK, ignore_errors=True)
+        remove_unreferenced(store, keep)
+    except OSError as error:
+        log.warning("%s: some unused files could not be removed: %s", store, error)
 
 
 def _files(store: Path, generation: int) -> dict[str, StoredFile]:

@@ -1,4 +1,4 @@
-"""Questions put to a store: the nearest texts by the bi-encoder, ranked by the cross-encoder."""
+"""Queries to a store: the bi-encoder finds the nearest texts, the cross-encoder ranks them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..progress import SILENT, Progress
 from ..retrieval.candidates import pair_cosines
 from ..schema import DOC_ID, TEXT, Floats, Rows, TokenStore, probabilities
 from ..settings import MiningSettings
-from .segments import Snapshot
+from .snapshot import Snapshot
 
 NEAREST = 100
-_BLOCK = 256  # texts asked for at once
+_BLOCK = 256  # query texts per batch
 ANSWERS = pa.schema(
     [
         pa.field("query", pa.int64()),
@@ -33,16 +33,16 @@ ANSWERS = pa.schema(
 )
 
 
-class Searcher:
-    """The living texts of a generation, ready to be asked; one document answers for equal texts."""
+class QueryIndex:
+    """An index over the live texts of a generation. Of documents with equal texts the first one answers."""
 
     def __init__(self, snapshot: Snapshot, settings: MiningSettings, models: Models) -> None:
-        """Read the vectors of the living texts into memory."""
+        """Read the vectors of the live texts into memory."""
         self._snapshot = snapshot
         self._settings = settings
         self._models = models
-        of_document = snapshot.state["text"].to_numpy()
-        self._numbers, self._document = np.unique(of_document, return_index=True)
+        text_numbers = snapshot.state["text"].to_numpy()
+        self._numbers, self._document = np.unique(text_numbers, return_index=True)
         if len(self._numbers) and self._numbers[0] < 0:
             self._numbers, self._document = self._numbers[1:], self._document[1:]
         self._vectors = snapshot.texts.vectors(self._numbers, models.encoder.dim)
@@ -53,43 +53,43 @@ class Searcher:
         index.add(self._vectors.astype(np.float32))
         return index
 
-    def ask(self, texts: Sequence[str], top: int, progress: Progress = SILENT) -> pa.Table:
+    def search(self, texts: Sequence[str], top: int, progress: Progress = SILENT) -> pa.Table:
         """Return the `top` most probable duplicates of each text, best first; schema `ANSWERS`.
 
-        The 100 nearest by cosine are ranked. An equal text has probability 1; an empty one has no answer.
+        The 100 nearest texts by cosine are ranked. An equal text has probability 1, an empty one no answer.
         """
         filled = np.array([i for i, text in enumerate(texts) if normalised_key(text)], np.int64)
         parts = [ANSWERS.empty_table()]
         for start in range(0, len(filled) if len(self._numbers) else 0, _BLOCK):
-            at = filled[start : start + _BLOCK]
-            part = self._ask([texts[i] for i in at], top, progress)
-            parts.append(part.set_column(0, ANSWERS.field(0), pa.array(at[part["query"].to_numpy()])))
+            batch = filled[start : start + _BLOCK]
+            part = self._search_batch([texts[i] for i in batch], top, progress)
+            parts.append(part.set_column(0, ANSWERS.field(0), pa.array(batch[part["query"].to_numpy()])))
         return pa.concat_tables(parts)
 
-    def _ask(self, texts: list[str], top: int, progress: Progress) -> pa.Table:
+    def _search_batch(self, texts: list[str], top: int, progress: Progress) -> pa.Table:
         tokens, pair_tokens = tokenise_texts(texts, self._settings, self._models, progress)
         vectors = np.empty((len(texts), self._models.encoder.dim), np.float16)
         self._models.encoder.encode(texts, tokens, vectors, progress, fill=False)
         near = min(max(NEAREST, top), len(self._numbers))
-        _, found = self._index.search(vectors.astype(np.float32), near)
-        query, place = np.repeat(np.arange(len(texts)), near), found.ravel()
-        probability = self._probabilities(texts, pair_tokens, query, place, progress)
+        _, nearest = self._index.search(vectors.astype(np.float32), near)
+        query, position = np.repeat(np.arange(len(texts)), near), nearest.ravel()
+        probability = self._probabilities(texts, pair_tokens, query, position, progress)
         cosine = pair_cosines(
-            np.concatenate([vectors, self._vectors[place]]), query, len(texts) + np.arange(len(place))
+            np.concatenate([vectors, self._vectors[position]]), query, len(texts) + np.arange(len(position))
         )
-        order = np.lexsort((place, -cosine, -probability, query))
+        order = np.lexsort((position, -cosine, -probability, query))
         rank = np.arange(len(order)) % near
         order, rank = order[rank < top], rank[rank < top]
-        return self._answers(query[order], rank + 1, place[order], cosine[order], probability[order])
+        return self._answers(query[order], rank + 1, position[order], cosine[order], probability[order])
 
     def _probabilities(
-        self, texts: list[str], tokens: TokenStore, query: Rows, place: Rows, progress: Progress
+        self, texts: list[str], tokens: TokenStore, query: Rows, position: Rows, progress: Progress
     ) -> Floats:
-        """Score each text with its neighbours, in the order of normalised texts as mining does."""
-        used, row = np.unique(place, return_inverse=True)
+        """Score each query with its neighbours; as in mining, pairs are in the order of normalised texts."""
+        used, row = np.unique(position, return_inverse=True)
         both = TokenStore.concatenate(tokens, self._snapshot.texts.tokens.take(self._numbers[used]))
-        known = self._snapshot.texts.texts.take(self._numbers[used]).to_pylist()
-        keys = np.array([normalised_key(text) for text in (*texts, *known)], object)
+        neighbours = self._snapshot.texts.texts.take(self._numbers[used]).to_pylist()
+        keys = np.array([normalised_key(text) for text in (*texts, *neighbours)], object)
         row = row + len(texts)
         first = keys[query] <= keys[row]
         left, right = np.where(first, query, row), np.where(first, row, query)
@@ -98,8 +98,10 @@ class Searcher:
         probability[keys[query] == keys[row]] = 1.0
         return probability
 
-    def _answers(self, query: Rows, rank: Rows, place: Rows, cosine: Floats, probability: Floats) -> pa.Table:
-        document = self._document[place]
+    def _answers(
+        self, query: Rows, rank: Rows, position: Rows, cosine: Floats, probability: Floats
+    ) -> pa.Table:
+        document = self._document[position]
         clusters = self._snapshot.state["cluster_id"].take(document)
         documents = self._snapshot.documents.select([DOC_ID, TEXT]).take(document)
         duplicate = probability >= self._settings.rerank.accepts_from

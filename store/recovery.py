@@ -1,4 +1,4 @@
-"""What makes a store whole or other: changed settings and models, an earlier generation, repair."""
+"""Recovery of a store: what a rebuild can reuse, rollback, repair."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from ..settings import MiningSettings
 from .changes import MEMBERS, find_changes
 from .commits import Commit, commit_file, copy_of, generations, read_commit
 from .compatibility import stored_settings
-from .documents import with_documents
+from .documents import add_documents
 from .generation import Reuse
-from .maintenance import COMPUTED, Damage, drop_generation, find_damage, restore_copies
-from .segments import Snapshot, read_intact, read_snapshot, state_file, unseen_file, write_state
+from .maintenance import COMPUTED, Damage, drop_generation, find_damage, restore_from_copies
+from .segments import state_file, unseen_file, write_state
+from .snapshot import Snapshot, read_snapshot, read_without
 
 log = logging.getLogger(__name__)
 
 
-def what_holds(before: Commit, settings: MiningSettings, models: dict[str, Any]) -> Reuse:
-    """Tell what of a generation holds under other settings and models."""
+def find_reusable(before: Commit, settings: MiningSettings, models: dict[str, Any]) -> Reuse:
+    """Return what of a generation is still valid with other settings and models."""
     new, old = settings.model_dump(), stored_settings(before).model_dump()
 
     def same(stage: str, *keys: str) -> bool:
@@ -43,8 +44,8 @@ def what_holds(before: Commit, settings: MiningSettings, models: dict[str, Any])
     return Reuse(embeddings=embeddings, neighbours=neighbours, scores=scores, clusters=clusters)
 
 
-def roll_back(store: Path, before: Snapshot, generation: int) -> tuple[Commit, pa.Table]:
-    """Commit an earlier generation anew; return the commit and its changes.
+def restore_generation(store: Path, before: Snapshot, generation: int) -> tuple[Commit, pa.Table]:
+    """Commit the content of an earlier generation as a new one; return the commit and its changes.
 
     Raises:
         InputError: it is not kept.
@@ -52,61 +53,61 @@ def roll_back(store: Path, before: Snapshot, generation: int) -> tuple[Commit, p
     """
     kept = generations(store)
     if generation not in kept:
-        names = ", ".join(map(str, kept))
+        numbers = ", ".join(map(str, kept))
         raise InputError(
-            f"{store}: generation {generation} is not kept (kept are {names}): name one of these"
+            f"{store}: generation {generation} is not kept (kept are {numbers}): name one of these"
         )
-    then = read_snapshot(store, read_commit(store, generation))
+    earlier = read_snapshot(store, read_commit(store, generation))
     number = before.commit.generation + 1
-    changes = find_changes(before.members.cast(MEMBERS), then.members.cast(MEMBERS))
-    own = {state_file(generation), unseen_file(generation)}
-    own |= {copy_of(name) for name in own}
-    files = {name: file for name, file in then.commit.files.items() if name not in own}
+    changes = find_changes(before.members.cast(MEMBERS), earlier.members.cast(MEMBERS))
+    state_files = {state_file(generation), unseen_file(generation)}
+    state_files |= {copy_of(name) for name in state_files}
+    files = {name: file for name, file in earlier.commit.files.items() if name not in state_files}
     files |= {name: file for name, file in before.commit.files.items() if name.startswith("changes/")}
-    files |= write_state(store, number, then.state, then.unseen, changes)
-    next_id = max(before.commit.next_cluster_id, then.commit.next_cluster_id)
-    counts = with_documents(before, then.documents).counts
+    files |= write_state(store, number, earlier.state, earlier.unseen, changes)
+    next_id = max(before.commit.next_cluster_id, earlier.commit.next_cluster_id)
+    counts = add_documents(before, earlier.documents).counts
     counts["deleted"] = len(before.documents) - counts["edited"] - counts["unchanged"]
     commit = replace(
-        then.commit,
+        earlier.commit,
         generation=number,
         operation="rollback",
         next_cluster_id=next_id,
-        counts=then.commit.counts | {"texts_embedded": 0, "pairs_scored": 0} | counts,
+        counts=earlier.commit.counts | {"texts_embedded": 0, "pairs_scored": 0} | counts,
         files=files,
     )
     commit.write(store)
     return commit, changes
 
 
-def mend(store: Path, recompute: Callable[[Snapshot], None]) -> list[Damage]:
-    """Make a store whole: from the copies, by computing anew, or by going back to a whole generation.
+def repair_store(store: Path, recompute: Callable[[Snapshot], None]) -> list[Damage]:
+    """Repair a store: from copies, by recomputing, or by going back to the last intact generation.
 
-    Returns what was damaged, and whether it is well again.
+    Returns the damage that was found and whether it is repaired.
 
     Raises:
-        CorruptStoreError: no generation can be made whole.
+        CorruptStoreError: no generation can be repaired.
     """
-    found = find_damage(store)
-    restore_copies(store, found)
+    damage = find_damage(store)
+    restore_from_copies(store, damage)
     lost = []
-    while damaged := {damage.file for damage in find_damage(store)}:
+    while damaged := {entry.file for entry in find_damage(store)}:
         generation = generations(store)[-1]
-        own = _files_needed(store, generation) & damaged
-        if not own:
+        needed = _files_needed(store, generation) & damaged
+        if not needed:
             _drop_older(store, damaged)
             break
-        if all(name.endswith(COMPUTED) for name in own):
-            recompute(read_intact(store, read_commit(store, generation), frozenset(own)))
+        if all(name.endswith(COMPUTED) for name in needed):
+            recompute(read_without(store, read_commit(store, generation), frozenset(needed)))
         else:
             _require_one(store, damaged)
-            lost.append(_drop_last(store, generation))
-    left = {damage.file for damage in find_damage(store)}
-    return [replace(damage, repaired=damage.file not in left) for damage in found] + lost
+            lost.append(_drop_newest(store, generation))
+    left = {entry.file for entry in find_damage(store)}
+    return [replace(entry, repaired=entry.file not in left) for entry in damage] + lost
 
 
 def _files_needed(store: Path, generation: int) -> set[str]:
-    """Return the files a generation cannot do without: all but the changes; its commit if that is damaged."""
+    """Return the files that a generation needs: all but the changes; only the commit if that is damaged."""
     try:
         commit = read_commit(store, generation)
     except CorruptStoreError:
@@ -115,27 +116,27 @@ def _files_needed(store: Path, generation: int) -> set[str]:
 
 
 def _require_one(store: Path, damaged: set[str]) -> None:
-    """Check that a generation can be made whole, before others are dropped for it."""
+    """Check that some generation can be repaired before others are dropped."""
     for generation in generations(store):
         if all(name.endswith(COMPUTED) for name in _files_needed(store, generation) & damaged):
             return
-    raise CorruptStoreError(f"{store}: no generation is whole: put back a backup, or make the store anew")
+    raise CorruptStoreError(f"{store}: no generation is intact: restore a backup, or make a new store")
 
 
-def _drop_last(store: Path, generation: int) -> Damage:
-    """Go back to the generation before the last, and say so."""
+def _drop_newest(store: Path, generation: int) -> Damage:
+    """Drop the newest generation; return what to report."""
     kept = generations(store)[:-1]
     drop_generation(store, generation)
     problem = (
-        f"generation {generation} cannot be made whole and is dropped: the store is at generation "
-        f"{kept[-1]}; give what came since again"
+        f"generation {generation} cannot be repaired and is dropped: the store is at generation "
+        f"{kept[-1]}; run the updates since then again"
     )
     log.warning("%s: %s", store, problem)
     return Damage(commit_file(generation), problem)
 
 
 def _drop_older(store: Path, damaged: set[str]) -> None:
-    """Drop the generations before the last that name damaged files: nobody can go back to them."""
+    """Drop earlier generations that need damaged files: a rollback to them is impossible."""
     for generation in generations(store)[:-1]:
         if _files_needed(store, generation) & damaged:
             drop_generation(store, generation)

@@ -1,4 +1,4 @@
-"""From the documents a store shall hold to its next commit."""
+"""Compute, write and commit the next generation of a store."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ from ..schema import DOC_ID, Corpus, Rows
 from ..settings import MiningSettings
 from .changes import CHANGES, MEMBERS, find_changes, keep_ids
 from .commits import Commit, Segment, StoredFile
-from .documents import Target
-from .generation import Generation, Reuse, Task, advance
+from .documents import TargetDocuments
+from .generation import Generation, GenerationTask, Reuse, derive_generation
 from .history import UpdateReport
-from .segments import STATE, Snapshot, segment_folder, write_segment, write_state
+from .maintenance import remove_unreferenced, require_new
+from .segments import STATE, segment_folder, write_segment, write_state
+from .snapshot import Snapshot
 
-_BYTES_PER_DOCUMENT = 256  # of the state, the changes and the pairs, roughly
+_BYTES_PER_DOCUMENT = 256  # of state, changes and pairs, roughly
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """How a writer goes on from a generation.
+class UpdatePlan:
+    """How the next generation is made.
 
-    `models` are loaded when the first text or pair needs them. `columns` are those of the user that text and
-    id come from. `anew` writes all that lives into one segment. `rebuilt` keeps these settings and models
-    instead of those the store had.
+    `models` loads the models when the first text or pair needs them. `columns` are the user's columns of text
+    and id. `rewrite` writes all live data into one segment. `new_settings` commits these settings and models
+    instead of those of the store.
     """
 
     operation: str
@@ -47,88 +49,106 @@ class Step:
     progress: Progress
     columns: dict[str, str] | None = None
     reuse: Reuse = field(default_factory=Reuse)
-    anew: bool = False
-    rebuilt: bool = False
+    rewrite: bool = False
+    new_settings: bool = False
 
 
-def first_commit(store: Path, settings: MiningSettings, models: dict[str, Any]) -> Commit:
-    """Commit generation 0, which holds nothing."""
-    nothing = np.empty(0, np.int64)
-    files = write_state(store, 0, STATE.empty_table(), (nothing, nothing), CHANGES.empty_table())
+def create_store(folder: Path, settings: MiningSettings, models: dict[str, Any]) -> None:
+    """Commit generation 0, which is empty, in a new folder.
+
+    Raises:
+        OutputError: the folder is a store or is not empty.
+    """
+    require_new(folder)
+    no_rows = np.empty(0, np.int64)
+    files = write_state(folder, 0, STATE.empty_table(), (no_rows, no_rows), CHANGES.empty_table())
     commit = Commit(0, "init", settings.model_dump(), models, {}, 0, {"documents": 0}, (), files)
-    commit.write(store)
-    return commit
+    commit.write(folder)
+    remove_unreferenced(folder, 1)
 
 
 def next_commit(
-    store: Path, before: Snapshot, target: Target, step: Step, seconds: dict[str, float] | None = None
+    store: Path,
+    before: Snapshot,
+    target: TargetDocuments,
+    plan: UpdatePlan,
+    seconds: dict[str, float] | None = None,
 ) -> UpdateReport:
-    """Derive, write and commit the next generation; `seconds` are those of the stages before.
+    """Derive, write and commit the next generation; `seconds` are those of earlier stages.
 
-    What was computed before an interrupt lies in the store's folder `.work` and is not computed again.
+    Shards that an interrupted update finished are in the store's folder `.work` and are not computed again.
     """
-    check_keep(step.settings.clustering, target.documents)
-    kept = _facts(before.commit, step)
-    require_space(store, _space(before, target, step, kept.models["bi_encoder"]["dim"]))
-    corpus = Corpus(target.documents, kept.columns.get("text", ""), kept.columns.get("id"))
-    work = _open_work(store / WORK, step, kept)
-    decision = partial(_decision, step.models) if decides_with_corpus(kept) else None
-    task = Task(corpus, before, step.settings, step.models, step.progress, work, step.reuse, decision)
-    generation = advance(task)
+    check_keep(plan.settings.clustering, target.documents)
+    draft = _draft_commit(before.commit, plan)
+    require_space(store, _space_needed(before, target, plan, draft.models["bi_encoder"]["dim"]))
+    corpus = Corpus(target.documents, draft.columns.get("text", ""), draft.columns.get("id"))
+    work = _open_work(store / WORK, plan, draft)
+    decision = partial(_decision, plan.models) if decides_with_corpus(draft) else None
+    task = GenerationTask(
+        corpus, before, plan.settings, plan.models, plan.progress, work, plan.reuse, decision
+    )
+    generation = derive_generation(task)
     with timed(generation.seconds, "commit"):
-        commit, changes = _commit(store, before, target, generation, kept, anew=step.anew)
+        commit, changes = _commit(store, before, target, generation, draft, rewrite=plan.rewrite)
     return UpdateReport.of(commit, changes, (seconds or {}) | generation.seconds)
 
 
 def decides_with_corpus(commit: Commit) -> bool:
-    """Whether a generation's pairs were decided with what their neighbours say."""
+    """Return whether the pairs of a generation were decided with a corpus-aware decision."""
     return bool(commit.models.get("decision", {}).get("sha256", NO_DECISION) != NO_DECISION)
 
 
 def _decision(models: Callable[[], Models]) -> Decision:
-    found = models().decision
-    assert found is not None, "the models are those of the commit"
-    return found
+    decision = models().decision
+    assert decision is not None, "the models are those of the commit"
+    return decision
 
 
-def _facts(before: Commit, step: Step) -> Commit:
-    """Return the commit before with what the step changes of its settings, models and columns."""
-    kept = replace(before, operation=step.operation, columns=step.columns or before.columns)
-    if not step.rebuilt:
-        return kept
-    return replace(kept, settings=step.settings.model_dump(), models=step.models().describe()["models"])
+def _draft_commit(before: Commit, plan: UpdatePlan) -> Commit:
+    """Return the last commit with the settings, models and columns that the plan changes."""
+    draft = replace(before, operation=plan.operation, columns=plan.columns or before.columns)
+    if not plan.new_settings:
+        return draft
+    return replace(draft, settings=plan.settings.model_dump(), models=plan.models().describe()["models"])
 
 
-def _open_work(folder: Path, step: Step, kept: Commit) -> Work:
-    """Open the folder of shards, emptied where they were made with other models or settings."""
+def _open_work(folder: Path, plan: UpdatePlan, draft: Commit) -> Work:
+    """Open the folder of shards; discard shards of other models or settings."""
     folder.mkdir(exist_ok=True)
     work = Work(folder)
-    basis = {"settings": step.settings.to_yaml(), "models": json.dumps(kept.models, sort_keys=True)}
+    made_from = {"settings": plan.settings.to_yaml(), "models": json.dumps(draft.models, sort_keys=True)}
     try:
-        work.require(basis)
+        work.require(made_from)
     except OutputError:
         work.clear()
-        work.require(basis)
+        work.require(made_from)
     return work
 
 
-def _space(before: Snapshot, target: Target, step: Step, dim: int) -> int:
-    """Return about how many bytes a generation writes, its shards included."""
-    added = target.documents if step.anew else target.added
+def _space_needed(before: Snapshot, target: TargetDocuments, plan: UpdatePlan, dim: int) -> int:
+    """Return roughly how many bytes a generation writes, including its shards."""
+    added = target.documents if plan.rewrite else target.added
     vectors = 4 * dim * len(added)  # two bytes each in the work folder and in the segment
-    pairs = 24 * len(before.pairs) if step.anew else 0
+    pairs = 24 * len(before.pairs) if plan.rewrite else 0
     return 2 * int(added.nbytes) + vectors + pairs + _BYTES_PER_DOCUMENT * len(target.documents)
 
 
 def _commit(
-    store: Path, before: Snapshot, target: Target, generation: Generation, kept: Commit, *, anew: bool
+    store: Path,
+    before: Snapshot,
+    target: TargetDocuments,
+    generation: Generation,
+    draft: Commit,
+    *,
+    rewrite: bool,
 ) -> tuple[Commit, pa.Table]:
     number = before.commit.generation + 1
-    fresh = generation.number < 0 if not anew else np.ones(len(generation.number), bool)
-    text_of_row = generation.number.copy()
-    text_of_row[fresh] = (0 if anew else before.n_texts) + np.arange(int(fresh.sum()))
-    files, segments = _kept(before.commit, anew)
-    added = _added(generation, target, anew, np.flatnonzero(fresh), text_of_row)
+    text_number = generation.text_number
+    fresh = text_number < 0 if not rewrite else np.ones(len(text_number), bool)
+    text_of_row = text_number.copy()
+    text_of_row[fresh] = (0 if rewrite else before.n_texts) + np.arange(int(fresh.sum()))
+    files, segments = _shared_with(before.commit, rewrite)
+    added = _segment_parts(generation, target, rewrite, np.flatnonzero(fresh), text_of_row)
     sizes = [len(added[part]) for part in ("documents", "texts", "pairs")]
     if any(sizes):
         files |= write_segment(store, number, **added)
@@ -136,11 +156,11 @@ def _commit(
     provisional = generation.result.clusters_table.select(MEMBERS.names)
     ids, next_id = keep_ids(before.members, provisional, before.commit.next_cluster_id)
     changes = find_changes(before.members, provisional.set_column(1, MEMBERS.field(1), pa.array(ids)))
-    numbers = np.arange(len(target.numbers)) if anew else target.numbers
+    numbers = np.arange(len(target.numbers)) if rewrite else target.numbers
     unseen = (text_of_row[generation.unseen.left], text_of_row[generation.unseen.right])
     files |= write_state(store, number, _state(generation, numbers, text_of_row, ids), unseen, changes)
     commit = replace(
-        kept,
+        draft,
         generation=number,
         next_cluster_id=next_id,
         counts=generation.counts | target.counts,
@@ -151,22 +171,22 @@ def _commit(
     return commit, changes
 
 
-def _kept(before: Commit, anew: bool) -> tuple[dict[str, StoredFile], tuple[Segment, ...]]:
-    """Return what stays of the generation before: the changes of all, and the segments unless anew."""
-    segments = () if anew else before.segments
+def _shared_with(before: Commit, rewrite: bool) -> tuple[dict[str, StoredFile], tuple[Segment, ...]]:
+    """Return the files and segments that the next generation shares with the last one."""
+    segments = () if rewrite else before.segments
     folders = (segment_folder(segment.generation) + "/" for segment in segments)
     prefixes = ("changes/", *folders)
     return {name: file for name, file in before.files.items() if name.startswith(prefixes)}, segments
 
 
-def _added(
-    generation: Generation, target: Target, anew: bool, fresh: Rows, text_of_row: Rows
+def _segment_parts(
+    generation: Generation, target: TargetDocuments, rewrite: bool, fresh: Rows, text_of_row: Rows
 ) -> dict[str, Any]:
-    """Return the parts of a segment, as `write_segment` takes them."""
-    pairs = generation.scores.known if anew else generation.scores.fresh
+    """Return the parts of the new segment, as arguments of `write_segment`."""
+    pairs = generation.scores.known if rewrite else generation.scores.fresh
     ends = (text_of_row[pairs.left], text_of_row[pairs.right])
     return {
-        "documents": target.documents if anew else target.added,
+        "documents": target.documents if rewrite else target.added,
         "texts": [generation.unique.texts[row] for row in fresh],
         "tokens": generation.tokens.take(fresh),
         "embeddings": generation.embeddings[fresh],
@@ -175,18 +195,18 @@ def _added(
 
 
 def _state(generation: Generation, numbers: Rows, text_of_row: Rows, ids: Rows) -> pa.Table:
-    """Return a line per document, in order; schema `STATE`."""
+    """Return a row per document, in order; schema `STATE`."""
     clusters, documents = generation.result.clusters_table, generation.result.corpus.documents
-    line = pc.index_in(documents[DOC_ID], value_set=clusters[DOC_ID].combine_chunks())
+    row = pc.index_in(documents[DOC_ID], value_set=clusters[DOC_ID].combine_chunks())
     return pa.table(
         [
             pa.array(numbers),
             documents[DOC_ID],
             pa.array(np.append(text_of_row, -1)[generation.unique.row_of]),
-            pa.chunked_array([pa.array(ids)]).take(line),
-            clusters["is_representative"].take(line).fill_null(True),
-            clusters["probability"].take(line),
-            clusters["weakest_link"].take(line),
+            pa.chunked_array([pa.array(ids)]).take(row),
+            clusters["is_representative"].take(row).fill_null(True),
+            clusters["probability"].take(row),
+            clusters["weakest_link"].take(row),
         ],
         schema=STATE,
     )

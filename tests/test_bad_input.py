@@ -206,7 +206,7 @@ def test_no_write_access(questions: Path) -> None:
     out = Path("/sys/dupmine") if Path("/sys").is_dir() else Path("/System/dupmine")
     message = message_of(shell.dupmine("mine", questions, "--out", out))
     assert message == (
-        f"{out} cannot be written: no write access; change it or give another folder (nothing was changed)"
+        f"{out} cannot be written: no write access; allow it or give another folder (nothing was changed)"
     )
     assert not out.exists()
 
@@ -214,7 +214,7 @@ def test_no_write_access(questions: Path) -> None:
 def test_out_below_a_file(tmp_path: Path, questions: Path) -> None:
     out = questions / "out"
     assert refusal(tmp_path, questions, out=out) == (
-        f"{out} cannot be written: Not a directory; mend that or give another folder (nothing was changed)"
+        f"{out} cannot be written: Not a directory; correct that or give another folder (nothing was changed)"
     )
 
 
@@ -262,7 +262,7 @@ def test_disk_full(tmp_path: Path, questions: Path) -> None:
     outcome = mine("32k")
     assert (outcome.code, outcome.out) == (5, "out\n")
     assert outcome.err.splitlines() == [
-        f"WARNING dupmine.results.run_folder: {disk}/out: what is finished is kept in .work; "
+        f"WARNING dupmine.results.run_folder: {disk}/out: finished work is kept in .work; "
         "run the same command again to continue",
         f"dupmine: {_full(disk / 'out')}",
     ]
@@ -322,7 +322,7 @@ def test_out_that_exists(tmp_path: Path, questions: Path) -> None:
 
 def test_out_that_is_a_file(tmp_path: Path, questions: Path) -> None:
     message = refusal(tmp_path, questions, "--overwrite", out=questions)
-    assert message == f"{questions} exists and is no folder; give another --out"
+    assert message == f"{questions} exists and is not a folder; give another --out"
 
 
 def test_out_that_is_the_current_folder(
@@ -332,7 +332,7 @@ def test_out_that_is_the_current_folder(
     here.mkdir()
     monkeypatch.chdir(here)
     assert refusal(tmp_path, questions, out=Path()) == (
-        f"{here} is the current folder, which no rename replaces; give a folder inside it"
+        f"{here} is the current folder, which cannot be replaced by a rename; give a folder inside it"
     )
 
 

@@ -26,7 +26,7 @@ from .helpers.disk import largest_file
 from .helpers.planted import plant
 from .helpers.tiny_models import TinyModels
 
-HINT = "what is finished is kept in .work; run the same command again to continue"
+HINT = "finished work is kept in .work; run the same command again to continue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +152,7 @@ def test_what_was_there_is_said(runs: Runs, unfinished: Path, whole: tuple[Path,
     shards = json.loads((unfinished / "manifest.json").read_text())["shards"]
     assert shards["found"] == finished > 10
     assert ended.continued == f"{shards['found']} of {sum(shards.values())}"
-    assert (
-        f"INFO dupmine.disk.work: {unfinished / '.work'}: {finished} finished shards are there"
-        in ended.screen
-    )
+    assert f"INFO dupmine.disk.work: {unfinished / '.work'}: {finished} finished shards exist" in ended.screen
     assert re.fullmatch(r"\d+ steps\n", runs.mine("--quiet", "--log-level", "error", out=quiet).screen)
 
 
@@ -191,7 +188,7 @@ def test_damaged_shards_are_made_again(runs: Runs, unfinished: Path, whole: tupl
         path.write_bytes(path.read_bytes()[:-5])
     ended = runs.mine(out=unfinished)
     for path in (flipped, cut, embeddings):
-        assert f"WARNING dupmine.disk.work: {path} is damaged: it is made again\n" in ended.screen
+        assert f"WARNING dupmine.disk.work: {path} is damaged: it is computed again\n" in ended.screen
     check(unfinished, whole[0])
 
 
@@ -201,8 +198,8 @@ def test_other_settings_are_refused(
     def refusal(*args: str) -> str:
         outcome = shell.dupmine(*runs.command(*args, out=unfinished))
         assert (outcome.code, outcome.out) == (2, "")
-        begin = f"dupmine: {unfinished}/.work holds an interrupted run that began otherwise ("
-        end = "): repeat it as it began, or discard it with --restart\n"
+        begin = f"dupmine: {unfinished}/.work holds an interrupted run that was started differently ("
+        end = "): repeat it as it was started, or discard it with --restart\n"
         assert outcome.err.startswith(begin)
         assert outcome.err.endswith(end)
         return outcome.err[len(begin) : -len(end)]

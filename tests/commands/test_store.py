@@ -1,4 +1,4 @@
-"""`dupmine store`: what its commands print and do, and how each way of failing ends."""
+"""`dupmine store`: output, effects and exit codes of its commands."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_help_lists_every_command_and_exit_code() -> None:
 
 def test_the_nights_of_a_store(tmp_path: Path) -> None:
     store, night = tmp_path / "s", tmp_path / "night.csv"
-    assert run("init", store) == [f"made {store}; fill it: dupmine store update {store} FILES"]
+    assert run("init", store) == [f"made {store}; add documents: dupmine store update {store} FILES"]
     night.write_text(shell.QUESTIONS, encoding="utf-8")
     lines = run("update", store, night)
     assert lines[:5] == [
@@ -208,11 +208,11 @@ def test_delete_from_a_file(store: Path, tmp_path: Path) -> None:
 def test_an_unknown_id_deletes_nothing(store: Path, tmp_path: Path) -> None:
     before = files(store)
     assert refusal("delete", store, "a1", "zz") == (
-        "the store holds no document with the id 'zz': nothing was deleted"
+        "the store has no document with the id 'zz': nothing was deleted"
     )
     path = tmp_path / "ids.txt"
     assert refusal("delete", store, "--ids-from", path) == (
-        f"{path}: cannot be read (No such file or directory): check the name and its rights"
+        f"{path}: cannot be read (No such file or directory): check the name and the permissions"
     )
     path.write_bytes(b"a1\n\xff\n")
     assert refusal("delete", store, "--ids-from", path) == (
@@ -236,9 +236,9 @@ def test_query_prints_a_table(store: Path) -> None:
     assert lines[11:] == [
         "",
         "",
-        "  nothing alike",
+        "  nothing similar",
         "",
-        "* asks the same: its probability reaches the threshold",
+        "* a duplicate: its probability reaches the threshold",
     ]
 
 
@@ -304,7 +304,7 @@ def test_query_without_a_text_does_not_wait_for_one(store: Path) -> None:
     assert (outcome.code, outcome.out) == (2, "")
     assert "give at least one text, or a file with --file" in outcome.err
     assert "name at least one id, or a file with --ids-from" in shell.dupmine("store", "delete", store).err
-    assert refusal("query", store, "a", "\udcff").startswith("text 1 (counted from 0) is no valid UTF-8: ")
+    assert refusal("query", store, "a", "\udcff").startswith("text 1 (counted from 0) is not valid UTF-8: ")
 
 
 def test_rollback_compact_and_rebuild(store: Path, tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ def test_rollback_compact_and_rebuild(store: Path, tmp_path: Path) -> None:
 def test_rollback_to_the_empty_store(store: Path) -> None:
     lines = ["generation 2", "           0 documents", "           0 clusters: 3 dissolved"]
     assert run("rollback", store, "0") == lines
-    assert run("query", store, "Why?") == ["Why?", "  nothing alike"]
+    assert run("query", store, "Why?") == ["Why?", "  nothing similar"]
     assert run("status", store)[4] == "       documents  0"
 
 
@@ -346,20 +346,20 @@ def test_export(store: Path, tmp_path: Path) -> None:
 
 
 def test_verify_and_repair(store: Path) -> None:
-    assert run("verify", store) == ["whole, at generation 1"]
+    assert run("verify", store) == ["intact, at generation 1"]
     assert run("verify", store, "-q") == []
     name = damage(store, "segments/*/embeddings.npy")
     outcome = shell.dupmine("store", "verify", store)
     assert outcome == shell.Outcome(
         4,
-        f"damaged: {name}: its checksum does not fit\n",
-        f"dupmine: {store}: 1 of its files are damaged: see --repair\n",
+        f"damaged: {name}: its checksum does not match\n",
+        f"dupmine: {store}: 1 files are damaged: use --repair\n",
     )
     assert run("verify", store, "--repair") == [
-        f"repaired: {name}: its checksum does not fit",
-        "whole, at generation 2",
+        f"repaired: {name}: its checksum does not match",
+        "intact, at generation 2",
     ]
-    assert run("verify", store) == ["whole, at generation 2"]
+    assert run("verify", store) == ["intact, at generation 2"]
 
 
 def test_a_damaged_store_ends_with_4(store: Path) -> None:
@@ -376,20 +376,20 @@ def test_a_damaged_commit_is_repaired_from_its_copy(store: Path) -> None:
     outcome = shell.dupmine("store", "verify", store)
     assert (outcome.code, outcome.out.split(":")[:2]) == (4, ["damaged", " generations/00000001.json"])
     assert shell.dupmine("store", "verify", store, "--repair").code == 0
-    assert run("verify", store) == ["whole, at generation 1"]
+    assert run("verify", store) == ["intact, at generation 1"]
 
 
 @pytest.mark.parametrize("command", sorted(set(FLAGS) - {"init"}))
 def test_no_store_ends_with_2(command: str, tmp_path: Path) -> None:
     more = {"update": ["x.csv"], "delete": ["a"], "rollback": ["1"], "query": ["a"], "export": ["--out", "x"]}
     message = refusal(command, tmp_path / "s", *more.get(command, []))
-    assert message.startswith(f"{tmp_path / 's'} is no store of dupmine: ")
+    assert message.startswith(f"{tmp_path / 's'} is not a store of dupmine: ")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_init_spares_what_is_there(store: Path, tmp_path: Path) -> None:
+def test_init_leaves_existing_files_alone(store: Path, tmp_path: Path) -> None:
     before = files(store)
-    assert refusal("init", store).startswith(f"{store} is a store already: ")
+    assert refusal("init", store).startswith(f"{store} is already a store: ")
     assert refusal("init", tmp_path).startswith(f"{tmp_path} is not empty ")
     assert files(store) == before
     assert refusal("init", tmp_path / "new", "--set", "keep_generations=0").startswith(

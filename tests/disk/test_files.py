@@ -1,4 +1,4 @@
-"""Files on the disk: whole or not at all, and an error that says what to do."""
+"""Files are written whole or not at all, and errors say what to do."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_claim_and_digest(size: int, tmp_path: Path) -> None:
     assert digest(tmp_path / "zeros") == hashlib.sha256(bytes(size)).hexdigest()
 
 
-def test_no_room_for_a_file(tmp_path: Path) -> None:
+def test_no_space_for_a_file(tmp_path: Path) -> None:
     with pytest.raises(SpaceError) as caught, largest_file(1000), output_errors(tmp_path):
         write_atomically(tmp_path / "a", lambda file: file.write(bytes(1001)))
     assert str(caught.value) == (
@@ -84,7 +84,7 @@ def test_no_room_for_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "reason"),
-    [(errno.EROFS, "no write access; change it"), (errno.EIO, "Input/output error; mend that")],
+    [(errno.EROFS, "no write access; allow it"), (errno.EIO, "Input/output error; correct that")],
 )
 def test_other_errors_of_the_disk(number: int, reason: str, tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught, output_errors(tmp_path):

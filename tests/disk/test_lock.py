@@ -1,4 +1,4 @@
-"""One writer at a time, also where the last one died."""
+"""One writer at a time, also after a writer died."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def other_writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
-def test_a_second_writer_is_told_at_once(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_at_once(tmp_path: Path) -> None:
     with other_writer(tmp_path) as process:
         started = time.monotonic()
         with pytest.raises(LockError) as caught, lock(tmp_path):
@@ -43,7 +43,7 @@ def test_a_second_writer_is_told_at_once(tmp_path: Path) -> None:
         assert re.fullmatch(
             rf"{tmp_path} is being written by \S+ on {re.escape(socket.gethostname())} "
             rf"\(process {process.pid}, since 20\S+\+00:00\); wait for that process, end it, "
-            r"or give --wait SECONDS where the command has it",
+            r"or give --wait SECONDS if the command has it",
             str(caught.value),
         )
         assert caught.value.exit_code == 3
@@ -72,7 +72,7 @@ def test_a_writer_that_died_is_named(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert f"(process {process.pid}, since " in message
 
 
-def test_nothing_is_said_of_a_writer_that_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_warning_about_a_writer_that_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         with lock(tmp_path):
             assert set(json.loads((tmp_path / "writer.json").read_bytes())) == {
@@ -86,17 +86,17 @@ def test_nothing_is_said_of_a_writer_that_ended(tmp_path: Path, caplog: pytest.L
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
-def test_a_broken_note_stops_nobody(content: bytes, tmp_path: Path) -> None:
+def test_a_broken_writer_file_is_ignored(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "writer.json").write_bytes(content)
     with lock(tmp_path), pytest.raises(LockError, match="is being written by"), lock(tmp_path):
         pass
 
 
 def test_a_folder_that_was_moved_under_the_lock(tmp_path: Path) -> None:
-    folder, note = tmp_path / "a", tmp_path / "a" / "writer.json"
+    folder, writer_file = tmp_path / "a", tmp_path / "a" / "writer.json"
     folder.mkdir()
     with lock(folder):
         folder.rename(tmp_path / "b")
         folder.mkdir()
-        note.write_text('{"pid": 1}')
-    assert note.read_text() == '{"pid": 1}'
+        writer_file.write_text('{"pid": 1}')
+    assert writer_file.read_text() == '{"pid": 1}'

@@ -1,4 +1,4 @@
-"""The shards of an interrupted run: made once, never believed when they are damaged."""
+"""The shards of an interrupted run: computed once, never used when they are damaged."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def test_a_shard_is_made_once(array: np.ndarray, tmp_path: Path) -> None:
     assert again.size() == (tmp_path / "a.npy").stat().st_size > array.nbytes
 
 
-def test_shards_of_another_model_lie_apart(tmp_path: Path) -> None:
+def test_shards_of_another_model_have_a_prefix(tmp_path: Path) -> None:
     work = Work(tmp_path)
-    apart = work.apart("student")
+    view = work.with_prefix("student")
     assert work.array("a", lambda: np.array([1])).tolist() == [1]
-    assert apart.array("a", lambda: np.array([2])).tolist() == [2]
+    assert view.array("a", lambda: np.array([2])).tolist() == [2]
     again = Work(tmp_path)
-    assert again.apart("student").array("a", lambda: pytest.fail("made twice")).tolist() == [2]
+    assert again.with_prefix("student").array("a", lambda: pytest.fail("made twice")).tolist() == [2]
     assert again.array("a", lambda: pytest.fail("made twice")).tolist() == [1]
-    assert (work.made, apart.made, again.found, again.made) == (2, 2, 2, 0)
+    assert (work.made, view.made, again.found, again.made) == (2, 2, 2, 0)
     again.clear()
     assert again.size() == 0
 
@@ -67,7 +67,7 @@ def test_a_flipped_bit_is_noticed(place: int, tmp_path: Path, caplog: pytest.Log
     with caplog.at_level(logging.WARNING):
         assert work.array("a", lambda: expected).tolist() == expected.tolist()
     assert (work.found, work.made) == (0, 1)
-    assert caplog.messages == [f"{path} is damaged: it is made again"]
+    assert caplog.messages == [f"{path} is damaged: it is computed again"]
 
 
 @pytest.mark.parametrize("length", [0, 1, 31, 32, 33, 128, -33, -1])
@@ -97,8 +97,9 @@ def test_work_made_from_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
         Work(tmp_path).require({"a": "3", **{f"b{i}": "x" for i in range(4)}})
     assert str(caught.value) == (
-        f"{tmp_path} holds an interrupted run that began otherwise (a was 2, is 3; b0 was not there, is x; "
-        "b1 was not there, is x; 2 more): repeat it as it began, or discard it with --restart"
+        f"{tmp_path} holds an interrupted run that was started differently (a was 2, is 3; "
+        "b0 was missing, is x; b1 was missing, is x; 2 more): "
+        "repeat it as it was started, or discard it with --restart"
     )
     Work(tmp_path).clear()
     assert list(tmp_path.iterdir()) == []
@@ -115,10 +116,10 @@ def test_work_of_unknown_origin_is_discarded(
     work = Work(tmp_path)
     work.require({"a": "1"})
     assert work.array("shard", lambda: np.arange(4)).tolist() == [0, 1, 2, 3]
-    assert caplog.messages == [f"{tmp_path}: nobody knows what its shards were made from: discarded"]
+    assert caplog.messages == [f"{tmp_path}: it is not known what the shards were made from: discarded"]
 
 
-def test_a_name_says_what_a_shard_is_made_from() -> None:
+def test_a_shard_name_depends_on_its_inputs() -> None:
     names = [
         shard_name("a", b"x", b"y"),
         shard_name("a", b"xy"),

@@ -159,5 +159,5 @@ def test_labels_that_cannot_be_used(run: Path, tmp_path: Path, content: str, exp
 def test_missing_labels_and_missing_run(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: there is no such file$"):
         evaluate(run, tmp_path / "none.csv")
-    with pytest.raises(InputError, match=r"is no run of dupmine: manifest\.json is missing$"):
+    with pytest.raises(InputError, match=r"is not a run of dupmine: manifest\.json is missing$"):
         evaluate(tmp_path, tmp_path / "none.csv")

@@ -4,7 +4,7 @@
 
 Each trial copies a store or a run, has a process of its own write to it, kills that with SIGKILL before a
 random call that changes the disk (a write is torn), or after a random time, reads what is there, starts the
-writer again until it ends, and compares every byte with a twin that nobody interrupted. The processes are
+writer again until it ends, and compares every byte with an uninterrupted twin. The processes are
 forked from this one, which has imported everything and computed nothing.
 """
 
@@ -33,7 +33,7 @@ from .killed import NEVER, Death, End, in_process
 from .small_store import SCENES, Act, Kit, Scene, files_in, leftovers, make_shards_small
 from .tiny_models import make_tiny_models
 
-_AGAIN = 0.3  # how often the writer that goes on is killed as well
+_AGAIN = 0.3  # how often the continuing writer is killed as well
 PHASES = {  # by what the path of the last call holds: the first that fits
     "start": (),
     "lock": ("lock", "writer.json"),
@@ -50,7 +50,7 @@ _TOTALS = ("writers", "kills", "killed_more_than_once", "went_on_with_finished_s
 
 @dataclass(slots=True)
 class Trial:
-    """One writer, its deaths and what came of it."""
+    """One writer, its deaths and the outcome."""
 
     scene: str
     kind: str
@@ -100,7 +100,7 @@ class Ground:
         return cls(name, scene, base, before.result, after.result, files, end.calls, end.seconds)
 
     def run(self, kit: Kit, folder: Path, kind: str, deaths: Iterator[Death]) -> Trial:
-        """Write, die and go on until a writer ends; check what is there in between and in the end."""
+        """Write, die and continue until a writer ends; check the files in between and at the end."""
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self.base, folder)
         trial, act, target = Trial(self.name, kind), self.scene.act, folder / _TARGET
@@ -114,7 +114,7 @@ class Ground:
                 trial.problems.append(f"after {end.last} a reader sees {state}")
             act = self.scene.tidy if state == self.after else self.scene.act
         trial.shards_found = end.result.get("found", 0)
-        trial.problems += [f"it cannot go on: {end.result['error']}"] if "error" in end.result else []
+        trial.problems += [f"it cannot continue: {end.result['error']}"] if "error" in end.result else []
         trial.problems += self._differences(folder)
         return trial
 

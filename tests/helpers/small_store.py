@@ -1,4 +1,4 @@
-"""A small real store and run with tiny models, and what writers do to them, to be disturbed."""
+"""A small store and a small run with tiny models, and writers to interrupt."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ Act = Callable[[Kit, Path], object]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a writer does to a folder, what is there before, and what to run where it died after its work."""
+    """What a writer does to a folder, what is there before, and what to run if it died after its work."""
 
     act: Act
     before: Act
@@ -89,7 +89,7 @@ class Scene:
 
 
 def state_of_store(folder: Path) -> str:
-    """Check that a store is whole and say at which generation it is and what its clusters are."""
+    """Check that a store is intact and return its generation and clusters."""
     if not generations(folder):
         return "nothing"
     opened = Store.open(folder, progress=False)
@@ -100,7 +100,7 @@ def state_of_store(folder: Path) -> str:
 
 
 def state_of_run(folder: Path) -> str:
-    """Read a run, or the one that stepped aside for its successor, and say which it is."""
+    """Return the state of a run, or of the one that was renamed for its successor."""
     aside = [] if folder.exists() else sorted(folder.parent.glob(f".{folder.name}.old-*"))
     for place in (folder, *aside):
         if is_run(place):
@@ -124,7 +124,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def leftovers(folder: Path) -> set[str]:
-    """Return what is below a folder that only a writer at work has, or one that died."""
+    """Return what is in a folder only while a writer works, or after one died."""
     names = (str(path.relative_to(folder)) for path in folder.rglob("*"))
     return {name for name in names if any(trace in name for trace in _TRACES)}
 

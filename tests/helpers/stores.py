@@ -1,4 +1,4 @@
-"""Small stores with tiny models, and the one run over the same documents that they must agree with."""
+"""Small stores with tiny models, and the full run over the same documents that they must equal."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Maker:
 
 
 def unnumbered(clusters: pa.Table) -> pa.Table:
-    """Return what a table of clusters says in everything but the clusters' ids, in an order of its own."""
+    """Return a table of clusters without their ids, in an order that does not depend on them."""
     heads = clusters.filter(clusters["is_representative"])
     heads = pa.table({"cluster_id": heads["cluster_id"], "head": heads[DOC_ID]})
     named = clusters.join(heads, "cluster_id").drop_columns("cluster_id")

@@ -1,4 +1,4 @@
-"""Cluster ids that last, and a log that rebuilds the clusters."""
+"""Stable cluster ids, and a log from which the clusters can be rebuilt."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ Clusters = dict[int, str]
 
 
 def members(clusters: Clusters) -> pa.Table:
-    """Make a table of clusters given as id: "documents", a letter each; the first stands for its cluster."""
+    """Make a table of clusters given as id: "documents", one letter each; the first is the representative."""
     lines = [(d, c, d == letters[0]) for c, letters in clusters.items() for d in letters]
     return pa.table([list(column) for column in zip(*lines, strict=True)] or [[], [], []], schema=MEMBERS)
 
@@ -36,7 +36,7 @@ def shuffled(table: pa.Table, random: Random) -> pa.Table:
     return table.take(pa.array(order, pa.int64()))
 
 
-def listed(table: pa.Table) -> pa.Table:
+def in_order(table: pa.Table) -> pa.Table:
     return table.sort_by([("cluster_id", "ascending"), ("doc_id", "ascending")])
 
 
@@ -51,7 +51,7 @@ def kept(before: Clusters, after: Clusters, next_id: int = 10) -> tuple[list[int
 
 
 def events(before: Clusters, after: Clusters) -> list[tuple[Any, ...]]:
-    """Return the lines of the log as tuples, lists of documents as words."""
+    """Return the rows of the log as tuples, with lists of documents as words."""
     changes = find_changes(members(before), members(after))
     assert changes.schema.equals(CHANGES, check_metadata=True)
     changes.validate(full=True)
@@ -78,10 +78,10 @@ def _words(line: dict[str, Any]) -> tuple[str, str]:
         pytest.param({4: "xabcd"}, {9: "cd", 1: "ab"}, [4, 10], id="tie without it: what comes first"),
         pytest.param({1: "abc", 2: "xyz"}, {0: "abx", 1: "cyz"}, [1, 2], id="redistributed"),
         pytest.param({1: "abcd", 2: "xyz"}, {0: "abxyz", 1: "cd"}, [1, 10], id="merged and split at once"),
-        pytest.param({1: "ab", 2: "cd", 3: "ef"}, {0: "bc", 1: "de"}, [1, 3], id="a chain of heirs"),
+        pytest.param({1: "ab", 2: "cd", 3: "ef"}, {0: "bc", 1: "de"}, [1, 3], id="a chain of successors"),
     ],
 )
-def test_ids_last(before: Clusters, after: Clusters, ids: list[int]) -> None:
+def test_ids_are_stable(before: Clusters, after: Clusters, ids: list[int]) -> None:
     assert kept(before, after) == (ids, 10 + sum(i >= 10 for i in ids))
 
 
@@ -176,7 +176,7 @@ def nights(draw: st.DrawFn) -> list[pa.Table]:
     return states
 
 
-def lasting(states: Iterable[pa.Table]) -> list[pa.Table]:
+def with_stable_ids(states: Iterable[pa.Table]) -> list[pa.Table]:
     """Give a sequence of clusterings stable ids, from an empty start on."""
     tables, next_id = [EMPTY], 0
     for state in states:
@@ -202,18 +202,18 @@ def by_cluster(table: pa.Table) -> dict[int, frozenset[str]]:
     return {c: frozenset(d for d in of if of[d] == c) for c in of.values()}
 
 
-def standing(table: pa.Table) -> dict[int, str]:
+def representatives(table: pa.Table) -> dict[int, str]:
     lines = table.filter(table["is_representative"]).to_pylist()
     return {line["cluster_id"]: line["doc_id"] for line in lines}
 
 
 @given(nights())
 def test_replaying_the_log_rebuilds_every_night(states: list[pa.Table]) -> None:
-    tables = lasting(states)
+    tables = with_stable_ids(states)
     changes = logs(tables)
     for night, table in enumerate(tables):
-        assert replay(changes[:night]).equals(listed(table))
-    assert replay([find_changes(EMPTY, tables[-1])]).equals(listed(tables[-1]))
+        assert replay(changes[:night]).equals(in_order(table))
+    assert replay([find_changes(EMPTY, tables[-1])]).equals(in_order(tables[-1]))
 
 
 @given(nights(), st.data())
@@ -221,24 +221,26 @@ def test_the_log_between_any_two_nights_leads_from_one_to_the_other(
     states: list[pa.Table], data: st.DataObject
 ) -> None:
     """A night may be skipped, and a night may be taken back."""
-    tables = lasting(states)
+    tables = with_stable_ids(states)
     first, second = (data.draw(st.sampled_from(tables)) for _ in range(2))
-    assert replay([find_changes(EMPTY, first), find_changes(first, second)]).equals(listed(second))
+    assert replay([find_changes(EMPTY, first), find_changes(first, second)]).equals(in_order(second))
 
 
 @given(nights())
 def test_ids_follow_their_documents(states: list[pa.Table]) -> None:
-    """Heirs are found again by plain counting, cluster by cluster."""
-    tables, next_id = lasting(states), 0
+    """Successors are found by plain counting, cluster by cluster."""
+    tables, next_id = with_stable_ids(states), 0
     for before, after in pairwise(tables):
-        old, new, stood = by_cluster(before), by_cluster(after), standing(before)
-        heirs: dict[int, int] = {}
+        old, new, was_representative_of = by_cluster(before), by_cluster(after), representatives(before)
+        successors: dict[int, int] = {}
         for a in sorted(old):
-            shared = {b: (len(old[a] & new[b]), stood[a] in new[b]) for b in new if old[a] & new[b]}
+            shared = {
+                b: (len(old[a] & new[b]), was_representative_of[a] in new[b]) for b in new if old[a] & new[b]
+            }
             if shared:
-                heirs.setdefault(max(shared, key=lambda b: shared[b]), a)
+                successors.setdefault(max(shared, key=lambda b: shared[b]), a)
         fresh = iter(range(next_id, next_id + len(new)))
-        assert list(new) == [heirs[b] if b in heirs else next(fresh) for b in new]
+        assert list(new) == [successors[b] if b in successors else next(fresh) for b in new]
         next_id = next(fresh, next_id + len(new))
 
 
@@ -246,7 +248,7 @@ def test_ids_follow_their_documents(states: list[pa.Table]) -> None:
 def test_an_unchanged_cluster_keeps_its_id_and_an_ended_id_never_returns(states: list[pa.Table]) -> None:
     seen: set[int] = set()
     ended: set[int] = set()
-    tables = lasting(states)
+    tables = with_stable_ids(states)
     for before, after in pairwise(tables):
         old, new = by_cluster(before), by_cluster(after)
         for cluster, documents in old.items():
@@ -259,13 +261,13 @@ def test_an_unchanged_cluster_keeps_its_id_and_an_ended_id_never_returns(states:
 
 @given(nights())
 def test_nothing_changed_is_no_event(states: list[pa.Table]) -> None:
-    for table in lasting(states):
+    for table in with_stable_ids(states):
         assert find_changes(table, table).equals(CHANGES.empty_table())
 
 
 @given(nights(), st.randoms(use_true_random=False))
 def test_the_order_of_lines_does_not_matter(states: list[pa.Table], random: Random) -> None:
-    before = lasting(states[:1])[-1]
+    before = with_stable_ids(states[:1])[-1]
     after, next_id = states[-1], 10
     ids = keep_ids(before, after, next_id)[0]
     assert np.array_equal(keep_ids(shuffled(before, random), after, next_id)[0], ids)
@@ -278,8 +280,8 @@ def test_the_order_of_lines_does_not_matter(states: list[pa.Table], random: Rand
 
 
 @given(nights())
-def test_every_document_that_moved_stands_in_one_list(states: list[pa.Table]) -> None:
-    for before, after, changes in steps(lasting(states)):
+def test_every_document_that_moved_now_representative_in_one_list(states: list[pa.Table]) -> None:
+    for before, after, changes in steps(with_stable_ids(states)):
         old, new = by_document(before), by_document(after)
         joined = {d: line["cluster_id"] for line in changes.to_pylist() for d in line["joined"]}
         left = {d for line in changes.to_pylist() for d in line["left"]}
@@ -292,14 +294,14 @@ def test_every_document_that_moved_stands_in_one_list(states: list[pa.Table]) ->
 
 @given(nights())
 def test_every_event_says_what_happened(states: list[pa.Table]) -> None:
-    for before, after, changes in steps(lasting(states)):
-        old, new, stands = by_cluster(before), by_cluster(after), standing(after)
+    for before, after, changes in steps(with_stable_ids(states)):
+        old, new, now_representative = by_cluster(before), by_cluster(after), representatives(after)
         for line in changes.to_pylist():
             _check(line, old, new)
         named = [(line["cluster_id"], line["representative_id"]) for line in changes.to_pylist()]
-        stood = standing(before)
+        was_representative_of = representatives(before)
         assert [pair for pair in named if pair[1]] == sorted(
-            (c, d) for c, d in stands.items() if stood.get(c) != d
+            (c, d) for c, d in now_representative.items() if was_representative_of.get(c) != d
         )
         ended = [line["other_id"] for line in changes.to_pylist() if line["event"] == "merged"]
         ended += [line["cluster_id"] for line in changes.to_pylist() if line["event"] == "dissolved"]
@@ -349,7 +351,7 @@ def a_week() -> list[pa.Table]:
         {0: "ab", 1: "zxyc", 2: "mno"},
         {0: "cba"},
     ]
-    return lasting(members(night) for night in nights)
+    return with_stable_ids(members(night) for night in nights)
 
 
 @pytest.fixture
@@ -367,7 +369,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pa.Table:
     pq.write_table(
         find_changes(week[-1], EMPTY), folders[0] / "00000099.parquet"
     )  # of no committed generation
-    return listed(week[-1])
+    return in_order(week[-1])
 
 
 def test_the_guide_replays_in_python(example: pa.Table) -> None:
@@ -386,7 +388,7 @@ def test_the_guide_applies_lines_in_any_order() -> None:
         lines = find_changes(before, after).to_pylist()
         names["apply"](reversed(lines), cluster_of, representative_of)
         assert cluster_of == by_document(after)
-        assert representative_of == standing(after)
+        assert representative_of == representatives(after)
 
 
 def test_the_guide_replays_in_sql(example: pa.Table) -> None:

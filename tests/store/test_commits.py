@@ -100,7 +100,7 @@ def test_another_format_is_refused_by_its_number(
 
 
 def test_no_commit_is_no_store(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no store of dupmine: make one with `dupmine store init"):
+    with pytest.raises(InputError, match="is not a store of dupmine: make one with `dupmine store init"):
         latest_commit(tmp_path)
     with pytest.raises(CorruptStoreError, match="it is missing"):
         read_commit(tmp_path, 4)

@@ -82,7 +82,7 @@ def twin(kit: Kit, folder: Path, *batches: str) -> dict[str, bytes]:
     return files_in(folder)
 
 
-def test_a_second_writer_is_told_at_once_or_waits(kit: Kit, store: Path, tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_at_once_or_waits(kit: Kit, store: Path, tmp_path: Path) -> None:
     second = tmp_path / "second.csv"
     second.write_text(csv(28, 36))
     with writer_at_work(store) as first:
@@ -103,7 +103,7 @@ def test_a_second_writer_is_told_at_once_or_waits(kit: Kit, store: Path, tmp_pat
     assert files_in(store) == twin(kit, tmp_path / "twin", csv(20, 28), csv(28, 36))
 
 
-def test_a_dead_writers_lock_is_taken_over(
+def test_the_lock_of_a_dead_writer_is_free(
     kit: Kit, store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with writer_at_work(store) as dead:

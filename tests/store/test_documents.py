@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from dupmine import InputError
 from dupmine.schema import ScoredPairs, TokenStore
 from dupmine.store.commits import Commit, Segment
-from dupmine.store.documents import all_documents, with_documents, without_documents
-from dupmine.store.segments import STATE, Snapshot, Texts
+from dupmine.store.documents import add_documents, keep_documents, remove_documents
+from dupmine.store.segments import STATE
+from dupmine.store.snapshot import Snapshot, Texts
 
 NOTHING = np.empty(0, np.int64)
 PAIRS = ScoredPairs.none()
@@ -57,7 +58,7 @@ lines = st.dictionaries(ids, st.sampled_from([None, 1, 2]), max_size=8)
 def test_updated_documents_are_those_of_a_dictionary(held: dict[str, Any], incoming: dict[str, Any]) -> None:
     """An edited document keeps its place, new ones follow, and every number says where a document lies."""
     before = holding(documents(held, pa.int64()), list(range(50, 50 + len(held))))
-    target = with_documents(before, documents(incoming, pa.int64()))
+    target = add_documents(before, documents(incoming, pa.int64()))
     ids, values = (target.documents[name].to_pylist() for name in ("doc_id", "value"))
     assert list(zip(ids, values, strict=True)) == list((held | incoming).items())
     changed = {i: v for i, v in incoming.items() if i not in held or held[i] != v}
@@ -79,15 +80,15 @@ def test_updated_documents_are_those_of_a_dictionary(held: dict[str, Any], incom
 def test_deleted_documents_leave_the_others_in_order(held: dict[str, Any], gone: set[str]) -> None:
     before = holding(documents(held, pa.int64()))
     known = sorted(gone & held.keys())
-    target = without_documents(before, known)
+    target = remove_documents(before, known)
     assert target.documents["doc_id"].to_pylist() == [doc_id for doc_id in held if doc_id not in gone]
     assert target.numbers.tolist() == [i for i, doc_id in enumerate(held) if doc_id not in gone]
     assert (target.counts["deleted"], target.changed) == (len(known), bool(known))
     if gone - held.keys():
         with pytest.raises(InputError, match="nothing was deleted"):
-            without_documents(before, gone)
-    assert all_documents(before).documents.equals(before.documents)
-    assert not all_documents(before).changed
+            remove_documents(before, gone)
+    assert keep_documents(before).documents.equals(before.documents)
+    assert not keep_documents(before).changed
 
 
 VALUES: dict[str, tuple[list[Any], Any]] = {
@@ -107,28 +108,28 @@ def test_values_of_any_type_are_compared(kind: str) -> None:
     values, other = VALUES[kind]
     held = documents({str(i): value for i, value in enumerate(values)})
     before = holding(held)
-    assert with_documents(before, held).counts["unchanged"] == len(values)
+    assert add_documents(before, held).counts["unchanged"] == len(values)
     edited = documents(dict.fromkeys(map(str, range(len(values))), other), held["value"].type)
-    assert with_documents(before, edited).counts["edited"] == len(values)
+    assert add_documents(before, edited).counts["edited"] == len(values)
 
 
 def test_a_column_that_one_side_lacks_is_null_there() -> None:
     held = documents({"a": 1, "b": None})
     without = held.drop_columns("value")
-    target = with_documents(holding(held), without)
+    target = add_documents(holding(held), without)
     assert (target.counts["edited"], target.counts["unchanged"]) == (1, 1)
     assert target.documents["value"].to_pylist() == [None, None]
-    more = with_documents(holding(without), held)
+    more = add_documents(holding(without), held)
     assert (more.counts["edited"], more.documents["value"].to_pylist()) == (1, [1, None])
 
 
 def test_another_type_is_refused_and_named() -> None:
     with pytest.raises(InputError, match=r"another type than in the store \(.*value.*string.*\): convert it"):
-        with_documents(holding(documents({"a": 1})), documents({"a": "x"}))
+        add_documents(holding(documents({"a": 1})), documents({"a": "x"}))
 
 
 def test_numbers_go_on_from_all_segments() -> None:
     before = holding(documents({"a": 1}))
     commit = replace(before.commit, segments=(Segment(1, 7, 0, 0), Segment(2, 4, 0, 0)))
-    target = with_documents(replace(before, commit=commit), documents({"b": 1}))
+    target = add_documents(replace(before, commit=commit), documents({"b": 1}))
     assert target.numbers.tolist() == [0, 11]

@@ -1,4 +1,4 @@
-"""Whatever happens to a store, its clusters are those of one run over the documents it holds."""
+"""After any history the clusters of a store are those of one run over its documents."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "method": "components",
         "keep_generations": 5,
     },
-    # Decided with the neighbours: a new text changes what is said of others. Some pairs are clear before.
+    # A corpus-aware decision: a new text changes the decision of other pairs. Bands decide some pairs.
     "score:asc": {
         "bi_encoder": "static",
         "cross_encoder": "corpus-aware",
@@ -106,7 +106,7 @@ plans = st.tuples(puts(10, 25), st.lists(steps, min_size=2, max_size=7)).map(lam
 
 @dataclass
 class Player:
-    """Plays steps on a store and keeps what it must hold."""
+    """Apply steps to a store and track the expected documents."""
 
     maker: Maker
     store: Store

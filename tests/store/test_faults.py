@@ -1,4 +1,4 @@
-"""A disk that refuses any one call: the message and its exit code, what is there then, and going on."""
+"""A disk that refuses any one call: the message, the exit code, the files, and the next attempt."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Stage:
         state = self.scene.state(here / "out")
         wrong = self._wrong_in(error, state, refusal.code)
         again = self._act(self.scene.tidy if state == self.after else self.scene.act, here, None)
-        wrong += [f"it cannot go on: {again!r}"] if again else []
+        wrong += [f"it cannot continue: {again!r}"] if again else []
         wrong += [f"{name} is left" for name in sorted(leftovers(here))]
         wrong += [] if files_in(here) == self.files else ["the files are not those of the twin"]
         refused = refusal.calls[refusal.number - 1].replace(str(here), "")
@@ -87,11 +87,11 @@ class Stage:
     def _wrong_in(self, error: Exception | None, state: str, code: int) -> list[str]:
         """Tell what is wrong after a refusal: an error says that nothing was changed, so nothing may be."""
         if error is None:
-            return [] if state == self.after else ["it failed, and nobody was told"]
+            return [] if state == self.after else ["it failed without an error"]
         kind, exit_code = ERRORS[code]
         wrong = [] if state == self.before else ["the error says that nothing was changed"]
         if not isinstance(error, DupmineError) or (type(error), error.exit_code) != (kind, exit_code):
-            wrong.append(f"{error!r} is no {kind.__name__}")
+            wrong.append(f"{error!r} is not a {kind.__name__}")
         return wrong
 
 
@@ -135,7 +135,7 @@ def test_any_one_call_refused(scene: str, code: int, kit: Kit, tmp_path: Path) -
 
 @pytest.mark.parametrize("scene", ["update", "mine"])
 def test_any_file_a_byte_too_long(scene: str, kit: Kit, tmp_path: Path) -> None:
-    """The system itself refuses to write, as it does where the disk is full: nobody simulates it."""
+    """The system itself refuses to write, as on a full disk; nothing is simulated."""
     stage = Stage(SCENES[scene], kit, tmp_path)
     sizes = {len(content) for name, content in stage.files.items() if name not in stage.old_files}
     for size in sorted(sizes):
@@ -165,7 +165,7 @@ def test_an_array_is_whole_or_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scene", ["init", "update"])
 def test_all_is_on_the_disk_before_the_commit(scene: str, kit: Kit, tmp_path: Path) -> None:
-    """Power may fail at any time: a name is on the disk once its folder was synced after it was made."""
+    """Power may fail at any time. A name is on the disk once its folder was synced after it was made."""
     stage, calls = Stage(SCENES[scene], kit, tmp_path), list[str]()
     here = stage.set_up()
     with seen_calls(here, lambda call, path: calls.append(f"{call} {path}"), sync=False):

@@ -67,7 +67,7 @@ def test_what_was_made_in_int8_needs_it(tiny: TinyModels, tmp_path: Path) -> Non
             opened.update(table(THEN))
     assert str(caught.value) == (
         f"{tmp_path / 'store'}: the bi-encoder computes in fp32 here, and the store was made in {HERE}: use "
-        f"it on such a machine, or compute anew with `dupmine store rebuild {tmp_path / 'store'} --set "
+        f"such a machine, or recompute with `dupmine store rebuild {tmp_path / 'store'} --set "
         "compute.precision=fp32`"
     )
     assert Store.open(tmp_path / "store", progress=False).update(table(THEN)).changed

@@ -1,4 +1,4 @@
-"""Other settings and models, earlier generations, fewer segments: what stays, and what is computed anew."""
+"""Other settings and models, earlier generations, fewer segments: what is reused, and what is recomputed."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_compacting_makes_a_store_smaller_and_changes_nothing(store: Store, tmp_
     assert (len(store.snapshot.state), store.snapshot.n_documents) == (len(DOCUMENTS), len(DOCUMENTS))
     assert store.snapshot.n_texts == after["unique_texts"]
     on_disk = sum(map(len, committed(store.path).values()))
-    store.rollback(store.generation)  # the generations before the compaction are forgotten, and their files
+    store.rollback(store.generation)  # the generations before the compaction and their files are removed
     assert sum(map(len, committed(store.path).values())) < on_disk
     assert [path.name for path in (store.path / "segments").iterdir()] == ["00000004"]
 

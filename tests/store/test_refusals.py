@@ -45,7 +45,7 @@ def test_documents_without_an_id_column_are_refused(store: Store) -> None:
     with pytest.raises(InputError) as error:
         store.update(pd.DataFrame({"text": ["a", "b"]}))
     refused(
-        "the documents have no id column, by which a later update would know them again: "
+        "the documents have no id column, which later updates need to recognise them: "
         "name one with --id-column (setting corpus.id_column)",
         error,
     )
@@ -66,7 +66,7 @@ def test_an_unknown_id_is_refused_and_nothing_deleted(store: Store) -> None:
     before = committed(store.path)
     with pytest.raises(InputError) as error:
         store.delete(["1", "x", "y", "x", "z", "w"])
-    refused("the store holds no document with the id 'x', 'y', 'z' and 1 more: nothing was deleted", error)
+    refused("the store has no document with the id 'x', 'y', 'z' and 1 more: nothing was deleted", error)
     assert committed(store.path) == before
     assert store.delete([1, "1", 2]).counts["deleted"] == 2
 
@@ -112,8 +112,8 @@ def test_other_model_files_are_refused(store: Store, tiny: TinyModels, tmp_path:
             act()
         refused(
             f"{made.path}: the cross-encoder is not the one the store was made with (fingerprint "
-            f"{opened.models.scorer.sha256[:12]} instead of {was}): put the old one back, or compute "
-            f"anew with `dupmine store rebuild {made.path}`",
+            f"{opened.models.scorer.sha256[:12]} instead of {was}): restore that one, or "
+            f"recompute with `dupmine store rebuild {made.path}`",
             error,
         )
     assert opened.generation == 1
@@ -130,11 +130,11 @@ def test_folders_that_are_no_store_or_not_empty_are_refused(
     for folder in (full, tmp_path / "nowhere"):
         with pytest.raises(InputError) as error:
             Store.open(folder)
-        refused(f"{folder} is no store of dupmine: make one with `dupmine store init {folder}`", error)
+        refused(f"{folder} is not a store of dupmine: make one with `dupmine store init {folder}`", error)
     with pytest.raises(OutputError) as taken:
         Store.create(full, maker.miner.settings, progress=False)
     refused(f"{full} is not empty (it holds notes.txt): give another folder", taken)
     with pytest.raises(OutputError) as made:
         Store.create(store.path, maker.miner.settings, progress=False)
-    refused(f"{store.path} is a store already: `dupmine store update` adds to it", made)
+    refused(f"{store.path} is already a store: `dupmine store update` adds to it", made)
     assert (full / "notes.txt").read_text() == "mine"

@@ -1,4 +1,4 @@
-"""Damage to any committed file: found and named, refused where the file is needed, and mended."""
+"""Damage to any committed file: found and named, refused if the file is needed, and repaired."""
 
 from __future__ import annotations
 
@@ -41,7 +41,12 @@ KINDS = {
     "changes": CHANGES,
     "copy of changes": copy_of(CHANGES),
 }
-OPENS = {"commit", "copy of a commit", "changes", "copy of changes"}  # without one of them a store goes on
+OPENS = {
+    "commit",
+    "copy of a commit",
+    "changes",
+    "copy of changes",
+}  # a store can be used without one of them
 
 
 def truncate(path: Path) -> None:
@@ -77,9 +82,9 @@ def store(maker: Maker, whole: Path, tmp_path: Path) -> Store:
     return maker.open(shutil.copytree(whole, tmp_path / "store"))
 
 
-def same_from_now_on(maker: Maker, mended: Path, whole: Path, folder: Path) -> None:
+def same_from_now_on(maker: Maker, repaired: Path, whole: Path, folder: Path) -> None:
     """Check that a store and an undamaged one have the same clusters, now and after an update."""
-    one, other = maker.open(mended), maker.open(shutil.copytree(whole, folder / "twin"))
+    one, other = maker.open(repaired), maker.open(shutil.copytree(whole, folder / "twin"))
     for _ in range(2):
         assert membership(one) == membership(other)
         assert one.clusters_table.equals(other.clusters_table)
@@ -98,7 +103,7 @@ def test_the_kinds_are_all_there_are(store: Store) -> None:
 
 
 def test_a_writer_makes_a_missing_copy_of_a_commit(store: Store) -> None:
-    """It is no damage: a reader may look between the two files of a commit."""
+    """This is not damage: a reader may look between the two files of a commit."""
     copy = store.path / copy_of(commit_file(3))
     content = copy.read_bytes()
     copy.unlink()
@@ -111,7 +116,7 @@ def test_a_writer_makes_a_missing_copy_of_a_commit(store: Store) -> None:
     ("kind", "how"),
     [(kind, how) for kind in KINDS for how in DAMAGES if (kind, how) != ("copy of a commit", "deleted")],
 )
-def test_damage_is_named_and_mended(
+def test_damage_is_named_and_repaired(
     kind: str, how: str, store: Store, whole: Path, maker: Maker, tmp_path: Path
 ) -> None:
     file = KINDS[kind]
@@ -136,8 +141,8 @@ def test_reading_damaged_changes_names_the_file(how: str, store: Store) -> None:
 
 def lost(generation: int, last: int) -> Damage:
     problem = (
-        f"generation {generation} cannot be made whole and is dropped: the store is at generation {last}; "
-        "give what came since again"
+        f"generation {generation} cannot be repaired and is dropped: the store is at generation {last}; "
+        "run the updates since then again"
     )
     return Damage(commit_file(generation), problem)
 
@@ -165,7 +170,7 @@ def test_documents_that_every_generation_needs_end_the_repair_and_nothing_is_rem
     flip(store.path / oldest)
     flip(store.path / copy_of(oldest))
     before = committed(store.path)
-    with pytest.raises(CorruptStoreError, match="no generation is whole: put back a backup"):
+    with pytest.raises(CorruptStoreError, match="no generation is intact: restore a backup"):
         store.verify(repair=True)
     assert committed(store.path) == before
 
@@ -181,7 +186,7 @@ def test_an_earlier_generation_that_is_lost_is_dropped(name: str, store: Store, 
     assert committed(store.path)[COMMIT] == committed(whole)[COMMIT]
 
 
-def test_what_only_earlier_generations_need_is_mended_too(store: Store) -> None:
+def test_what_only_earlier_generations_need_is_repaired_too(store: Store) -> None:
     before = members(store)
     store.compact()
     flip(store.path / KINDS["pairs"])
@@ -191,7 +196,7 @@ def test_what_only_earlier_generations_need_is_mended_too(store: Store) -> None:
 
 
 @pytest.mark.parametrize("other", ["documents", "state", "pairs"])
-def test_a_commit_and_another_file_are_mended_together(
+def test_a_commit_and_another_file_are_repaired_together(
     other: str, store: Store, whole: Path, maker: Maker, tmp_path: Path
 ) -> None:
     flip(store.path / COMMIT)

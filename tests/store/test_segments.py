@@ -13,15 +13,8 @@ from dupmine import CorruptStoreError
 from dupmine.schema import DECIDERS, STUDENT, ScoredPairs, TokenStore
 from dupmine.store.changes import CHANGES
 from dupmine.store.commits import Commit, Segment
-from dupmine.store.segments import (
-    STATE,
-    check_file,
-    read_intact,
-    read_snapshot,
-    stack_documents,
-    write_segment,
-    write_state,
-)
+from dupmine.store.segments import STATE, check_file, write_segment, write_state
+from dupmine.store.snapshot import read_snapshot, read_without, stack_documents
 
 VECTORS = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float16)
 NOTHING = np.empty(0, np.int64)
@@ -44,7 +37,7 @@ def documents(*ids: str) -> pa.Table:
 
 @pytest.fixture
 def commit(tmp_path: Path) -> Commit:
-    """Two segments; of their three documents the second was deleted, so that nobody has its text."""
+    """Two segments; of their three documents the second was deleted, so its text is unused."""
     files = write_segment(
         tmp_path,
         1,
@@ -115,7 +108,7 @@ def test_segments_are_read_as_one(commit: Commit, tmp_path: Path) -> None:
 def test_texts_without_their_file_keep_their_numbers(part: str, commit: Commit, tmp_path: Path) -> None:
     name = f"segments/00000001/{part}"
     (tmp_path / name).write_bytes(b"")
-    read = read_intact(tmp_path, commit, frozenset({name}))
+    read = read_without(tmp_path, commit, frozenset({name}))
     assert read.texts.texts.to_pylist() == [None, None, "C"]
     assert read.texts.tokens.take(np.array([0, 2])).ids.tolist() == [7]
     np.testing.assert_array_equal(read.texts.vectors(np.array([2]), 2), VECTORS[2:])
@@ -125,7 +118,7 @@ def test_texts_without_their_file_keep_their_numbers(part: str, commit: Commit, 
 def test_pairs_without_their_file_are_left_out(commit: Commit, tmp_path: Path) -> None:
     name = "segments/00000002/pairs.parquet"
     (tmp_path / name).unlink()
-    read = read_intact(tmp_path, commit, frozenset({name}))
+    read = read_without(tmp_path, commit, frozenset({name}))
     assert (read.pairs.left.tolist(), read.pairs.right.tolist()) == ([0], [1])
     assert read.texts.texts.to_pylist() == ["A", "B", "C"]
 
@@ -141,11 +134,11 @@ def test_a_damaged_file_is_named_with_what_is_wrong(commit: Commit, tmp_path: Pa
         == f"it has {len(content) - 1:,} bytes instead of {len(content):,}"
     )
     path.write_bytes(content[:-1] + b"?")
-    assert check_file(tmp_path, name, expected) == "its checksum does not fit"
+    assert check_file(tmp_path, name, expected) == "its checksum does not match"
     with pytest.raises(CorruptStoreError) as error:
         read_snapshot(tmp_path, commit)
     assert str(error.value) == (
-        f"{path} is damaged (its checksum does not fit): run `dupmine store verify --repair {tmp_path}`"
+        f"{path} is damaged (its checksum does not match): run `dupmine store verify --repair {tmp_path}`"
     )
     path.unlink()
     assert check_file(tmp_path, name, expected) == "it is missing"

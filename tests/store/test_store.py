@@ -1,4 +1,4 @@
-"""A store from call to call: updates that repeat, readers, questions, and what is refused."""
+"""A store from call to call: repeated and interrupted updates, readers, queries."""
 
 from __future__ import annotations
 
