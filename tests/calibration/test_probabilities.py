@@ -234,7 +234,7 @@ def test_pairs_that_do_not_do(
             ("--set", "calibration.fold=3"),
             "unknown setting calibration.fold: did you mean calibration.folds?",
         ),
-        (("--out", "{pairs}"), "pairs.csv exists and is not empty; give another --out"),
+        (("--out", "{pairs}"), "pairs.csv exists and is not a folder; give another --out"),
     ],
 )
 def test_wrong_flags(flags: tuple[str, str], problem: str, pairs: Path, tiny: TinyModels) -> None:
