@@ -63,8 +63,8 @@ def judged(model: str, splits: dict[str, LabelledPairs]) -> Figures:
     found = {}
     for name, pairs in splits.items():
         result = evaluate_model(model, pairs, splits["valid"], SETTINGS, Progress()).to_dict()
-        honest = {key: result["validated"][key] for key in ("f1", "accuracy")}
-        found[name] = {"average_precision": result["average_precision"], **honest}
+        metrics = {key: result["validated"][key] for key in ("f1", "accuracy")}
+        found[name] = {"average_precision": result["average_precision"], **metrics}
     return found
 
 

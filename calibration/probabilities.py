@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from ..corpus.labelled import pairs_sha256
-from ..corpus.questions import question_components
+from ..corpus.questions import distinct_texts, question_components
 from ..disk.files import output_errors
 from ..disk.folder import check_target, replacing
 from ..errors import InputError, OutputError
@@ -146,9 +145,8 @@ def _score(
     compute = resolve_device(settings.compute)
     with quiet_loading():
         model = CrossEncoder(settings.rerank.model_copy(update={"calibrate": False}), compute)
-    rows, texts = pd.factorize(np.array([*pairs.left, *pairs.right], object))
-    left, right = np.asarray(rows, np.int64).reshape(2, -1)
-    tokens = tokenise(list(texts), model.tokenizer, max_tokens=settings.corpus.max_tokens, progress=progress)
+    texts, left, right = distinct_texts(pairs)
+    tokens = tokenise(texts, model.tokenizer, max_tokens=settings.corpus.max_tokens, progress=progress)
     return model, model.score(tokens, left, right, progress)
 
 

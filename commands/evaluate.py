@@ -1,4 +1,4 @@
-"""`dupmine evaluate` and `dupmine evaluate-run`: how good a model or a run is, by labels."""
+"""`dupmine evaluate` and `dupmine evaluate-run`: metrics of a model or a run on labels."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter per flag
     ],
     pairs: options.Pairs,
     split: Annotated[
-        str | None, typer.Option(help="Judge rows with this value in the column split, as test.")
+        str | None, typer.Option(help="Evaluate only rows with this value in the column split, as test.")
     ] = None,
     valid: Annotated[
         Path | None, typer.Option(metavar="PAIRS", help="Other pairs, to choose the threshold on.")
     ] = None,
     valid_split: Annotated[
-        str | None, typer.Option(help="Choose it on rows with this split, of --valid or else of PAIRS.")
+        str | None, typer.Option(help="Choose it on the rows with this split, of --valid or of PAIRS.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for JSON, plots and the worst mistakes.")
@@ -50,7 +50,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter per flag
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
 ) -> None:
-    """Judge a model on labelled pairs, at the threshold with the best F1 on other pairs."""
+    """Evaluate a model on labelled pairs, at the threshold with the best F1 on other pairs."""
     set_level(log_level)
     from ..evaluation.model import EvaluateSettings
 
@@ -66,18 +66,19 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter per flag
         sources["valid"] = (valid or pairs, valid_split)
     if sources.get("valid") == sources["test"]:
         raise SettingsError(
-            "--valid: these are the test pairs; a threshold chosen on them flatters the model"
+            "--valid: these are the test pairs; choose the threshold on other pairs, else it is optimistic"
         )
     if out is not None:
         _check_out(out, overwrite=overwrite)
-    evaluation = _evaluated(model, sources, settings, quiet)
+    evaluation = _evaluate(model, sources, settings, quiet)
     if out is not None:
         _write(evaluation, out, overwrite=overwrite)
     if not quiet:
-        from .evaluate_view import evaluation_lines
+        from .evaluate_view import model_lines
 
-        typer.echo("\n".join(evaluation_lines(evaluation)))
-        typer.echo("" if out is None else f"\nwritten to {out}", nl=out is not None)
+        typer.echo("\n".join(model_lines(evaluation)))
+        if out is not None:
+            typer.echo(f"\nwritten to {out}")
 
 
 def evaluate_run(
@@ -91,15 +92,15 @@ def evaluate_run(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare the clusters of a run, and what its stages found, with gold clusters or labelled pairs."""
-    from ..evaluation.run import evaluate_stages
-    from .evaluate_view import stages_lines
+    """Evaluate the clusters and the stages of a run against gold clusters or labelled pairs."""
+    from ..evaluation.run import evaluate_run as evaluate_stages
+    from .evaluate_view import run_lines
 
-    found = evaluate_stages(run, labels)
-    typer.echo(json.dumps(found, indent=2) if as_json else "\n".join(stages_lines(found)))
+    stages = evaluate_stages(run, labels)
+    typer.echo(json.dumps(stages, indent=2) if as_json else "\n".join(run_lines(stages)))
 
 
-def _evaluated(
+def _evaluate(
     model: str, sources: dict[str, tuple[Path, str | None]], settings: EvaluateSettings, quiet: bool
 ) -> ModelEvaluation:
     from ..corpus.labelled import read_pairs
@@ -112,7 +113,7 @@ def _evaluated(
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:
-    """Refuse a folder or a missing extra before a model runs for an hour."""
+    """Check the folder and the extra for plots before the model runs, which can take an hour."""
     from ..disk.folder import check_target
     from ..evaluation import plots  # noqa: F401 - the import is the check
     from ..evaluation.model import FILES

@@ -13,27 +13,27 @@ if TYPE_CHECKING:
     from ..evaluation.model import ModelEvaluation
 
 _STAGES = {
-    "closure": "clusters against the closure of the labelled duplicates; what no label joins is different:",
-    "accepted": "pairs that stage 2 accepted, before clusters were made of them:",
+    "closure": "clusters against the connected components of the labelled duplicates:",
+    "accepted": "pairs accepted by stage 2, before clustering:",
     "candidates": "labelled duplicates among the pairs of stage 1, recall@k by cosine for either document:",
 }
 
 
-def stages_lines(stages: Mapping[str, Mapping[str, float | int]]) -> list[str]:
-    """Return a line per measure of a run: of its clusters, then of each stage under a heading."""
-    lines = [_measure(name, value) for name, value in stages["clusters"].items()]
+def run_lines(stages: Mapping[str, Mapping[str, float | int]]) -> list[str]:
+    """Return a line per metric of a run: of its clusters, then of each stage under a heading."""
+    lines = [_metric(name, value) for name, value in stages["clusters"].items()]
     for stage, heading in _STAGES.items():
         if stage in stages:
-            lines += ["", heading, *(_measure(name, value) for name, value in stages[stage].items())]
+            lines += ["", heading, *(_metric(name, value) for name, value in stages[stage].items())]
     return lines
 
 
-def _measure(name: str, value: float) -> str:
+def _metric(name: str, value: float) -> str:
     return f"{value:>12,.4f} {name}" if isinstance(value, float) else f"{value:>12,} {name}"
 
 
-def evaluation_lines(evaluation: ModelEvaluation) -> list[str]:
-    """Return the measures with their intervals, at the honest threshold and at the best one."""
+def model_lines(evaluation: ModelEvaluation) -> list[str]:
+    """Return the metrics of a model with their intervals."""
     test, result = evaluation.test, evaluation.result
     head = [
         f"{evaluation.kind} {evaluation.model} on {len(test):,} pairs of {Path(test.source).name}, "
@@ -43,11 +43,12 @@ def evaluation_lines(evaluation: ModelEvaluation) -> list[str]:
     ]
     if isinstance(result, CorrelationMetrics):
         return [*head, _line("Pearson", result.pearson), _line("Spearman", result.spearman)]
-    return head + _judgement(result, evaluation.scores, evaluation.valid_pairs)
+    return head + _classification_lines(result, evaluation.scores, evaluation.valid_pairs)
 
 
-def _judgement(result: ClassificationMetrics, scores: Scores, valid_pairs: int) -> list[str]:
+def _classification_lines(result: ClassificationMetrics, scores: Scores, valid_pairs: int) -> list[str]:
     scale = "probability" if scores.kind == "logit" else "cosine"
+    best = f"from {scale} {result.best.threshold:.4f}, the best F1 on these same pairs (optimistic):"
     lines = [
         _line("average precision", result.average_precision),
         _line("ROC AUC", result.roc_auc),
@@ -55,29 +56,22 @@ def _judgement(result: ClassificationMetrics, scores: Scores, valid_pairs: int) 
         "",
     ]
     if result.validated is None:
-        lines += ["no honest threshold is known: choose one on other pairs with --valid or --valid-split"]
-    else:
-        lines += [
-            f"from {scale} {result.validated.threshold:.4f}, best F1 on {valid_pairs:,} validation pairs:",
-            *_decision(result.validated),
-        ]
-    lines += [
-        "",
-        f"from {scale} {result.best.threshold:.4f}, best F1 on these very pairs, so it flatters:",
-    ]
-    return lines + (_decision(result.best) if result.validated is None else [_line("F1", result.best.f1)])
+        advice = "no threshold from other pairs: choose one with --valid or --valid-split"
+        return [*lines, advice, "", best, *_decision_lines(result.best)]
+    validated = f"from {scale} {result.validated.threshold:.4f}, best F1 on {valid_pairs:,} validation pairs:"
+    return [*lines, validated, *_decision_lines(result.validated), "", best, _line("F1", result.best.f1)]
 
 
-def _decision(at: ThresholdMetrics) -> list[str]:
-    count = at.confusion
+def _decision_lines(metrics: ThresholdMetrics) -> list[str]:
+    count = metrics.confusion
     return [
-        _line("accuracy", at.accuracy),
-        _line("precision", at.precision),
-        _line("recall", at.recall),
-        _line("F1", at.f1),
-        f"{'':>26}{'said duplicate':>18}{'said different':>18}",
-        f"{'are duplicates':>26}{count['true_positives']:>18,}{count['false_negatives']:>18,}",
-        f"{'are different':>26}{count['false_positives']:>18,}{count['true_negatives']:>18,}",
+        _line("accuracy", metrics.accuracy),
+        _line("precision", metrics.precision),
+        _line("recall", metrics.recall),
+        _line("F1", metrics.f1),
+        f"{'':>26}{'predicted duplicate':>21}{'predicted different':>21}",
+        f"{'labelled duplicate':>26}{count['true_positives']:>21,}{count['false_negatives']:>21,}",
+        f"{'labelled different':>26}{count['false_positives']:>21,}{count['true_negatives']:>21,}",
     ]
 
 
@@ -87,5 +81,5 @@ def _line(name: str, estimate: Estimate) -> str:
 
 def _origin(scores: Scores) -> str:
     if scores.kind == "cosine":
-        return "of the cosine, which is no probability"
+        return "of the cosine, which is not a probability"
     return "calibrated by dupmine.json" if scores.calibrated else "of the logit's logistic, not calibrated"

@@ -37,11 +37,13 @@ def split(  # noqa: PLR0913, PLR0917 - one parameter per flag
     pairs: options.Pairs,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for train, valid and test.parquet.")],
     by: Annotated[
-        By, typer.Option(help="question: no question in two splits; pair: at random, as most notebooks do.")
+        By, typer.Option(help="question: no question is in two splits; pair: pairs are divided at random.")
     ] = By.question,
     shares: Annotated[str, typer.Option(help="Shares of train, valid and test.")] = "0.8,0.1,0.1",
-    sample: Annotated[int | None, typer.Option(min=1, help="Divide so many pairs, drawn at random.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all chance.")] = 42,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Number of pairs to divide, drawn at random; by default all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random numbers.")] = 42,
     text_columns: options.TextColumns = None,
     label_column: options.LabelColumn = None,
     label_max: options.LabelMax = None,
@@ -49,17 +51,17 @@ def split(  # noqa: PLR0913, PLR0917 - one parameter per flag
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
 ) -> None:
-    """Divide labelled pairs into train, valid and test, each with the labels of all; print the leak."""
+    """Divide labelled pairs into train, valid and test with equal label shares; print the leakage."""
     set_level(log_level)
     flags = options.pair_flags(text_columns, label_column, label_max)
     settings = options.build_settings(SplitSettings, None, None, flags).pairs
-    named = dict(zip(SPLITS, _shares(shares), strict=True))
+    shares_by_name = dict(zip(SPLITS, _shares(shares), strict=True))
     from ..disk.folder import check_target, replacing, write_table
     from ..evaluation.splits import SplitPlan, split_file
 
     files = [f"{name}.parquet" for name in SPLITS]
     check_target(out, files, overwrite=overwrite)
-    tables, leaks = split_file(pairs, settings, SplitPlan(named, by.value, sample, seed))
+    tables, leaks = split_file(pairs, settings, SplitPlan(shares_by_name, by.value, sample, seed))
     with replacing(out, files, overwrite=overwrite) as folder:
         for name, table in tables.items():
             write_table(folder / f"{name}.parquet", table)
@@ -69,14 +71,14 @@ def split(  # noqa: PLR0913, PLR0917 - one parameter per flag
 
 
 def split_lines(leaks: Mapping[str, Leak]) -> list[str]:
-    """Return a line per split: its size, its labels, and what of it the first split gives away."""
+    """Return a line per split: its size, its labels, and how much of it is in the first split too."""
     first, *_ = leaks
     columns = f"{f'also in {first}':>20}{'pairs with those':>20}"
     lines = [f"{'':8}{'pairs':>10}{'mean label':>12}{'questions':>11}{columns}"]
     for name, leak in leaks.items():
         line = f"{name:8}{leak.pairs:>10,}{leak.label:>12.3f}{leak.questions:>11,}"
         if name != first:
-            line += _part(leak.leaked_questions, leak.questions) + _part(leak.leaked_pairs, leak.pairs)
+            line += _share(leak.leaked_questions, leak.questions) + _share(leak.leaked_pairs, leak.pairs)
         lines.append(line)
     return lines
 
@@ -87,9 +89,9 @@ def _shares(text: str) -> list[float]:
     except ValueError:
         shares = []
     if len(shares) != len(SPLITS):
-        raise SettingsError(f"--shares {text}: expected three numbers, as 0.8,0.1,0.1")
+        raise SettingsError(f"--shares {text}: expected three numbers such as 0.8,0.1,0.1")
     return shares
 
 
-def _part(count: int, of: int) -> str:
-    return f"{f'{count:,} ({100 * count / of:.1f} %)':>20}"
+def _share(count: int, total: int) -> str:
+    return f"{f'{count:,} ({100 * count / total:.1f} %)':>20}"

@@ -30,6 +30,13 @@ def number_questions(pairs: LabelledPairs) -> Questions:
     return np.asarray(same[keys], np.int64).reshape(2, -1)
 
 
+def distinct_texts(pairs: LabelledPairs) -> tuple[list[str], Rows, Rows]:
+    """Return the distinct texts of pairs, and the row among them of each left and each right text."""
+    rows, texts = pd.factorize(np.array([*pairs.left, *pairs.right], object))
+    left, right = np.asarray(rows, np.int64).reshape(2, -1)
+    return list(texts), left, right
+
+
 def question_components(pairs: LabelledPairs) -> Rows:
     """Return the number of each pair's connected component, `(n_pairs,)`: a shared question joins pairs."""
     questions = number_questions(pairs)

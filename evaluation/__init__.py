@@ -1,1 +1,1 @@
-"""How good a run is: against gold clusters or labelled pairs."""
+"""Metrics with intervals, splits, and evaluations of models and runs; fits and trains nothing."""

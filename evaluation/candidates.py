@@ -1,4 +1,4 @@
-"""What stages 1 and 2 of a run said of pairs, before clusters were made of them."""
+"""The candidate pairs of a run, and what stages 1 and 2 made of them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..schema import EXACT, Flags, Rows
+from ..schema import EXACT, Flags, Floats, Rows
 from .metrics import pair_metrics
 
 DEPTHS = (1, 5, 10, 20, 50)
 
-_NEVER = np.iinfo(np.int64).max
+_NOT_FOUND = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
 class RunCandidates:
-    """The candidates of a run between its texts, each named by one of its documents.
+    """The candidates of a run between its texts, each text named by one of its documents.
 
-    `text_of` is the place of the document that names each document's text, `(n_documents,)`. A candidate
-    has a key, sorted, its rank by cosine among those of one of its texts, the better of both, and whether
-    stage 2 accepted it.
+    `text_of` is the position of the document that names each document's text, `(n_documents,)`. `key`,
+    sorted, identifies a candidate. `rank` is the better of its ranks by cosine among the candidates of
+    either text, from 1. `accepted` says whether stage 2 accepted it.
     """
 
     documents: pd.Index
@@ -33,7 +33,7 @@ class RunCandidates:
 
     @classmethod
     def build(cls, documents: pd.Index, pairs: pd.DataFrame, floor: float) -> RunCandidates:
-        """Read the candidates off `pairs.parquet`; below the floor are those that clustering asked for."""
+        """Read the candidates from `pairs.parquet`; those below `floor` are additions of the clustering."""
         left, right = (documents.get_indexer(pd.Index(pairs[name])) for name in ("left_id", "right_id"))
         exact = (pairs["decided_by"] == EXACT).to_numpy(bool)
         text_of = np.arange(len(documents))
@@ -47,43 +47,47 @@ class RunCandidates:
         accepted = pairs["is_duplicate"].to_numpy(bool)[listed]
         return cls(documents, text_of, key[order], rank[order], accepted[order])
 
-    def places(self, ids: Iterable[str]) -> Rows:
-        """Return the places of documents, all of them in the run."""
+    def positions(self, ids: Iterable[str]) -> Rows:
+        """Return the positions of documents, all of which must be in the run."""
         return np.asarray(self.documents.get_indexer(pd.Index(ids)), np.int64)
 
     def gold_pairs(self, ids: pd.Series[str], clusters: pd.Series[str]) -> tuple[Rows, Rows, Flags]:
-        """Return the pairs of distinct texts that share a gold cluster or that stage 2 accepted."""
-        gold = pd.DataFrame({"text": self.text_of[self.places(ids)], "cluster": clusters.to_numpy()})
+        """Return the pairs of distinct texts that share a gold cluster or that stage 2 accepted.
+
+        The flags are True for pairs that share a gold cluster.
+        """
+        gold = pd.DataFrame({"text": self.text_of[self.positions(ids)], "cluster": clusters.to_numpy()})
         gold = gold.drop_duplicates("text")
         both = gold.merge(gold, on="cluster")
         both = both[both["text_x"] < both["text_y"]]
         n = len(self.documents)
         same = (both["text_x"] * n + both["text_y"]).to_numpy()
         labelled = np.isin(np.arange(n), gold["text"])
-        found = self.key[self.accepted]
-        found = found[labelled[found // n] & labelled[found % n]]
-        keys = np.union1d(same, found)
+        accepted = self.key[self.accepted]
+        accepted = accepted[labelled[accepted // n] & labelled[accepted % n]]
+        keys = np.union1d(same, accepted)
         return keys // n, keys % n, np.isin(keys, same)
 
-    def judge(self, left: Rows, right: Rows, actual: Flags) -> dict[str, dict[str, float]]:
-        """Judge the accepted pairs, and the recall of the candidates, on labelled pairs of documents.
+    def evaluate(self, left: Rows, right: Rows, actual: Flags) -> dict[str, dict[str, float]]:
+        """Evaluate the accepted pairs, and the recall of the candidates, on labelled pairs of documents.
 
-        Documents of one text are candidates of rank 0, and accepted.
+        Documents with the same text count as accepted candidates of rank 0.
         """
         a, b = self.text_of[left], self.text_of[right]
-        wanted = np.minimum(a, b) * len(self.documents) + np.maximum(a, b)
-        at = np.minimum(np.searchsorted(self.key, wanted), max(len(self.key) - 1, 0))
-        found = self.key[at] == wanted if len(self.key) else np.zeros(len(wanted), bool)
-        accepted, rank = a == b, np.where(a == b, 0, _NEVER)
-        accepted[found] |= self.accepted[at[found]]
-        rank[found] = self.rank[at[found]]
-        of = rank[actual.astype(bool)]
-        recall = {f"recall@{k}": float((of <= k).sum() / max(len(of), 1)) for k in DEPTHS}
-        recall["recall"] = float((of < _NEVER).sum() / max(len(of), 1))
-        return {"accepted": pair_metrics(accepted, actual.astype(bool)), "candidates": recall}
+        keys = np.minimum(a, b) * len(self.documents) + np.maximum(a, b)
+        at = np.minimum(np.searchsorted(self.key, keys), max(len(self.key) - 1, 0))
+        listed = self.key[at] == keys if len(self.key) else np.zeros(len(keys), bool)
+        accepted, rank = a == b, np.where(a == b, 0, _NOT_FOUND)
+        accepted[listed] |= self.accepted[at[listed]]
+        rank[listed] = self.rank[at[listed]]
+        duplicate_ranks = rank[actual]
+        n_duplicates = max(len(duplicate_ranks), 1)
+        recall = {f"recall@{k}": float((duplicate_ranks <= k).sum() / n_duplicates) for k in DEPTHS}
+        recall["recall"] = float((duplicate_ranks < _NOT_FOUND).sum() / n_duplicates)
+        return {"accepted": pair_metrics(accepted, actual), "candidates": recall}
 
 
-def _ranks(left: Rows, right: Rows, cosine: np.ndarray[tuple[int], np.dtype[np.float32]]) -> Rows:
+def _ranks(left: Rows, right: Rows, cosine: Floats) -> Rows:
     """Return the rank, from 1, of each pair among those of its left text and then of its right text."""
     texts, others = np.concatenate([left, right]), np.concatenate([right, left])
     order = np.lexsort((others, -np.concatenate([cosine, cosine]), texts))

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..schema import Flags, Floats, Rows
+from ..corpus.questions import question_components
+from ..schema import Flags, Floats, LabelledPairs, Rows
 from .bootstrap import SEED, Estimate, bootstrap
 from .thresholds import best_f1_threshold
 from .weighted_metrics import measure_calibration, measure_correlation, measure_decision, measure_ranking
@@ -86,6 +87,19 @@ class CorrelationMetrics:
     def to_dict(self) -> dict[str, Any]:
         """Return the metrics as JSON values."""
         return asdict(self)
+
+
+def evaluate_pairs(
+    pairs: LabelledPairs, scores: Scores, threshold: float | None = None, *, binary: bool = True
+) -> ClassificationMetrics | CorrelationMetrics:
+    """Evaluate scores of labelled pairs, with intervals from resampling connected components of questions.
+
+    Labels are 0 or 1; if not `binary`, they are continuous and the metrics are correlations.
+    """
+    group = question_components(pairs)
+    if not binary:
+        return evaluate_correlation(pairs.label, scores, group=group)
+    return evaluate_scores(pairs.label > 0.5, scores, threshold, group=group)
 
 
 def evaluate_scores(

@@ -1,4 +1,4 @@
-"""A bi- or cross-encoder on labelled pairs: its scores, and how good they are."""
+"""Evaluate a bi- or cross-encoder on labelled pairs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
-from ..corpus.questions import question_components
+from ..corpus.questions import distinct_texts
 from ..disk.folder import write_json, write_table
 from ..errors import InputError
 from ..inference.device import resolve_device
@@ -20,16 +19,10 @@ from ..inference.tokens import tokenise
 from ..progress import Progress
 from ..rerank.scorer import CrossEncoder
 from ..retrieval.candidates import pair_cosines
-from ..retrieval.encoder import BiEncoder
-from ..schema import Floats, LabelledPairs, Rows, probabilities
+from ..retrieval.encoder import BiEncoder, encode_texts
+from ..schema import LabelledPairs, probabilities
 from ..settings import ComputeSettings, CorpusSettings, PairSettings, RerankSettings, StagedSettings
-from .classification import (
-    ClassificationMetrics,
-    CorrelationMetrics,
-    Scores,
-    evaluate_correlation,
-    evaluate_scores,
-)
+from .classification import ClassificationMetrics, CorrelationMetrics, Scores, evaluate_pairs
 from .thresholds import best_f1_threshold
 
 FILES = ("evaluation.json", "mistakes.parquet", "precision-recall.svg", "reliability.svg")
@@ -38,9 +31,21 @@ MISTAKES = 50
 ModelKind = Literal["bi-encoder", "cross-encoder"]
 
 
+class EvaluateSettings(StagedSettings):
+    """How pairs are read and scored; `rerank.cross_encoder` and `rerank.threshold` have no effect here."""
+
+    pairs: PairSettings = PairSettings()
+    corpus: CorpusSettings = CorpusSettings()
+    rerank: RerankSettings = RerankSettings()
+    compute: ComputeSettings = ComputeSettings()
+
+
 @dataclass(frozen=True, slots=True)
 class ModelEvaluation:
-    """A model on test pairs; `valid_pairs` of others chose the threshold, 0 where there were none."""
+    """A model's metrics on test pairs.
+
+    `valid_pairs` is the number of other pairs, on which the threshold was chosen; 0 without such pairs.
+    """
 
     model: str
     kind: ModelKind
@@ -51,7 +56,7 @@ class ModelEvaluation:
     result: ClassificationMetrics | CorrelationMetrics
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold: everything but the pairs and their scores."""
+        """Return everything but the pairs and their scores as JSON values."""
         return {
             "model": self.model,
             "kind": self.kind,
@@ -88,9 +93,9 @@ def evaluate_model(
     settings: EvaluateSettings,
     progress: Progress,
 ) -> ModelEvaluation:
-    """Judge a model on `test`, at the threshold that has the best F1 on `valid`.
+    """Evaluate a model on `test`, at the threshold with the best F1 on `valid`.
 
-    Labels between 0 and 1 are judged by correlation, without a threshold.
+    For labels between 0 and 1 the metrics are correlations, and `valid` is not used.
 
     Raises:
         InputError: all pairs of `test` or `valid` have the same label.
@@ -101,16 +106,10 @@ def evaluate_model(
     for pairs in sets:
         _require_labels(pairs)
     if not all(pairs.is_binary == test.is_binary for pairs in sets):
-        raise InputError(f"{sets[-1].source}: its labels are no 0 and 1 as those of {test.source}")
+        raise InputError(f"{sets[-1].source}: expected labels 0 and 1, as {test.source} has")
     scores = score_with_model(name, LabelledPairs.concatenate(sets, source=test.source), settings, progress)
     on_test, on_valid = scores.take(slice(len(test))), scores.take(slice(len(test), None))
-    result: ClassificationMetrics | CorrelationMetrics
-    group = question_components(test)
-    if test.is_binary:
-        threshold = None if len(sets) < 2 else best_f1_threshold(sets[1].label > 0.5, on_valid.decision)
-        result = evaluate_scores(test.label > 0.5, on_test, threshold, group=group)
-    else:
-        result = evaluate_correlation(test.label, on_test, group=group)
+    threshold = best_f1_threshold(sets[1].label > 0.5, on_valid.decision) if len(sets) > 1 else None
     return ModelEvaluation(
         name,
         "bi-encoder" if scores.kind == "cosine" else "cross-encoder",
@@ -118,12 +117,12 @@ def evaluate_model(
         len(on_valid),
         on_test,
         len(scores) / max(scores.seconds, 1e-9),
-        result,
+        evaluate_pairs(test, on_test, threshold, binary=test.is_binary),
     )
 
 
 def write_evaluation(evaluation: ModelEvaluation, folder: Path) -> None:
-    """Write `FILES` into a folder; of continuous labels there are no plots."""
+    """Write `FILES` into a folder; without the plots where labels are continuous."""
     from .plots import plot_precision_recall, plot_reliability
 
     write_json(folder / "evaluation.json", evaluation.to_dict())
@@ -144,58 +143,36 @@ def score_with_model(
         ModelError: the model cannot be found or loaded, or is neither a bi- nor a cross-encoder.
         SettingsError: the device, the precision or the head do not fit.
     """
-    compute = resolve_device(settings.compute)
+    device = resolve_device(settings.compute)
     folder = locate_model(name)
     with quiet_loading():
         model = (
-            BiEncoder(name, compute)
+            BiEncoder(name, device)
             if is_bi_encoder(folder)
-            else CrossEncoder(settings.rerank.model_copy(update={"cross_encoder": name}), compute)
+            else CrossEncoder(settings.rerank.model_copy(update={"cross_encoder": name}), device)
         )
     started = time.perf_counter()
-    rows, distinct = pd.factorize(np.array([*pairs.left, *pairs.right], object))
-    left, right = np.asarray(rows, np.int64).reshape(2, -1)
-    longest = settings.corpus.max_tokens
+    texts, left, right = distinct_texts(pairs)
+    max_tokens = settings.corpus.max_tokens
     if isinstance(model, BiEncoder):
-        value = _cosines(model, list(distinct), (left, right), longest, progress)
-        return Scores("cosine", value, np.clip(value, 0, 1), False, time.perf_counter() - started)
-    tokens = tokenise(list(distinct), model.tokenizer, max_tokens=longest, progress=progress)
+        vectors = encode_texts(model, texts, progress, max_tokens=max_tokens)
+        cosine = pair_cosines(vectors, left, right)
+        return Scores("cosine", cosine, np.clip(cosine, 0, 1), False, time.perf_counter() - started)
+    tokens = tokenise(texts, model.tokenizer, max_tokens=max_tokens, progress=progress)
     logit = model.score(tokens, left, right, progress)
     seconds = time.perf_counter() - started
     return Scores("logit", logit, probabilities(logit), model.calibration is not None, seconds)
 
 
 def is_bi_encoder(folder: Path) -> bool:
-    """Whether a model's folder says that it is a sentence-transformers embedding model."""
+    """Whether a model's folder holds a sentence-transformers embedding model."""
     kind = read_config(folder, "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
     return (folder / "modules.json").is_file() and kind == "SentenceTransformer"
-
-
-def _cosines(
-    model: BiEncoder, texts: list[str], pair: tuple[Rows, Rows], longest: int, progress: Progress
-) -> Floats:
-    tokens = (
-        None
-        if model.tokenizer is None
-        else tokenise(texts, model.tokenizer, max_tokens=longest, progress=progress)
-    )
-    embeddings = np.empty((len(texts), model.dim), np.float16)
-    model.encode(texts, tokens, embeddings, progress)
-    return pair_cosines(embeddings, *pair)
 
 
 def _require_labels(pairs: LabelledPairs) -> None:
     if len(np.unique(pairs.label)) < 2:
         raise InputError(
             f"{pairs.source}: all {len(pairs):,} pairs have the label {pairs.label[0]:g}; "
-            "judging needs different and equal ones"
+            "an evaluation needs different and equal ones"
         )
-
-
-class EvaluateSettings(StagedSettings):
-    """How pairs are read and scored; `rerank.cross_encoder` and `rerank.threshold` do nothing here."""
-
-    pairs: PairSettings = PairSettings()
-    corpus: CorpusSettings = CorpusSettings()
-    rerank: RerankSettings = RerankSettings()
-    compute: ComputeSettings = ComputeSettings()

@@ -1,4 +1,4 @@
-"""Plots as SVG files: the same data gives the same bytes."""
+"""Plots as SVG files; the same data gives the same bytes."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ _NO_SCORES = ("loss", "runtime", "per_second", "threshold", "epoch")
 
 
 def plot_loss(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Draw the losses of a training by step and, where there are any, its validation metrics below.
+    """Draw the losses of a training by step, with its validation metrics below if it has any.
 
-    `history` has records as a Hugging Face trainer logs them: `step` and `loss`, or `step` and `eval_…`.
+    `history` holds records as a Hugging Face trainer logs them: `step` and `loss`, or `step` and `eval_…`.
     """
     names = dict.fromkeys(name for record in history for name in record if name.startswith("eval_"))
     scores = [name for name in names if not name.endswith(_NO_SCORES)]
@@ -74,7 +74,7 @@ def plot_precision_recall(curves: Mapping[str, tuple[Flags, Floats]], path: Path
         _draw_equal_f1(axes)
         for name, (actual, score) in curves.items():
             precision, recall, _ = precision_recall_curve(actual, score)
-            # More points than a picture shows would make a file of many megabytes.
+            # All points of a long curve would make a file of many megabytes.
             _, shown = np.unique(np.round(recall * _POINTS), return_index=True)
             area = average_precision_score(actual, score)
             axes.plot(recall[shown], precision[shown], label=f"{name} (AP {area:.3f})")
@@ -101,37 +101,37 @@ def plot_reliability(actual: Flags, probability: Floats, path: Path) -> None:
 
 
 def plot_bars(table: Mapping[str, Mapping[str, float]], path: Path, *, xlabel: str) -> None:
-    """Draw a group of bars for each row of `table`: row name → measure → value; NaN has no bar."""
-    measures = list(dict.fromkeys(measure for row in table.values() for measure in row))
-    height = 0.8 / max(len(measures), 1)
+    """Draw a group of bars for each row of `table`: row name → metric → value; NaN has no bar."""
+    metrics = list(dict.fromkeys(metric for row in table.values() for metric in row))
+    height = 0.8 / max(len(metrics), 1)
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(8, 1.2 + 0.35 * len(table) * max(len(measures), 1)))
+        figure = Figure(figsize=(8, 1.2 + 0.35 * len(table) * max(len(metrics), 1)))
         axes = figure.subplots()
-        for i, measure in enumerate(measures):
-            values = [row.get(measure, np.nan) for row in table.values()]
-            places = np.arange(len(table)) + (i - (len(measures) - 1) / 2) * height
-            bars = axes.barh(places, values, height=0.92 * height, label=measure)
+        for i, metric in enumerate(metrics):
+            values = [row.get(metric, np.nan) for row in table.values()]
+            places = np.arange(len(table)) + (i - (len(metrics) - 1) / 2) * height
+            bars = axes.barh(places, values, height=0.92 * height, label=metric)
             axes.bar_label(bars, [f"{v:.3f}" if np.isfinite(v) else "" for v in values], padding=3)
         axes.set_yticks(np.arange(len(table)), list(table))
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.1)
         axes.set(xlabel=xlabel)
-        figure.legend(loc="outside upper center", ncols=len(measures))
+        figure.legend(loc="outside upper center", ncols=len(metrics))
         _save(figure, path)
 
 
 def _line(axes: Axes, history: Sequence[Mapping[str, float]], name: str, label: str) -> None:
     records = [record for record in history if name in record and "step" in record]
     if records:
-        # A curve of few points, as of one validation per epoch, shows where they are.
+        # A curve of few points, such as one validation per epoch, marks them.
         marker = "o" if len(records) <= 30 else None
         steps, values = zip(*((record["step"], record[name]) for record in records), strict=True)
         axes.plot(steps, values, label=label, marker=marker, markersize=4)
 
 
 def _draw_equal_f1(axes: Axes) -> None:
-    """Draw where F1 is 0.2, 0.4, 0.6 and 0.8."""
+    """Draw the lines on which F1 is 0.2, 0.4, 0.6 and 0.8."""
     for f1 in (0.2, 0.4, 0.6, 0.8):
         recall = np.linspace(f1 / (2 - f1), 1, 100)
         axes.plot(recall, f1 * recall / (2 * recall - f1), color="#cccccc", linewidth=1)

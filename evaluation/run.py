@@ -1,4 +1,4 @@
-"""A run against labels in a file: its clusters, and what each stage found."""
+"""Evaluate a run against labels in a file: its clusters, and what each stage found."""
 
 from __future__ import annotations
 
@@ -20,53 +20,48 @@ _GOLD = ("id", "cluster")
 _PAIRS = ("qid1", "qid2", "is_duplicate")
 _FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
+Metrics = dict[str, float | int]
 
-Measures = dict[str, float | int]
 
+def evaluate_run(run: Path, labels: Path) -> dict[str, Metrics]:
+    """Compare each stage of a run with gold clusters (`id`, `cluster`) or labelled pairs.
 
-def evaluate(run: Path, labels: Path) -> Measures:
-    """Compare the clusters of a run with gold clusters (`id`, `cluster`) or labelled pairs.
+    Labelled pairs have the columns `qid1`, `qid2`, `is_duplicate`. Labels of documents that the run does
+    not hold are counted and left out. Returned by stage are
 
-    Labelled pairs have `qid1`, `qid2`, `is_duplicate`; a pair counts as predicted where both documents
-    share a cluster. Labels of documents that the run does not hold are counted and left out.
+    * `clusters`: the clusters; a labelled pair counts as predicted where both documents share a cluster;
+    * `accepted`: the pairs that stage 2 accepted, before clustering;
+    * `candidates`: the recall of the pairs that stage 1 proposed;
+    * `closure`, for labelled pairs only: the clusters against the connected components of the labelled
+      duplicates, over the labelled documents; documents of two components count as different.
 
     Raises:
         InputError: the run or the labels cannot be read, or no labelled document is in the run.
-    """
-    return evaluate_stages(run, labels)["clusters"]
-
-
-def evaluate_stages(run: Path, labels: Path) -> dict[str, Measures]:
-    """Compare what each stage of a run found with labels, as `evaluate` does for its clusters.
-
-    `clusters` is what `evaluate` returns, `accepted` the pairs that stage 2 accepted before clusters were
-    made of them, `candidates` the recall of those that stage 1 proposed. For labelled pairs `closure` holds
-    the clusters against the connected components of the labelled duplicates, over the labelled documents;
-    components that no label joins count as different.
-
-    Raises:
-        InputError: as `evaluate`.
     """
     tables, manifest = read_run(run)
     cluster_of = _clusters(tables)
     table = _read_labels(labels)
     floor = manifest["settings"].get("retrieval", {}).get("floor", -1.0)
-    proposals = RunCandidates.build(cluster_of.index, tables["pairs"].to_pandas(), floor)
-    if set(_GOLD) <= set(table.columns):
-        known = table[table["id"].isin(cluster_of.index)]
-        _require(len(known), labels)
-        found = {"clusters": _against_gold(cluster_of, known, len(table))}
-        return found | proposals.judge(*proposals.gold_pairs(known["id"], known["cluster"]))
-    known = table[table["qid1"].isin(cluster_of.index) & table["qid2"].isin(cluster_of.index)]
-    _require(len(known), labels)
-    found = {"clusters": _against_pairs(cluster_of, known, len(table))}
-    left, right = (proposals.places(known[name]) for name in ("qid1", "qid2"))
-    found |= proposals.judge(left, right, known["is_duplicate"].to_numpy(bool))
-    return found | {"closure": _against_closure(cluster_of, known)}
+    candidates = RunCandidates.build(cluster_of.index, tables["pairs"].to_pandas(), floor)
+    is_gold = set(_GOLD) <= set(table.columns)
+    in_run = table[["id"] if is_gold else ["qid1", "qid2"]].isin(cluster_of.index).all(axis=1)
+    known = table[in_run]
+    if known.empty:
+        raise InputError(f"{labels}: no labelled document is in the run; do the ids match?")
+    unknown = len(table) - len(known)
+    if is_gold:
+        gold_pairs = candidates.gold_pairs(known["id"], known["cluster"])
+        return {"clusters": _compare_gold(cluster_of, known, unknown)} | candidates.evaluate(*gold_pairs)
+    left, right = (candidates.positions(known[name]) for name in ("qid1", "qid2"))
+    return {
+        "clusters": _compare_pairs(cluster_of, known, unknown),
+        **candidates.evaluate(left, right, known["is_duplicate"].to_numpy(bool)),
+        "closure": _compare_closure(cluster_of, known),
+    }
 
 
 def _clusters(tables: dict[str, pa.Table]) -> pd.Series[float]:
-    """Return the cluster of each document; one without has a number of its own below 0."""
+    """Return the cluster of each document; a document without one gets its own number below 0."""
     clusters = tables["clusters"].select(["cluster_id", DOC_ID]).to_pandas()
     cluster_of = pd.Series(clusters["cluster_id"].to_numpy(), index=clusters[DOC_ID])
     singles = pd.Index(pd.concat([tables[t][DOC_ID].to_pandas() for t in ("deduplicated", "removed")]))
@@ -76,24 +71,24 @@ def _clusters(tables: dict[str, pa.Table]) -> pd.Series[float]:
     return cluster_of
 
 
-def _against_gold(cluster_of: pd.Series[float], known: pd.DataFrame, labelled: int) -> Measures:
+def _compare_gold(cluster_of: pd.Series[float], known: pd.DataFrame, unknown: int) -> Metrics:
     predicted = cluster_of[known["id"]].to_numpy().astype(np.int64)
     actual = pd.factorize(known["cluster"])[0].astype(np.int64)
-    counts = {"labelled documents": len(known), "not in the run": labelled - len(known)}
+    counts = {"labelled documents": len(known), "not in the run": unknown}
     return counts | cluster_metrics(predicted, actual)
 
 
-def _against_pairs(cluster_of: pd.Series[float], known: pd.DataFrame, labelled: int) -> Measures:
+def _compare_pairs(cluster_of: pd.Series[float], known: pd.DataFrame, unknown: int) -> Metrics:
     predicted = cluster_of[known["qid1"]].to_numpy() == cluster_of[known["qid2"]].to_numpy()
     actual = known["is_duplicate"].to_numpy(bool)
-    counts = {"labelled pairs": len(known), "not in the run": labelled - len(known)}
+    counts = {"labelled pairs": len(known), "not in the run": unknown}
     return counts | pair_metrics(predicted, actual)
 
 
-def _against_closure(cluster_of: pd.Series[float], known: pd.DataFrame) -> Measures:
+def _compare_closure(cluster_of: pd.Series[float], known: pd.DataFrame) -> Metrics:
     ends, documents = pd.factorize(pd.concat([known["qid1"], known["qid2"]]))
     left, right = ends.reshape(2, -1)
-    # An edge from a document to itself joins nothing.
+    # Pairs labelled different become loops, which connect nothing.
     gold = number_components(len(documents), left, np.where(known["is_duplicate"], right, left))
     predicted = cluster_of.reindex(documents).to_numpy().astype(np.int64)
     return {"labelled documents": len(documents)} | cluster_metrics(predicted, gold)
@@ -105,12 +100,12 @@ def _read_labels(path: Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             table = pq.read_table(path).to_pandas()
         else:
-            # Only nothing is missing: an id may well be called NA or null.
+            # Only an empty field is missing: an id may be called NA or null.
             table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no readable CSV or Parquet: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path}: cannot be read as CSV or Parquet: {str(error).splitlines()[0]}") from None
     names = next((names for names in (_GOLD, _PAIRS) if set(names) <= set(table.columns)), None)
     if names is None:
         raise InputError(
@@ -125,20 +120,15 @@ def _read_labels(path: Path) -> pd.DataFrame:
 
 
 def _with_gold(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    twice = table.loc[table["id"].duplicated(), "id"]
-    if len(twice):
-        raise InputError(f"{path}: the id {twice.iloc[0]!r} is there twice; give each document one cluster")
+    repeated = table.loc[table["id"].duplicated(), "id"]
+    if len(repeated):
+        raise InputError(f"{path}: the id {repeated.iloc[0]!r} occurs twice; give each document one cluster")
     return table
 
 
 def _with_flags(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     flags = table["is_duplicate"].astype(str).str.lower().map(_FLAGS)
     if flags.isna().any():
-        strange = table.loc[flags.isna(), "is_duplicate"].iloc[0]
-        raise InputError(f"{path}: is_duplicate holds {strange!r}; expected 0 or 1, or true or false")
+        invalid = table.loc[flags.isna(), "is_duplicate"].iloc[0]
+        raise InputError(f"{path}: is_duplicate holds {invalid!r}; expected 0 or 1, or true or false")
     return table.assign(is_duplicate=flags.astype(bool))
-
-
-def _require(n: int, labels: Path) -> None:
-    if n == 0:
-        raise InputError(f"{labels}: no labelled document is in the run; do the ids match?")

@@ -1,4 +1,4 @@
-"""Measures of scored pairs as functions of the pairs' weights, so that the bootstrap is matrix products."""
+"""Metrics of scored pairs as functions of the pairs' weights: a bootstrap is then a few matrix products."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from ..schema import Doubles, Flags, Floats
-from .bootstrap import Measure
+from .bootstrap import WeightedMetrics
 
 BINS = 15
 
@@ -21,16 +21,16 @@ def calibration_bins(actual: Flags, probability: Floats) -> tuple[Doubles, Doubl
 
     Each is `(15,)`; mean and share of an empty bin are NaN.
     """
-    at = _bins(probability)
-    pairs = np.bincount(at, minlength=BINS).astype(np.float64)
+    bins = _bins(probability)
+    pairs = np.bincount(bins, minlength=BINS).astype(np.float64)
     with np.errstate(invalid="ignore"):
-        mean = np.bincount(at, weights=probability, minlength=BINS) / pairs
-        share = np.bincount(at, weights=actual, minlength=BINS) / pairs
+        mean = np.bincount(bins, weights=probability, minlength=BINS) / pairs
+        share = np.bincount(bins, weights=actual, minlength=BINS) / pairs
     return pairs, mean, share
 
 
-def measure_ranking(actual: Flags, score: Floats) -> Measure:
-    """Average precision (sum of precision times gain in recall, by falling score) and ROC AUC."""
+def measure_ranking(actual: Flags, score: Floats) -> WeightedMetrics:
+    """Measure average precision (sum of precision times gain in recall, by falling score) and ROC AUC."""
     groups, _ = _grouped(-score)
 
     def measure(weights: Doubles) -> dict[str, Doubles]:
@@ -48,14 +48,14 @@ def measure_ranking(actual: Flags, score: Floats) -> Measure:
     return measure
 
 
-def measure_calibration(actual: Flags, probability: Floats) -> Measure:
-    """Expected calibration error (Guo et al., 2017) of the probability that a pair is a duplicate.
+def measure_calibration(actual: Flags, probability: Floats) -> WeightedMetrics:
+    """Measure the expected calibration error (Guo et al., 2017) of probabilities.
 
     `ECE = sum over bins b of n_b / n * |share of duplicates in b - mean probability in b|`, 15 bins of equal
     width from 0 to 1.
     """
-    at = _bins(probability)
-    bins = csr_array((np.ones(len(at)), (at, np.arange(len(at)))), shape=(BINS, len(at)))
+    n = len(probability)
+    bins = csr_array((np.ones(n), (_bins(probability), np.arange(n))), shape=(BINS, n))
     excess: Doubles = actual - probability.astype(np.float64)
 
     def measure(weights: Doubles) -> dict[str, Doubles]:
@@ -71,26 +71,26 @@ def calibration_error(actual: Flags, probability: Floats, weight: Doubles | None
     return float(measure_calibration(actual, probability)(weights[None])["calibration_error"][0])
 
 
-def measure_decision(actual: Flags, predicted: Flags, name: str) -> Measure:
-    """Accuracy, and precision, recall and F1 of duplicates; 0 where nothing is predicted."""
+def measure_decision(actual: Flags, predicted: Flags, name: str) -> WeightedMetrics:
+    """Measure accuracy, and precision, recall and F1 of duplicates; 0 where nothing is predicted."""
     columns = np.stack([actual & predicted, predicted, actual, actual == predicted], axis=1).astype(float)
 
     def measure(weights: Doubles) -> dict[str, Doubles]:
-        hits, accepted, wanted, right = (weights @ columns).T
+        hits, accepted, duplicates, correct = (weights @ columns).T
         return {
-            f"{name} accuracy": right / weights.sum(axis=1),
+            f"{name} accuracy": correct / weights.sum(axis=1),
             f"{name} precision": hits / np.maximum(accepted, 1),
-            f"{name} recall": hits / np.maximum(wanted, 1),
-            f"{name} f1": 2 * hits / np.maximum(accepted + wanted, 1),
+            f"{name} recall": hits / np.maximum(duplicates, 1),
+            f"{name} f1": 2 * hits / np.maximum(accepted + duplicates, 1),
         }
 
     return measure
 
 
-def measure_correlation(label: Floats, score: Floats) -> Measure:
-    """Pearson's correlation, and Spearman's: that of the ranks, equal values having their mean rank.
+def measure_correlation(label: Floats, score: Floats) -> WeightedMetrics:
+    """Measure Pearson's correlation and Spearman's, that of the ranks, where equal values share one.
 
-    Both are 0 where a side does not vary.
+    Both are 0 where all labels, or all scores, are equal.
     """
     columns = [column.astype(np.float64) for column in (label, score)]
     grouped = [_grouped(column) for column in columns]
@@ -102,7 +102,7 @@ def measure_correlation(label: Floats, score: Floats) -> Measure:
     def measure(weights: Doubles) -> dict[str, Doubles]:
         return {
             "pearson": _weighted_correlation(weights, *(np.atleast_2d(column) for column in columns)),
-            "spearman": _weighted_correlation(weights, *(ranks(*of, weights) for of in grouped)),
+            "spearman": _weighted_correlation(weights, *(ranks(*side, weights) for side in grouped)),
         }
 
     return measure
@@ -117,7 +117,7 @@ def _weighted_correlation(weights: Doubles, x: Doubles, y: Doubles) -> Doubles:
 
 
 def _grouped(values: npt.NDArray[np.floating[Any]]) -> tuple[csr_array, npt.NDArray[np.int64]]:
-    """Return what sums pairs of equal value, `(n_values, n_pairs)` by rising value, and each pair's row."""
+    """Return a matrix that sums pairs of equal value, `(n_values, n_pairs)`, and the row of each pair."""
     distinct, group = np.unique(values, return_inverse=True)
     n = len(group)
     return csr_array((np.ones(n), (group, np.arange(n))), shape=(len(distinct), n)), group

@@ -20,6 +20,7 @@ from ..inference.int8.quantise import is_int8, settle_precision
 from ..inference.layout import find_layout, require_vocabulary
 from ..inference.locate import fingerprint, locate_model
 from ..inference.onnx import OnnxModel, is_exported
+from ..inference.tokens import tokenise
 from ..progress import Progress
 from ..schema import Floats, Rows, TokenStore
 from .sentences import SentenceModel
@@ -141,6 +142,19 @@ class BiEncoder:
         rows = filled(batch, length, self._budget) if fill else batch
         ids, types = self._layout.assemble(tokens, (rows,), self._limit)
         return self._model.run(ids, types)[: len(batch)]
+
+
+def encode_texts(
+    encoder: TextEncoder, texts: Sequence[str], progress: Progress, *, max_tokens: int | None = None
+) -> Embeddings:
+    """Encode texts in memory, cut to `max_tokens`, by default the model's; `(n_texts, dim)`, unit rows."""
+    tokens = None
+    if encoder.tokenizer is not None:
+        longest = encoder.max_tokens if max_tokens is None else max_tokens
+        tokens = tokenise(texts, encoder.tokenizer, max_tokens=longest, progress=progress)
+    out = np.empty((len(texts), encoder.dim), np.float16)
+    encoder.encode(texts, tokens, out, progress)
+    return out
 
 
 def embed(

@@ -1,4 +1,4 @@
-"""Measures against scikit-learn and scipy, and what intervals always are."""
+"""Metrics against scikit-learn and scipy, and properties of their intervals."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
 
-from dupmine.evaluation.bootstrap import Estimate, Measure, bootstrap
+from dupmine.evaluation.bootstrap import Estimate, WeightedMetrics, bootstrap
 from dupmine.evaluation.classification import Scores, evaluate_correlation, evaluate_scores
-from dupmine.evaluation.thresholds import best_f1_threshold
 from dupmine.evaluation.weighted_metrics import calibration_bins
 from dupmine.schema import Doubles, Flags, Floats, probabilities
 
@@ -27,28 +26,28 @@ def draw(n: int, seed: int = 0, digits: int = 1) -> tuple[Flags, Floats]:
     return actual, np.round(generator.normal(np.where(actual, 1, -1), 1.5), digits).astype(np.float32)
 
 
-def test_measures_are_scikit_learns() -> None:
+def test_metrics_are_those_of_scikit_learn() -> None:
     actual, logit = draw(500)
     found = evaluate_scores(actual, scored(logit), 0.3)
     assert found.average_precision.value == pytest.approx(average_precision_score(actual, logit))
     assert found.roc_auc.value == pytest.approx(roc_auc_score(actual, logit))
     predicted = probabilities(logit) >= 0.3
     assert found.validated is not None
-    honest = found.validated
+    validated = found.validated
     expected = precision_recall_fscore_support(actual, predicted, average="binary")[:3]
-    assert (honest.precision.value, honest.recall.value, honest.f1.value) == pytest.approx(expected)
-    assert honest.accuracy.value == pytest.approx(np.mean(actual == predicted))
-    assert list(honest.confusion.values()) == [
+    assert (validated.precision.value, validated.recall.value, validated.f1.value) == pytest.approx(expected)
+    assert validated.accuracy.value == pytest.approx(np.mean(actual == predicted))
+    assert list(validated.confusion.values()) == [
         (actual & predicted).sum(),
         (~actual & predicted).sum(),
         (actual & ~predicted).sum(),
         (~actual & ~predicted).sum(),
     ]
     assert (found.pairs, found.duplicates) == (500, actual.sum())
-    assert found.best.f1.value >= honest.f1.value
+    assert found.best.f1.value >= validated.f1.value
 
 
-def test_correlations_are_scipys() -> None:
+def test_correlations_are_those_of_scipy() -> None:
     generator = np.random.default_rng(1)
     label = np.round(generator.random(300), 1).astype(np.float32)
     value = np.round(label + generator.normal(0, 0.3, 300), 1).astype(np.float32)
@@ -70,7 +69,7 @@ def test_calibration_error_by_hand() -> None:
     assert found.calibration_error.value == pytest.approx(expected)
 
 
-def test_intervals_cover_as_often_as_they_say() -> None:
+def test_an_interval_is_as_wide_as_the_binomial_one() -> None:
     """Accuracy of 0.8 on 400 pairs: the binomial interval is 0.8 -+ 0.039."""
     actual = np.tile([True, False], 200)
     value = np.where(np.arange(400) % 5 == 0, ~actual, actual).astype(np.float32) * 8 - 4
@@ -96,44 +95,35 @@ def test_a_resample_is_drawn_with_replacement() -> None:
     assert not np.array_equal(weights[0], weights[1])
 
 
-def test_groups_are_drawn_whole() -> None:
-    """Ten copies of a pair tell as much as one: the interval is that of the pairs without their copies."""
+def test_groups_are_resampled_whole() -> None:
+    """Ten copies of a pair tell as much as one: the interval is that of the pairs without copies."""
     rng = np.random.default_rng(0)
     value = rng.normal(0, 1, 200)
 
-    def measure(of: Doubles) -> Measure:
-        return lambda weights: {"mean": 0.5 + 0.1 * (weights @ of) / weights.sum(axis=1)}
+    def mean(values: Doubles) -> WeightedMetrics:
+        return lambda weights: {"mean": 0.5 + 0.1 * (weights @ values) / weights.sum(axis=1)}
 
     copies, group = np.repeat(value, 10), np.repeat(3 * rng.permutation(200), 10)  # numbers with gaps
     [once], [whole], [apart] = (
-        bootstrap(len(of), [measure(of)], group=by).values()
-        for of, by in ((value, None), (copies, group), (copies, None))
+        bootstrap(len(values), [mean(values)], group=by).values()
+        for values, by in ((value, None), (copies, group), (copies, None))
     )
     assert whole.high - whole.low == pytest.approx(once.high - once.low, rel=0.1)
     assert whole.high - whole.low == pytest.approx(10**0.5 * (apart.high - apart.low), rel=0.1)
-    few = bootstrap(len(copies), [measure(copies)], group=np.arange(len(copies)) % 29)["mean"]
-    assert few == apart  # too few groups to say how much they differ
+    few = bootstrap(len(copies), [mean(copies)], group=np.arange(len(copies)) % 29)["mean"]
+    assert few == apart  # too few groups: single pairs are resampled
 
 
 @settings(max_examples=15)
 @given(st.integers(0, 10_000), st.integers(4, 40))
-def test_an_interval_holds_its_measure_and_the_best_threshold_is_best(seed: int, n: int) -> None:
+def test_an_interval_holds_its_metric_and_the_best_threshold_is_best(seed: int, n: int) -> None:
     actual, logit = draw(n, seed)
     actual[:2] = True, False
     found = evaluate_scores(actual, scored(logit), 0.5).to_dict()
     estimates = [found[name] for name in ("average_precision", "roc_auc", "calibration_error")]
     estimates += [found[at][name] for at in ("validated", "best") for name in ("accuracy", "precision", "f1")]
-    for one in estimates:
-        assert 0 <= one["low"] <= one["value"] <= one["high"] <= 1
+    for estimate in estimates:
+        assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
     scores = np.unique(scored(logit).probability)
     best = max(f1_score(actual, scored(logit).probability >= at) for at in scores)
     assert found["best"]["f1"]["value"] == pytest.approx(best)
-
-
-def test_the_best_threshold_lies_between_two_scores() -> None:
-    actual = np.array([True, True, False, False])
-    assert best_f1_threshold(actual, np.array([0.9, 0.7, 0.3, 0.1], np.float32)) == pytest.approx(0.5)
-    assert best_f1_threshold(~actual, np.array([0.9, 0.7, 0.3, 0.1], np.float32)) == pytest.approx(0.1)
-    same = np.full(4, 0.4, np.float32)
-    assert best_f1_threshold(actual, same) == pytest.approx(0.4)
-    assert (same >= best_f1_threshold(actual, same)).all()

@@ -1,4 +1,4 @@
-"""Models on labelled pairs: scores are those of the libraries, thresholds come from other pairs."""
+"""Models on labelled pairs: scores equal those of the libraries, thresholds come from other pairs."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_threshold_comes_from_the_validation_pairs(tiny: TinyModels, name: s
     assert evaluate_model(tiny[name], test, None, SETTINGS, SILENT).result.to_dict()["validated"] is None
 
 
-def test_continuous_labels_are_judged_by_correlation(tiny: TinyModels) -> None:
+def test_continuous_labels_are_evaluated_by_correlation(tiny: TinyModels) -> None:
     pairs = random_pairs(30)
     graded = LabelledPairs(pairs.left, pairs.right, np.linspace(0, 1, 30, dtype=np.float32))
     found = evaluate_model(tiny["regression"], graded, None, SETTINGS, SILENT)
@@ -88,7 +88,7 @@ def test_continuous_labels_are_judged_by_correlation(tiny: TinyModels) -> None:
 
 def test_pairs_of_one_class_and_models_of_neither_kind(tiny: TinyModels) -> None:
     pairs = random_pairs(9)
-    with pytest.raises(DupmineError, match=r"^9\.csv: all 3 pairs have the label 1; judging needs"):
+    with pytest.raises(DupmineError, match=r"^9\.csv: all 3 pairs have the label 1; an evaluation needs"):
         evaluate_model(tiny["sigmoid"], pairs.take(pairs.label > 0), None, SETTINGS, SILENT)
     with pytest.raises(DupmineError, match="without a trained classification head"):
         evaluate_model(tiny["bert"], pairs, None, SETTINGS, SILENT)
@@ -114,13 +114,13 @@ def test_evaluate_prints_a_table_and_writes_files(tiny: TinyModels, file: Path, 
     outcome = shell.dupmine("evaluate", model, file, *splits, "--out", out, "--device", "cpu", "--symmetric")
     assert (outcome.code, outcome.err) == (0, "")
     record = json.loads((out / "evaluation.json").read_text())
-    ap, honest = record["average_precision"], record["validated"]
+    ap, validated = record["average_precision"], record["validated"]
     assert outcome.out.startswith(f"cross-encoder {model} on 60 pairs of pairs.parquet, ")
     assert f"average precision  {ap['value']:.4f}   {ap['low']:.4f} to {ap['high']:.4f}" in outcome.out
-    assert f"from probability {honest['threshold']:.4f}, best F1 on 40 validation pairs:" in outcome.out
-    assert "best F1 on these very pairs, so it flatters:" in outcome.out
+    assert f"from probability {validated['threshold']:.4f}, best F1 on 40 validation pairs:" in outcome.out
+    assert ", the best F1 on these same pairs (optimistic):" in outcome.out
     assert (record["pairs"], record["duplicates"], record["valid_pairs"]) == (60, 20, 40)
-    assert sum(honest["confusion"].values()) == 60
+    assert sum(validated["confusion"].values()) == 60
     assert {path.name for path in out.iterdir()} == {
         "evaluation.json",
         "mistakes.parquet",
@@ -133,11 +133,11 @@ def test_evaluate_prints_a_table_and_writes_files(tiny: TinyModels, file: Path, 
     assert mistakes["left_id"].str.startswith("test").all()
 
 
-def test_evaluate_without_other_pairs_says_so(tiny: TinyModels, file: Path) -> None:
+def test_evaluate_without_other_pairs_recommends_valid(tiny: TinyModels, file: Path) -> None:
     outcome = shell.dupmine("evaluate", tiny["bi-encoder"], file, "--split", "test", "--device", "cpu")
     assert outcome.code == 0
-    assert "no honest threshold is known: choose one on other pairs with --valid" in outcome.out
-    assert "of the cosine, which is no probability" in outcome.out
+    assert "no threshold from other pairs: choose one with --valid" in outcome.out
+    assert "of the cosine, which is not a probability" in outcome.out
     assert "from cosine " in outcome.out
 
 
@@ -150,7 +150,7 @@ def test_evaluate_without_other_pairs_says_so(tiny: TinyModels, file: Path) -> N
         (["--label-max", "0"], "setting pairs.label_max"),
     ],
 )
-def test_evaluations_that_cannot_be(
+def test_impossible_evaluations(
     tiny: TinyModels, file: Path, tmp_path: Path, args: list[str], problem: str
 ) -> None:
     outcome = shell.dupmine("evaluate", tiny["sigmoid"], file, "--out", tmp_path / "out", *args)

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 
 from dupmine.errors import InputError
-from dupmine.evaluation.run import evaluate, evaluate_stages
+from dupmine.evaluation.run import evaluate_run
 from dupmine.results.run_folder import open_run, write_run
 from dupmine.schema import CLUSTERS, PAIRS
 
-# 3 has the text of 1; the pair 1 5 is below the floor, so clustering asked for it.
-FOUND = [
+# 3 has the text of 1; the pair 1 5 is below the floor, so the clustering added it.
+RUN_PAIRS = [
     ("1", "2", 0.9, 0.8, True, "cross-encoder"),
     ("1", "4", 0.8, 0.2, False, "cross-encoder"),
     ("2", "6", 0.7, 0.7, True, "cross-encoder"),
@@ -26,7 +26,7 @@ FOUND = [
 ]
 
 
-def found(
+def pair_row(
     left: str, right: str, cosine: float, probability: float, accepted: bool, by: str
 ) -> dict[str, Any]:
     named = {"left_id": left, "right_id": right, "cosine": cosine, "is_duplicate": accepted, "decided_by": by}
@@ -54,7 +54,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     gone = pa.table({"doc_id": ["2", "3", "5"], "text": ["a", "b", "c"], "dupmine_position": [1, 2, 4]})
     tables = {
         "clusters": pa.Table.from_pylist(lines, schema=CLUSTERS),
-        "pairs": pa.Table.from_pylist([found(*pair) for pair in FOUND], schema=PAIRS),
+        "pairs": pa.Table.from_pylist([pair_row(*pair) for pair in RUN_PAIRS], schema=PAIRS),
         "deduplicated": documents,
         "removed": gone,
     }
@@ -75,7 +75,7 @@ def labels(folder: Path, content: str) -> Path:
 
 def test_labelled_pairs(run: Path, tmp_path: Path) -> None:
     path = labels(tmp_path, "qid1,qid2,is_duplicate\n1,2,1\n1,3,0\n1,4,1\n5,4,1\n6,NA,0\n6,99,1\n")
-    assert evaluate(run, path) == pytest.approx(
+    assert evaluate_run(run, path)["clusters"] == pytest.approx(
         {"labelled pairs": 5, "not in the run": 1, "precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3}
     )
 
@@ -83,25 +83,27 @@ def test_labelled_pairs(run: Path, tmp_path: Path) -> None:
 def test_labelled_pairs_as_words_and_in_parquet(run: Path, tmp_path: Path) -> None:
     expected = {"labelled pairs": 2, "not in the run": 0, "precision": 1.0, "recall": 1.0, "f1": 1.0}
     path = labels(tmp_path, "qid1,qid2,is_duplicate\n1,2,True\n1,007,false\n")
-    assert evaluate(run, path) == expected
+    assert evaluate_run(run, path)["clusters"] == expected
     parquet = tmp_path / "labels.parquet"
     pd.DataFrame({"qid1": [1, 1], "qid2": [2, 6], "is_duplicate": [True, False]}).to_parquet(parquet)
-    assert evaluate(run, parquet) == expected
+    assert evaluate_run(run, parquet)["clusters"] == expected
 
 
 def test_gold_clusters(run: Path, tmp_path: Path) -> None:
     path = labels(tmp_path, "id,cluster\n1,x\n2,x\n3,y\n4,z\n5,z\n6,w\nNA,v\n99,x\n")
-    found = evaluate(run, path)
-    assert (found["labelled documents"], found["not in the run"]) == (7, 1)
-    assert (found["pair_precision"], found["pair_recall"]) == (0.5, 1.0)
+    clusters = evaluate_run(run, path)["clusters"]
+    assert (clusters["labelled documents"], clusters["not in the run"]) == (7, 1)
+    assert (clusters["pair_precision"], clusters["pair_recall"]) == (0.5, 1.0)
 
 
 def test_stages_against_labelled_pairs(run: Path, tmp_path: Path) -> None:
     content = "qid1,qid2,is_duplicate\n3,1,1\n3,2,1\n4,6,1\n5,1,1\n2,6,0\n6,5,0\n4,1,0\n6,99,1\n"
-    stages = evaluate_stages(run, labels(tmp_path, content))
-    assert stages["clusters"] == evaluate(run, tmp_path / "labels.csv")
-    # Accepted: 3-1 and 3-2 by the text of 1, and 2-6. Of the four duplicates 5-1 was no candidate, and 4-6
-    # is the second of 6 and the third of 4.
+    stages = evaluate_run(run, labels(tmp_path, content))
+    assert stages["clusters"] == pytest.approx(
+        {"labelled pairs": 7, "not in the run": 1, "precision": 1.0, "recall": 0.5, "f1": 2 / 3}
+    )
+    # Accepted: 3-1 and 3-2 by the text of 1, and 2-6. Of the four duplicates, 5-1 is not a candidate, and
+    # 4-6 is the second candidate of 6 and the third of 4.
     assert stages["accepted"] == pytest.approx({"precision": 2 / 3, "recall": 0.5, "f1": 4 / 7})
     assert stages["candidates"] == {
         "recall@1": 0.5,
@@ -119,15 +121,15 @@ def test_stages_against_labelled_pairs(run: Path, tmp_path: Path) -> None:
 
 def test_stages_against_gold_clusters(run: Path, tmp_path: Path) -> None:
     path = labels(tmp_path, "id,cluster\n1,x\n2,x\n3,x\n4,y\n5,y\n6,x\n")
-    stages = evaluate_stages(run, path)
-    # Texts x = {1 2 6} and y = {4 5}: accepted 1-2, 2-6 and 4-5 of four pairs; 1-6 was no candidate.
+    stages = evaluate_run(run, path)
+    # Texts x = {1 2 6} and y = {4 5}: accepted 1-2, 2-6 and 4-5 of four pairs; 1-6 is not a candidate.
     assert stages["accepted"] == pytest.approx({"precision": 1.0, "recall": 0.75, "f1": 6 / 7})
     assert (stages["candidates"]["recall@1"], stages["candidates"]["recall"]) == (0.75, 0.75)
     assert "closure" not in stages
 
 
 def test_stages_of_a_run_without_pairs(run: Path, tmp_path: Path) -> None:
-    stages = evaluate_stages(run, labels(tmp_path, "qid1,qid2,is_duplicate\n6,007,1\n6,NA,0\n"))
+    stages = evaluate_run(run, labels(tmp_path, "qid1,qid2,is_duplicate\n6,007,1\n6,NA,0\n"))
     assert stages["accepted"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
     assert set(stages["candidates"].values()) == {0.0}
 
@@ -139,9 +141,9 @@ def test_stages_of_a_run_without_pairs(run: Path, tmp_path: Path) -> None:
             "a,b\n1,2\n",
             "expected the columns id, cluster or qid1, qid2, is_duplicate, found a, b",
         ),
-        ("", "no readable CSV or Parquet: No columns to parse from file"),
+        ("", "cannot be read as CSV or Parquet: No columns to parse from file"),
         ("id,cluster\n1,\n", "a label or an id is missing; remove or complete that row"),
-        ("id,cluster\n1,a\n1,b\n", "the id '1' is there twice; give each document one cluster"),
+        ("id,cluster\n1,a\n1,b\n", "the id '1' occurs twice; give each document one cluster"),
         ("id,cluster\nx,a\n", "no labelled document is in the run; do the ids match?"),
         (
             "qid1,qid2,is_duplicate\n1,2,maybe\n",
@@ -152,12 +154,12 @@ def test_stages_of_a_run_without_pairs(run: Path, tmp_path: Path) -> None:
 def test_labels_that_cannot_be_used(run: Path, tmp_path: Path, content: str, expected: str) -> None:
     path = labels(tmp_path, content)
     with pytest.raises(InputError) as caught:
-        evaluate(run, path)
+        evaluate_run(run, path)
     assert str(caught.value) == f"{path}: {expected}"
 
 
 def test_missing_labels_and_missing_run(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: there is no such file$"):
-        evaluate(run, tmp_path / "none.csv")
+        evaluate_run(run, tmp_path / "none.csv")
     with pytest.raises(InputError, match=r"is not a run of dupmine: manifest\.json is missing$"):
-        evaluate(tmp_path, tmp_path / "none.csv")
+        evaluate_run(tmp_path, tmp_path / "none.csv")

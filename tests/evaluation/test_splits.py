@@ -1,4 +1,4 @@
-"""Splits: components stay whole, labels in proportion, and the leak is what it is."""
+"""Splits keep components whole and labels in proportion; the leak is counted."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_split_by_question_keeps_every_pair_and_cuts_no_component(
     assert [leak.leaked_questions for leak in leaks] == [0, 0, 0]
 
 
-def test_a_split_by_question_has_the_asked_for_sizes_and_labels() -> None:
+def test_a_split_by_question_has_the_requested_sizes_and_labels() -> None:
     pairs = random_pairs(3000, 12_000)
     sets = split_pairs(pairs, SHARES, by="question", seed=1)
     assert [len(rows) for rows in sets] == pytest.approx([2400, 300, 300], abs=3)
@@ -71,7 +71,7 @@ def test_a_split_by_question_has_the_asked_for_sizes_and_labels() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(sets, again, strict=True))
 
 
-def test_a_split_by_pair_is_the_notebooks() -> None:
+def test_a_split_by_pair_is_that_of_train_test_split() -> None:
     pairs = random_pairs(1000, 300)
     drawn = sample_pairs(pairs, 500, seed=42)
     expected, _ = train_test_split(np.arange(1000), train_size=500, stratify=pairs.label, random_state=42)
@@ -82,7 +82,7 @@ def test_a_split_by_pair_is_the_notebooks() -> None:
     assert [rows.tolist() for rows in sets] == [sorted(train), sorted(valid), sorted(test)]
 
 
-def test_continuous_labels_are_kept_in_proportion() -> None:
+def test_continuous_labels_are_stratified() -> None:
     label = np.linspace(0, 1, 500, dtype=np.float32)
     pairs = LabelledPairs([f"a{i}" for i in range(500)], [f"b{i}" for i in range(500)], label)
     for by in ("pair", "question"):
@@ -134,16 +134,16 @@ def test_split_writes_all_columns_and_prints_the_leak(tmp_path: Path) -> None:
     [
         (["--shares", "0.5,0.5,0.5"], "--shares 0.5,0.5,0.5: expected shares above 0 that sum to 1"),
         (["--shares", "1,0,0"], "--shares 1,0,0: expected shares above 0 that sum to 1"),
-        (["--shares", "0.5,x"], "--shares 0.5,x: expected three numbers, as 0.8,0.1,0.1"),
+        (["--shares", "0.5,x"], "--shares 0.5,x: expected three numbers such as 0.8,0.1,0.1"),
         (["--sample", "9000"], "--sample 9,000: there are only 299 pairs in "),
         (
             ["--shares", "0.998,0.001,0.001"],
-            "pairs would hold one class only: give more pairs, or other --shares",
+            "pairs would hold only one class: give more pairs, or other --shares",
         ),
         (["--label-column", "note2"], "no column note2 (setting pairs.label_column): did you mean note?"),
     ],
 )
-def test_splits_that_cannot_be(tmp_path: Path, args: list[str], problem: str) -> None:
+def test_impossible_splits(tmp_path: Path, args: list[str], problem: str) -> None:
     outcome = shell.dupmine("split", make_file(tmp_path), "--out", tmp_path / "out", *args)
     assert (outcome.code, outcome.out) == (2, "")
     assert problem in outcome.err

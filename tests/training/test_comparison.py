@@ -104,9 +104,9 @@ def test_the_figures_are_those_of_the_models_it_left(place: Path, tiny: TinyMode
     for row, model in zip(rows, models, strict=True):
         on_valid, on_test = (score_with_model(model, pairs, settings, SILENT) for pairs in (valid, test))
         threshold = best_f1_threshold(valid.label > 0, on_valid.decision)
-        honest = row["test"]["validated"]
-        assert honest["threshold"] == pytest.approx(threshold)
-        assert honest["f1"]["value"] == pytest.approx(f1_score(test.label, on_test.decision >= threshold))
+        validated = row["test"]["validated"]
+        assert validated["threshold"] == pytest.approx(threshold)
+        assert validated["f1"]["value"] == pytest.approx(f1_score(test.label, on_test.decision >= threshold))
         valid_f1 = f1_score(valid.label, on_valid.decision >= threshold)
         assert row["valid"]["best"]["f1"]["value"] == pytest.approx(valid_f1)
         expected = average_precision_score(test.label, on_test.value)
@@ -145,7 +145,7 @@ def test_table_and_chart_show_each_approach(place: Path) -> None:
         assert cells[0] == row["name"]
         assert cells[1] == f"{row['valid']['best']['f1']['value']:.4f}"
         assert cells[2] == f"{f1['value']:.4f} ({f1['low']:.3f}-{f1['high']:.3f})"
-        assert cells[3] == f"{row['test']['honest']['threshold']:.4f}"
+        assert cells[3] == f"{row['test']['validated']['threshold']:.4f}"
         assert (cells[5] == "-") == (row["name"] == "as it is")
     chart = (place / "out" / "comparison.svg").read_text(encoding="utf-8")
     assert all(f"<!-- {name} -->" in chart for name in [*NAMES, "valid F1", "test F1", "36 test pairs"])
