@@ -45,7 +45,7 @@ class Models:
     compute: DeviceConfig
     same_tokens: bool  # whether both tokenise alike, special tokens aside
     decision: Decision | None  # None: each pair on its own
-    cascade: Cascade  # of steps that end with the scorer
+    cascade: Cascade
 
     @classmethod
     def load(cls, settings: MiningSettings) -> Models:
@@ -61,9 +61,8 @@ class Models:
             scorer = CrossEncoder(settings.rerank, compute)
         same = _same_tokens(encoder.tokenizer, scorer.tokenizer)
         decision = find_decision(settings.rerank, scorer.folder, encoder.sha256, scorer.calibration)
-        with quiet_loading():
-            fitted = decision or scorer.calibration
-            cascade = find_cascade(settings.rerank, scorer, encoder.sha256, fitted, compute)
+        fitted = decision or scorer.calibration
+        cascade = find_cascade(settings.rerank, scorer, encoder.sha256, fitted)
         return cls(encoder, scorer, compute, same, decision, cascade)
 
     def settle(self, settings: MiningSettings) -> tuple[MiningSettings, str]:

@@ -117,12 +117,11 @@ class CandidatePairs:
 
 
 # A store holds their positions: a new one goes to the end.
-EXACT, CROSS_ENCODER, CORPUS, BANDS, STUDENT = DECIDERS = (
+EXACT, CROSS_ENCODER, CORPUS, BANDS = DECIDERS = (
     "exact",
     "cross-encoder",
     "corpus",
     "bands",
-    "student",
 )
 
 
@@ -130,8 +129,8 @@ EXACT, CROSS_ENCODER, CORPUS, BANDS, STUDENT = DECIDERS = (
 class ScoredPairs(CandidatePairs):
     """Candidate pairs with stage 2's answer: `probability` is the logistic of `logit`.
 
-    `pair_logit` looks at the pair alone: it comes from the cross-encoder or, where an earlier step decided
-    the pair, from the bands or the student; `scored_by` names the step. The corpus-aware decision replaces
+    `pair_logit` looks at the pair alone: it comes from the cross-encoder or, where the bands decided the
+    pair, from them; `scored_by` names the step. The corpus-aware decision replaces
     `logit` and keeps `pair_logit`. `decided_by` and `scored_by` are positions in `DECIDERS`,
     `(n_pairs,) int8`.
     """
@@ -280,7 +279,7 @@ PAIRS = pa.schema(
         _described(
             "decided_by",
             pa.string(),
-            "exact: equal normalised texts; bands, student: that step of the cascade; cross-encoder: its "
+            "exact: equal normalised texts; bands: the first step of the cascade; cross-encoder: its "
             "probability; corpus: the decision that looks at the neighbours too",
         ),
         _described(
@@ -291,7 +290,7 @@ PAIRS = pa.schema(
         _described(
             "scored_by",
             pa.string(),
-            "which step computed `pair_probability`: cross-encoder, bands, student or exact",
+            "which step computed `pair_probability`: cross-encoder, bands or exact",
         ),
     ]
 )

@@ -157,19 +157,14 @@ class RerankSettings(_Stage):
     )
     bands: Literal["auto", "off"] = Field(
         default="auto",
-        description="auto: pairs that are clear by their cosine and wording are not given to the "
-        "cross-encoder, where the model has bounds for that (dupmine calibrate --corpus finds them)",
-    )
-    student: Literal["auto", "off"] = Field(
-        default="auto",
-        description="auto: pairs that are clear to the model's student, its first layers, are not given to "
-        "all of them, where it has one (dupmine train student makes it)",
+        description="auto: the cross-encoder skips pairs that the model's bands decide by cosine and words, "
+        "where it has some (dupmine calibrate --corpus fits them)",
     )
     audit: int = Field(
         default=1000,
         ge=0,
-        description="so many pairs that the cross-encoder was spared, at most a tenth, are given to it "
-        "after all, to estimate what that costs; the result is the same",
+        description="the cross-encoder scores so many of the pairs it skipped, at most a tenth, to estimate "
+        "what skipping costs; the result is the same",
     )
     symmetric: bool = Field(default=False, description="score both orders of a pair and average their logits")
     head: Literal["auto", "sigmoid", "softmax", "nli", "score"] = Field(
@@ -183,7 +178,7 @@ class RerankSettings(_Stage):
         description="head score: the model's value for identical meaning (STS models: 1 or 5)",
     )
 
-    @field_validator("bands", "student", mode="before")
+    @field_validator("bands", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
         return "off" if value is False else value  # which is what YAML makes of it

@@ -31,7 +31,7 @@ from dupmine.settings import PairSettings
 SEED = 7
 MODELS = ("first", "longer", "taught")
 COLUMNS = ["question1", "question2", "is_duplicate"]
-ALONE = ("--set", "rerank.decision=pair", "--set", "rerank.bands=off", "--set", "rerank.student=off")
+ALONE = ("--set", "rerank.decision=pair", "--set", "rerank.bands=off")
 
 
 def main() -> None:

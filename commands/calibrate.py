@@ -12,7 +12,7 @@ from . import options
 from .logs import set_level
 
 if TYPE_CHECKING:
-    from ..rerank.bands import Bounds, Shortcuts
+    from ..rerank.bands import Bounds, FittedCascade
     from ..rerank.calibration import Calibration, OperatingPoint, Thresholds
     from ..rerank.decision import Decision
 
@@ -33,10 +33,6 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
             "with the model, or a file, which is mined first.",
         ),
     ] = None,
-    student: Annotated[
-        Path | None,
-        typer.Option(help="With --corpus: the student that dupmine train student made, for the cascade."),
-    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="New folder for a copy of the model; by default MODEL.")
     ] = None,
@@ -56,12 +52,10 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
     """Calibrate a cross-encoder on labelled pairs it was not trained on, and find its thresholds.
 
     Writes dupmine.json beside the model; mine then has its probabilities and --target-precision. With
-    --corpus it writes decision.json and cascade.json: mine then judges a pair with what its neighbours say,
-    and spares the cross-encoder what is clear without it.
+    --corpus it writes decision.json and cascade.json: mine then decides a pair with what its neighbours
+    say, and the cross-encoder skips the pairs that cosine and wording decide.
     """
     set_level(log_level)
-    if student is not None and corpus is None:
-        raise typer.BadParameter("it needs --corpus", param_hint="--student")
     flags = {
         "rerank.cross_encoder": model,
         "rerank.symmetric": symmetric,
@@ -81,9 +75,9 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
     if corpus is not None:
         from ..calibration.corpus import calibrate_to_corpus
 
-        fitted, folder = calibrate_to_corpus(settings, labelled, corpus, progress, student=student, out=out)
+        fitted, folder = calibrate_to_corpus(settings, labelled, corpus, progress, out=out)
         if not quiet:
-            lines = [*decision_lines(fitted.decision), *cascade_lines(fitted.shortcuts)]
+            lines = [*decision_lines(fitted.decision), *cascade_lines(fitted.cascade)]
             typer.echo("\n".join(lines))
             typer.echo(f"\nwritten to {folder / 'decision.json'} and cascade.json")
         return
@@ -113,22 +107,21 @@ def decision_lines(found: Decision) -> Iterator[str]:
     yield from _threshold_lines(found.thresholds)
 
 
-def cascade_lines(found: Shortcuts) -> Iterator[str]:
-    """Yield what was found of a cascade, for the screen."""
+def cascade_lines(cascade: FittedCascade) -> Iterator[str]:
+    """Yield the bounds of a fitted cascade, for the screen."""
     yield ""
-    steps: dict[str, Bounds | None] = {
-        "bands": found.bands.bounds,
-        "bands before the decision": found.bands.bounds_with_decision,
+    bands: dict[str, Bounds | None] = {
+        "bands": cascade.bands.bounds,
+        "bands before the decision": cascade.bands.bounds_with_decision,
     }
-    if found.student is not None:
-        steps["student"] = found.student.bounds
-        steps["student before the decision"] = found.student.bounds_with_decision
-    for name, bounds in steps.items():
+    for name, bounds in bands.items():
         if bounds is None:
             continue
-        edges = " and ".join("none" if of is None else f"{of:.2f}" for of in (bounds.lower, bounds.upper))
+        edges = " and ".join(
+            "none" if edge is None else f"{edge:.2f}" for edge in (bounds.lower, bounds.upper)
+        )
         yield (
-            f"{name}: log-odds {edges} decide {bounds.decided:.1%} of {found.candidates:,} candidates, "
+            f"{name}: log-odds {edges} decide {bounds.decided:.1%} of {cascade.candidates:,} candidates, "
             f"{bounds.otherwise:.2%} of them otherwise than the cross-encoder; F1 {bounds.f1['before']:.4f} "
             f"before, {bounds.f1['after']:.4f} after"
         )

@@ -9,7 +9,6 @@ _LINES = (
     ("exact_duplicates", "exact duplicates"),
     ("candidates", "candidate pairs"),
     ("pairs_by_bands", "decided by bands of cosine and lexical features"),
-    ("pairs_by_student", "decided by the student"),
     ("accepted_pairs", "accepted pairs"),
     ("clusters", "clusters"),
     ("removed_documents", "documents that could go"),

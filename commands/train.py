@@ -194,59 +194,6 @@ def bi_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
     _tell(train_bi_encoder(pairs, valid, settings, request, progress), request, quiet=quiet)
 
 
-@train.command("student")
-def student(  # noqa: PLR0913, PLR0917 - one parameter per flag
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Cross-encoder: built-in, folder or hub.")],
-    run: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN", help="Folder of a run in which it scored every pair; no labels are needed."
-        ),
-    ],
-    out: Out = None,
-    layers: Annotated[int | None, typer.Option(help="Layers it keeps of the cross-encoder.")] = None,
-    start: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Earlier student to go on from, with another run.")
-    ] = None,
-    config: options.Config = None,
-    set_: options.Set = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    seed: Seed = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    resume: Resume = False,
-    restart: Restart = False,
-    overwrite: Overwrite = False,
-    print_config: PrintConfig = False,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
-) -> None:
-    """Train a cross-encoder's first layers to say what all of them say, for `dupmine calibrate --student`."""
-    set_level(log_level)
-    from ..training.settings import StudentTraining
-
-    flags = {
-        "model.base": model,
-        "student.layers": layers,
-        "student.start": start,
-        "training.epochs": epochs,
-        "training.batch_size": batch_size,
-        "training.learning_rate": learning_rate,
-        "training.seed": seed,
-        "compute.device": device,
-        "compute.threads": threads,
-    }
-    settings = _Choice(config, set_, flags, print_config).settings(StudentTraining)
-    request = _request(out, resume=resume, restart=restart, overwrite=overwrite)
-    from ..training.student import train_student
-
-    progress = Progress(options.bars(quiet, log_format))
-    _tell(train_student(run, settings, request, progress), request, quiet=quiet)
-
-
 def _require_extra() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:

@@ -6,9 +6,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from copy import copy
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +36,6 @@ class Work:
     def __init__(self, folder: Path) -> None:
         """Open an existing folder; the caller holds its lock."""
         self.folder = folder
-        self._prefix = ""
         self._counts = {"found": 0, "made": 0}
         remove_leftovers(folder)
 
@@ -51,15 +49,9 @@ class Work:
         """Number of shards that were computed."""
         return self._counts["made"]
 
-    def with_prefix(self, prefix: str) -> Self:
-        """Return a view of the folder whose shard names begin with a prefix, as for another model."""
-        view = copy(self)
-        view._prefix = f"{prefix}-"
-        return view
-
     def array(self, name: str, make: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
         """Return the array of a shard, memory-mapped; compute and write it if it is missing or damaged."""
-        path = self.folder / f"{self._prefix}{name}{_SUFFIX}"
+        path = self.folder / f"{name}{_SUFFIX}"
         if path.exists():
             if _is_intact(path):
                 self._counts["found"] += 1

@@ -37,7 +37,7 @@ CALIBRATION_PAIRS = 400
 _SEED = 42
 _BATCH_TOKENS = 512  # all activations of a batch are in memory at once
 _COPIED = {".json", ".md", ".model", ".txt"}
-_NOT_COPIED = (".", "cascade", "checkpoint", "decision", "onnx", "openvino", "student")  # so they begin
+_NOT_COPIED = (".", "cascade", "checkpoint", "decision", "onnx", "openvino")  # so they begin
 _ON_CPU = {"compute.device": "cpu", "compute.precision": "fp32", "rerank.calibrate": False}
 
 

@@ -18,7 +18,7 @@ from ..settings import BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_SECONDS = 10.0
 _NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model", "*/*.json", "*/*.safetensors", "*/*.txt"]
-_NOT_SCORES = ("cascade.json", "decision.json", "student")  # beside a cross-encoder
+_NOT_SCORES = ("cascade.json", "decision.json")  # beside a cross-encoder
 _NOT_NEEDED = ["onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*"]
 
 

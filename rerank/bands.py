@@ -1,16 +1,14 @@
-"""The steps before the cross-encoder: trees that tell from what is known of a pair what will become of it.
+"""The bands: trees that decide a pair by its texts and its cosine, before the cross-encoder reads it.
 
-The bands know the two texts and their cosine, the student's step also what a student makes of the texts.
-Nothing here follows from the rest of the corpus: a pair is decided alike in a run and in a store, today and
-in a year.
+The rest of the corpus has no influence, so a run and a store decide a pair in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -45,12 +43,11 @@ class Record(BaseModel):
 
 
 class Bounds(Record):
-    """From which log-odds a pair is clear: refused below `lower`, accepted from `upper` on.
+    """Log-odds from which the bands decide a pair: refused below `lower`, accepted from `upper` on.
 
-    Null is a bound that was not found safe. Above log-odds of `asked` by the step before, this one decides
-    too few pairs to be worth its time; null asks it of all. On pairs not fitted on, a share `decided` of the
-    candidates was clear, and the cross-encoder says otherwise of a share `otherwise` of those; `f1` is that
-    of the labelled pairs, before and after.
+    Null is a bound that was not found safe. On pairs that the trees were not fitted to, a share `decided` of
+    the candidates was decided, and the cross-encoder decides a share `otherwise` of those differently; `f1`
+    is that of the labelled pairs, before and after.
     """
 
     lower: float | None
@@ -58,11 +55,6 @@ class Bounds(Record):
     decided: float = Field(ge=0.0, le=1.0)
     otherwise: float = Field(ge=0.0, le=1.0)
     f1: dict[str, float]
-    asked: float | None = None
-
-    def worth(self, log_odds: Floats) -> npt.NDArray[np.bool_]:
-        """Tell which pairs the step is asked of, by their log-odds in the step before."""
-        return log_odds <= np.float32(np.inf if self.asked is None else self.asked)
 
     @property
     def any(self) -> bool:
@@ -72,39 +64,50 @@ class Bounds(Record):
     def within(self, *, refuse: bool, accept: bool) -> Bounds:
         """Return the bounds without those that may not be used."""
         lower, upper = self.lower if refuse else None, self.upper if accept else None
-        asked = self.asked if refuse else None  # what is worth its time was counted with the refusals
-        return self.model_copy(update={"lower": lower, "upper": upper, "asked": asked})
+        return self.model_copy(update={"lower": lower, "upper": upper})
 
-    def clear(self, log_odds: Floats) -> npt.NDArray[np.bool_]:
-        """Tell which pairs are clear, by their log-odds."""
-        return clear(log_odds, self.lower, self.upper)
+    def decide(self, log_odds: Floats) -> npt.NDArray[np.bool_]:
+        """Return which pairs the bounds decide, by their log-odds, `(n_pairs,)`."""
+        return beyond(log_odds, self.lower, self.upper)
 
 
-def clear(log_odds: Floats, lower: float | None, upper: float | None) -> npt.NDArray[np.bool_]:
-    """Tell which pairs lie below a lower or above an upper bound."""
-    found = np.zeros(len(log_odds), bool)
+def beyond(log_odds: Floats, lower: float | None, upper: float | None) -> npt.NDArray[np.bool_]:
+    """Return which log-odds lie below a lower bound or from an upper bound on; NaN never does."""
+    decided = np.zeros(len(log_odds), bool)
     if lower is not None:
-        found |= log_odds < np.float32(lower)
+        decided |= log_odds < np.float32(lower)
     if upper is not None:
-        found |= log_odds >= np.float32(upper)
-    return found
+        decided |= log_odds >= np.float32(upper)
+    return decided
 
 
-class Step(Record):
-    """A step before the cross-encoder: trees that foresee the decision, and from where on they are trusted.
+class Bands(Record):
+    """Trees that predict the decision from the texts and the cosine, and the bounds of what they decide.
 
-    `trees` is LightGBM's text format. `bounds_with_decision` are for pairs that the corpus-aware decision
-    judges afterwards, which mends much of what a step does not see.
+    `trees` is LightGBM's text format, `idf` the inverse document frequency of each token of the
+    cross-encoder's vocabulary, `kinds` are the tokens that are numbers, negations or question words.
+    `bounds_with_decision` hold where the corpus-aware decision follows, which corrects much of what the bands
+    get wrong.
     """
 
     trees: str
     bounds: Bounds
     bounds_with_decision: Bounds | None = None
+    features: tuple[str, ...]
+    idf: tuple[float, ...]
+    kinds: dict[str, tuple[int, ...]]
 
-    def bounded(self, *, decision: bool, refuse: bool, accept: bool) -> Self:
-        """Return the step with the bounds that may be used, with or without a decision afterwards."""
+    def bounded(self, *, decision: bool, refuse: bool, accept: bool) -> Bands:
+        """Return the bands with the bounds that may be used, with or without a decision afterwards."""
         bounds = self.bounds_with_decision if decision and self.bounds_with_decision else self.bounds
         return self.model_copy(update={"bounds": bounds.within(refuse=refuse, accept=accept)})
+
+    def log_odds(self, tokens: TokenStore, pairs: CandidatePairs) -> Floats:
+        """Return the log-odds of pairs, `(n_pairs,) float32`; `tokens` are the cross-encoder's."""
+        idf = np.array(self.idf, np.float32)
+        return in_blocks(
+            len(pairs), lambda block: self._predict(evidence(tokens, pairs.where(block), idf, self.kinds))
+        )
 
     @cached_property
     def _booster(self) -> lightgbm.Booster:
@@ -112,50 +115,11 @@ class Step(Record):
 
         return lightgbm.Booster(model_str=self.trees)
 
-    def _estimate(self, features: Floats) -> Floats:
+    def _predict(self, features: Floats) -> Floats:
         import torch  # which knows compute.threads
 
-        said = self._booster.predict(features, raw_score=True, num_threads=torch.get_num_threads())
-        return np.asarray(said, np.float32)
-
-
-class Bands(Step):
-    """The first step, which knows what stage 1 knows.
-
-    `idf` is the rarity of each token of the cross-encoder's vocabulary, `kinds` are the tokens that are
-    numbers, negations or question words.
-    """
-
-    features: tuple[str, ...]
-    idf: tuple[float, ...]
-    kinds: dict[str, tuple[int, ...]]
-
-    def log_odds(self, tokens: TokenStore, pairs: CandidatePairs) -> Floats:
-        """Return the log-odds of pairs, `(n_pairs,) float32`; `tokens` are the cross-encoder's."""
-        evidence = self.evidence(tokens)
-        return in_blocks(len(pairs), lambda block: self._estimate(evidence(pairs.where(block))))
-
-    def evidence(self, tokens: TokenStore) -> Callable[[CandidatePairs], Floats]:
-        """Return what tells the features of pairs, `(n_pairs, len(FEATURES)) float32`."""
-        return partial(evidence, tokens, idf=np.array(self.idf, np.float32), kinds=self.kinds)
-
-
-class StudentStep(Step):
-    """The second step, which knows what the bands know and the logit of a student with these weights."""
-
-    sha256: str
-
-    def log_odds(self, bands: Bands, tokens: TokenStore, pairs: CandidatePairs, logit: Floats) -> Floats:
-        """Return the log-odds of pairs, `(n_pairs,) float32`, to which the student gives `logit`."""
-        evidence = bands.evidence(tokens)
-        return in_blocks(
-            len(pairs), lambda block: self._estimate(with_logit(evidence(pairs.where(block)), logit[block]))
-        )
-
-
-def with_logit(features: Floats, logit: Floats) -> Floats:
-    """Return the evidence of pairs and what a student says of them, `(n_pairs, len(FEATURES) + 1)`."""
-    return np.concatenate([features, logit[:, None]], axis=1)
+        log_odds = self._booster.predict(features, raw_score=True, num_threads=torch.get_num_threads())
+        return np.asarray(log_odds, np.float32)
 
 
 def evidence(tokens: TokenStore, pairs: CandidatePairs, idf: Floats, kinds: Kinds) -> Floats:
@@ -223,12 +187,10 @@ FEATURES = _names()
 
 
 FILE = "cascade.json"
+FIT_AGAIN = "fit it again with `dupmine calibrate --corpus`, or set rerank.bands: off"
 
 
-ANEW = "fit it anew with `dupmine calibrate --corpus`, or set rerank.bands: off and rerank.student: off"
-
-
-class Shortcuts(Record):
+class FittedCascade(Record):
     """What `dupmine calibrate --corpus` fitted beside the decision.
 
     It belongs to a bi-encoder and to a cross-encoder with its calibration (`cross_encoder`, see
@@ -236,7 +198,7 @@ class Shortcuts(Record):
     accepts from a probability of `threshold`.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     bi_encoder: str
     cross_encoder: str
     floor: float
@@ -244,17 +206,16 @@ class Shortcuts(Record):
     candidates: int
     pairs: Fitted
     bands: Bands
-    student: StudentStep | None
 
     def write(self, folder: Path) -> None:
         """Write `cascade.json` into a model's folder, whole or not at all."""
         write_fitted(self, folder / FILE)
 
 
-def load_shortcuts(folder: Path) -> Shortcuts | None:
+def load_cascade(folder: Path) -> FittedCascade | None:
     """Return what lies beside a cross-encoder, None where there is none.
 
     Raises:
-        ModelError: it cannot be read.
+        ModelError: it cannot be read, or an earlier version of dupmine wrote it.
     """
-    return read_fitted(Shortcuts, folder / FILE, ANEW)
+    return read_fitted(FittedCascade, folder / FILE, FIT_AGAIN)

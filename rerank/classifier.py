@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedModel,
@@ -23,17 +21,6 @@ from ..inference.onnx import Ids
 from ..schema import Floats
 
 
-@dataclass(frozen=True, slots=True)
-class Borrowed:
-    """What a model does not hold itself: its tokenizer, in the folder of another, and tensors of that one.
-
-    `tensors` are all of the model's, its own among them.
-    """
-
-    folder: Path
-    tensors: dict[str, torch.Tensor]
-
-
 class Classifier:
     """Any Hugging Face sequence classifier over pairs, with its tokenizer.
 
@@ -43,19 +30,17 @@ class Classifier:
     texts_per_input = 2
     needs_filling = True  # a small batch has other roundings; not so in int8
 
-    def __init__(
-        self, name: str, folder: Path, compute: DeviceConfig, borrowed: Borrowed | None = None
-    ) -> None:
-        """Load the model from a local folder, and what it borrows from another.
+    def __init__(self, name: str, folder: Path, compute: DeviceConfig) -> None:
+        """Load the model from a local folder.
 
         Raises:
             ModelError: it cannot be loaded, or has no trained classification head.
         """
-        self._place = name, folder, compute, None if borrowed is None else borrowed.tensors
+        self._place = name, folder, compute
         self.load(torch.float32 if compute.int8 != "never" else compute.dtype)
         self.config = self.model.config.to_dict()
         self.dim = int(self.model.config.num_labels or 0)
-        wrapper = _load_tokenizer(name, folder if borrowed is None else borrowed.folder, compute)
+        wrapper = _load_tokenizer(name, folder, compute)
         self.tokenizer = wrapper.backend_tokenizer
         self.takes_types = "token_type_ids" in wrapper.model_input_names
         self.max_length = min(wrapper.model_max_length, _positions(self.model), LONGEST_INPUT)
@@ -77,28 +62,20 @@ class Classifier:
         return raw
 
 
-def _load_model(
-    name: str,
-    folder: Path,
-    compute: DeviceConfig,
-    tensors: dict[str, torch.Tensor] | None,
-    dtype: torch.dtype,
-) -> PreTrainedModel:
+def _load_model(name: str, folder: Path, compute: DeviceConfig, dtype: torch.dtype) -> PreTrainedModel:
     architectures = read_config(folder).get("architectures") or []
-    options = {"local_files_only": True, "trust_remote_code": compute.trust_remote_code}
     try:
-        if tensors is None:
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                str(folder), dtype=dtype, output_loading_info=True, use_safetensors=True, **options
-            )
-            missing = info["missing_keys"]
-        else:
-            config = AutoConfig.from_pretrained(str(folder), **options)
-            model = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-            missing = model.to(dtype).load_state_dict(tensors, strict=False).missing_keys
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            output_loading_info=True,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=compute.trust_remote_code,
+        )
     except Exception as error:
         raise ModelError(f"model {name} cannot be loaded as a cross-encoder: {first_line(error)}") from error
-    if missing:
+    if info["missing_keys"]:
         raise ModelError(
             f"model {name} is no cross-encoder: it is a {' '.join(architectures) or 'model'} without a "
             "trained classification head; set rerank.cross_encoder to a sequence classifier over pairs"

@@ -37,5 +37,7 @@ def _first_problem(error: OSError | ValidationError) -> str:
     if isinstance(error, OSError):
         return str(error.strerror)
     first = error.errors()[0]
+    if first["loc"] == ("version",):
+        return "another version of dupmine wrote it"
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {first['msg']}" if place else first["msg"]

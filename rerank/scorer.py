@@ -21,7 +21,7 @@ from ..progress import Bar, Progress
 from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, TokenStore
 from ..settings import RerankSettings
 from .calibration import find_calibration
-from .classifier import Borrowed, Classifier
+from .classifier import Classifier
 from .heads import find_head
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,6 @@ class PairScorer(Protocol):
 
     max_tokens: int
     orders: int  # forward passes per pair
-    bar: str  # what its progress is called
     tokenizer: Tokenizer
 
     @property
@@ -48,15 +47,8 @@ class PairScorer(Protocol):
 class CrossEncoder:
     """Any Hugging Face sequence classifier over pairs, read through its head."""
 
-    def __init__(
-        self,
-        settings: RerankSettings,
-        compute: DeviceConfig,
-        borrowed: Borrowed | None = None,
-        *,
-        bar: str = "score",
-    ) -> None:
-        """Load the model, and what it borrows from another; `bar` is what its progress is called.
+    def __init__(self, settings: RerankSettings, compute: DeviceConfig) -> None:
+        """Load the model.
 
         Raises:
             ModelError: it cannot be found or loaded, has no trained classification head, or its calibration
@@ -64,12 +56,11 @@ class CrossEncoder:
             SettingsError: its labels or its calibration do not fit `rerank.head`, or int8 not the model.
         """
         name = settings.cross_encoder
-        self.bar = bar
         self.folder = locate_model(name)
         self._model = (
             OnnxModel(name, self.folder, compute, kind="cross-encoder")
             if is_exported(self.folder)
-            else Classifier(name, self.folder, compute, borrowed)
+            else Classifier(name, self.folder, compute)
         )
         self.sha256 = fingerprint(self.folder)
         self.precision = (
@@ -104,7 +95,7 @@ class CrossEncoder:
         It is calibrated where the model is, so that its logistic is the probability. Without `fill` few
         pairs take less time, and their last bits depend on how many they are.
         """
-        with progress.bar(self.bar, self.orders * len(left), "pairs") as bar:
+        with progress.bar("score", self.orders * len(left), "pairs") as bar:
             logit = self._one_order(tokens, (left, right), bar, fill)
             if self.orders == 2:
                 logit = self.head.combine(logit, self._one_order(tokens, (right, left), bar, fill))
@@ -149,7 +140,7 @@ def _score_shards(
     lengths = tokens.lengths
     order = np.argsort(-(lengths[ends[0]] + lengths[ends[1]]), kind="stable")
     logit = np.empty(len(order), np.float32)
-    with progress.bar(scorer.bar, scorer.orders * len(order), "pairs") as bar:
+    with progress.bar("score", scorer.orders * len(order), "pairs") as bar:
         for start in range(0, len(order), scorer.shard):
             at = order[start : start + scorer.shard]
             pair = ends[0][at], ends[1][at]

@@ -403,7 +403,7 @@ def run_of_model(run: Path, name: str, folder: Path) -> MiningResult:
         )
     if models.get("cascade", {"sha256": NO_CASCADE})["sha256"] != NO_CASCADE:
         raise InputError(
-            f"{run} is a run in which the cross-encoder was spared some pairs, and all are needed: mine "
-            "again with --set rerank.bands=off --set rerank.student=off"
+            f"{run} is a run in which the cross-encoder skipped some pairs, and all are needed: mine again "
+            "with --set rerank.bands=off"
         )
     return result

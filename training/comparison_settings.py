@@ -14,7 +14,7 @@ from ..errors import SettingsError
 from ..evaluation.model import ModelKind
 from ..evaluation.splits import SplitPlan
 from ..settings import ComputeSettings, PairSettings, StagedSettings, _Stage, load_staged
-from .settings import BiEncoderTraining, CrossEncoderTraining, PairTraining
+from .settings import BiEncoderTraining, CrossEncoderTraining, TrainSettings
 
 _KINDS: dict[ModelKind, type[BiEncoderTraining] | type[CrossEncoderTraining]] = {
     "bi-encoder": BiEncoderTraining,
@@ -91,7 +91,7 @@ class Approach:
     name: str
     kind: ModelKind
     trained: bool
-    settings: PairTraining
+    settings: TrainSettings
 
     @property
     def base(self) -> str:

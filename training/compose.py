@@ -19,7 +19,7 @@ from .negatives import _guard, _search_in, add_negatives
 from .outcome import Outcome
 from .pseudo_labels import add_pseudo_labels
 from .run import Request, run_training
-from .settings import BiEncoderTraining, CrossEncoderTraining, PairTraining
+from .settings import BiEncoderTraining, CrossEncoderTraining, TrainSettings
 
 
 def train_cross_encoder(
@@ -63,7 +63,7 @@ def _with_pseudo_labels(sets: Sets, settings: CrossEncoderTraining) -> Sets:
     return add_pseudo_labels(sets, Path(wanted.run), wanted, settings.training.seed)
 
 
-def _with_negatives(sets: Sets, settings: PairTraining, progress: Progress) -> Sets:
+def _with_negatives(sets: Sets, settings: TrainSettings, progress: Progress) -> Sets:
     wanted = settings.negatives
     if wanted.corpus is None:
         return sets

@@ -28,7 +28,7 @@ from ..rerank.heads import Head, find_head
 from ..schema import Floats, LabelledPairs
 from ..settings import RerankSettings
 from .sampler import LengthGroupedSampler, input_lengths
-from .settings import ClassifierSettings, CrossEncoderTraining, HeadKind, StudentTraining
+from .settings import ClassifierSettings, CrossEncoderTraining, HeadKind
 from .trainer import Task, attend_quickly, in_precision
 
 log = logging.getLogger(__name__)
@@ -73,9 +73,7 @@ class SwappedPairs(nn.Module):
         return loss
 
 
-def prepare_classifier(
-    pairs: LabelledPairs, settings: CrossEncoderTraining | StudentTraining, compute: DeviceConfig
-) -> Task:
+def prepare_classifier(pairs: LabelledPairs, settings: CrossEncoderTraining, compute: DeviceConfig) -> Task:
     """Load the base model and make what a training on `pairs` needs.
 
     Raises:
@@ -114,8 +112,8 @@ def _freeze_embeddings(name: str, model: nn.Module) -> None:
     embeddings = getattr(model.base_model, "embeddings", None)
     if not isinstance(embeddings, nn.Module):
         raise ModelError(
-            f"model {name} has no embeddings to freeze, as those of a student are: take a base such as BERT, "
-            "or train it otherwise, with model.freeze_embeddings false"
+            f"model {name} has no embeddings to freeze: take a base such as BERT, or set "
+            "model.freeze_embeddings: false"
         )
     embeddings.requires_grad_(False)
 

@@ -47,8 +47,7 @@ class ClassifierSettings(_Stage):
     )
     freeze_embeddings: bool = Field(
         default=False,
-        description="leave the embeddings as the base has them: for a base that was trained on such texts, "
-        "whose student then fits on",
+        description="leave the embeddings as the base has them: for a base that was trained on such texts",
     )
 
 
@@ -208,40 +207,4 @@ class BiEncoderTraining(StagedSettings):
     compute: ComputeSettings = ComputeSettings()
 
 
-class StudentSettings(_Stage):
-    """What of a cross-encoder its student is."""
-
-    layers: int = Field(default=2, ge=1, le=100, description="so many of its layers, the first ones")
-    most_pairs: int = Field(default=200_000, ge=1, description="candidates of the run it learns from")
-    start: str | None = Field(
-        default=None,
-        min_length=1,
-        description="an earlier student of the model to go on from; null: the model",
-    )
-
-
-class TeacherSettings(ClassifierSettings):
-    """What is trained, and what its outputs mean."""
-
-    base: str = Field(default=BUILTIN_CROSS_ENCODER, min_length=1, description="cross-encoder to learn from")
-    head: HeadKind = Field(default="score", description="score: the teacher's probabilities are learned")
-    hidden_dropout: float | None = Field(default=0.0, ge=0.0, lt=1.0, description="share of units dropped")
-    attention_dropout: float | None = Field(
-        default=0.0, ge=0.0, lt=1.0, description="share of attention dropped"
-    )
-    freeze_embeddings: Literal[True] = Field(
-        default=True, description="a student shares the embeddings of its cross-encoder"
-    )
-
-
-class StudentTraining(StagedSettings):
-    """The settings of `train student`."""
-
-    model: TeacherSettings = TeacherSettings()
-    training: ClassifierTrainingSettings = ClassifierTrainingSettings()
-    student: StudentSettings = StudentSettings()
-    compute: ComputeSettings = ComputeSettings()
-
-
-PairTraining = CrossEncoderTraining | BiEncoderTraining
-TrainSettings = PairTraining | StudentTraining
+TrainSettings = CrossEncoderTraining | BiEncoderTraining

@@ -101,21 +101,20 @@ def test_mine_prints_a_summary_and_no_bars(made: tuple[Path, shell.Outcome]) -> 
     out, outcome = made
     assert outcome.err == ""
     lines = outcome.out.splitlines()
-    assert lines[:8] == [
+    assert lines[:7] == [
         "           9 documents",
         "           1 exact duplicates",
         "           3 candidate pairs",
         "           0 decided by bands of cosine and lexical features",
-        "           0 decided by the student",
         "           3 accepted pairs",
         "           3 clusters",
         "           4 documents that could go",
     ]
-    assert re.fullmatch(r" +[\d.]+ seconds: .*load \d+\.\d.*", lines[8])
+    assert re.fullmatch(r" +[\d.]+ seconds: .*load \d+\.\d.*", lines[7])
     first, *others = [line for line in lines if line.startswith("cluster ")]
     assert first == "cluster 1, 3 documents"
     assert sorted(others) == ["cluster 0, 2 documents", "cluster 2, 2 documents"]
-    assert lines[11:13] == ["  1.00  How do I learn Python?", "  1.00  how do i learn python?"]
+    assert lines[10:12] == ["  1.00  How do I learn Python?", "  1.00  how do i learn python?"]
     assert lines[-1] == f"written to {out}"
 
 

@@ -36,19 +36,6 @@ def test_a_shard_is_made_once(array: np.ndarray, tmp_path: Path) -> None:
     assert again.size() == (tmp_path / "a.npy").stat().st_size > array.nbytes
 
 
-def test_shards_of_another_model_have_a_prefix(tmp_path: Path) -> None:
-    work = Work(tmp_path)
-    view = work.with_prefix("student")
-    assert work.array("a", lambda: np.array([1])).tolist() == [1]
-    assert view.array("a", lambda: np.array([2])).tolist() == [2]
-    again = Work(tmp_path)
-    assert again.with_prefix("student").array("a", lambda: pytest.fail("made twice")).tolist() == [2]
-    assert again.array("a", lambda: pytest.fail("made twice")).tolist() == [1]
-    assert (work.made, view.made, again.found, again.made) == (2, 2, 2, 0)
-    again.clear()
-    assert again.size() == 0
-
-
 def test_facts(tmp_path: Path) -> None:
     facts = {"kind": "exact", "recall": 0.97, "more": {"ä": None}}
     assert Work(tmp_path).facts("index", lambda: facts) == facts

@@ -9,24 +9,24 @@ import lightgbm
 import numpy as np
 
 from dupmine.inference.locate import fingerprint
-from dupmine.rerank.bands import FEATURES, Bands, Bounds, Shortcuts, StudentStep
+from dupmine.rerank.bands import FEATURES, Bands, Bounds, FittedCascade
 from dupmine.rerank.calibration import Fitted
 from dupmine.rerank.decision import identity
 
 
-def bounds(lower: float | None, upper: float | None, *, decided: float = 0.5) -> Bounds:
-    """Return bounds of which half of the pairs were said to be clear, and one in a hundred otherwise."""
-    return Bounds(lower=lower, upper=upper, decided=decided, otherwise=0.01, f1={})
+def bounds(lower: float | None, upper: float | None) -> Bounds:
+    """Return bounds that decided half of the pairs, and one in a hundred of these otherwise."""
+    return Bounds(lower=lower, upper=upper, decided=0.5, otherwise=0.01, f1={})
 
 
 def bands_by_cosine(middle: float, lower: float | None, upper: float | None, *, n_tokens: int = 500) -> Bands:
     """Return bands whose log-odds grow from -4 to 4 with the cosine, by steps around `middle`."""
     table = np.random.default_rng(6).random((4000, len(FEATURES))).astype(np.float32)
     table[:, 0] = np.random.default_rng(7).uniform(middle - 0.2, middle + 0.2, 4000)
-    likely = 1 / (1 + np.exp(-20 * (table[:, 0] - middle)))
+    probability = 1 / (1 + np.exp(-20 * (table[:, 0] - middle)))
     trees = lightgbm.train(
         {"objective": "cross_entropy", "verbose": -1, "num_leaves": 8, "seed": 1, "num_threads": 1},
-        lightgbm.Dataset(table, likely, feature_name=list(FEATURES)),
+        lightgbm.Dataset(table, probability, feature_name=list(FEATURES)),
         40,
     )
     return Bands(
@@ -38,23 +38,9 @@ def bands_by_cosine(middle: float, lower: float | None, upper: float | None, *, 
     )
 
 
-def student_by_logit(lower: float | None, upper: float | None) -> StudentStep:
-    """Return a student's step whose log-odds follow the student's logit, from -2 to 2."""
-    table = np.random.default_rng(6).random((4000, len(FEATURES) + 1)).astype(np.float32)
-    table[:, -1] = np.random.default_rng(7).uniform(-2, 2, 4000)
-    trees = lightgbm.train(
-        {"objective": "cross_entropy", "verbose": -1, "num_leaves": 8, "seed": 1, "num_threads": 1},
-        lightgbm.Dataset(table, 1 / (1 + np.exp(-table[:, -1]))),
-        40,
-    )
-    return StudentStep(sha256="s", trees=trees.model_to_string(), bounds=bounds(lower, upper))
-
-
-def shortcuts(
-    bands: Bands, *, floor: float, student: StudentStep | None = None, threshold: float = 0.5
-) -> Shortcuts:
-    """Return shortcuts for no model in particular."""
-    return Shortcuts(
+def fitted_cascade(bands: Bands, *, floor: float, threshold: float = 0.5) -> FittedCascade:
+    """Return a cascade for no model in particular."""
+    return FittedCascade(
         bi_encoder="",
         cross_encoder="",
         floor=floor,
@@ -62,14 +48,13 @@ def shortcuts(
         candidates=1,
         pairs=Fitted(n=2, duplicates=1, sha256=""),
         bands=bands,
-        student=student,
     )
 
 
-def with_cascade(cross_encoder: Path, bi_encoder: Path, found: Shortcuts, folder: Path) -> Path:
-    """Copy a cross-encoder to `folder`, if it is another, and put shortcuts for a bi-encoder beside it."""
+def with_cascade(cross_encoder: Path, bi_encoder: Path, cascade: FittedCascade, folder: Path) -> Path:
+    """Copy a cross-encoder to `folder`, if it is another, and put a cascade for a bi-encoder beside it."""
     if folder != cross_encoder:
         shutil.copytree(cross_encoder, folder)
     own = {"bi_encoder": fingerprint(bi_encoder), "cross_encoder": identity(folder, None)}
-    found.model_copy(update=own).write(folder)
+    cascade.model_copy(update=own).write(folder)
     return folder

@@ -1,4 +1,4 @@
-"""The bands: what they look at is the pair alone, and bounds say what is clear."""
+"""The bands: they see the pair alone, and decide it beyond their bounds."""
 
 from __future__ import annotations
 
@@ -83,16 +83,16 @@ def test_blocks_change_nothing(tokens: TokenStore, monkeypatch: pytest.MonkeyPat
     np.testing.assert_array_equal(bands.log_odds(tokens, many), whole)
 
 
-def test_what_is_clear() -> None:
-    said = np.array([-3, -2, 0, 2, 3, np.nan], np.float32)
+def test_what_the_bounds_decide() -> None:
+    log_odds = np.array([-3, -2, 0, 2, 3], np.float32)
     cases: list[tuple[Bounds, list[int]]] = [
-        (bounds(-2, 2), [1, 0, 0, 1, 1, 0]),
-        (bounds(-2, None), [1, 0, 0, 0, 0, 0]),
-        (bounds(None, 2), [0, 0, 0, 1, 1, 0]),
-        (bounds(-2, 2).within(refuse=True, accept=False), [1, 0, 0, 0, 0, 0]),
-        (bounds(-2, 2).within(refuse=False, accept=True), [0, 0, 0, 1, 1, 0]),
-        (bounds(None, None), [0] * 6),
+        (bounds(-2, 2), [1, 0, 0, 1, 1]),
+        (bounds(-2, None), [1, 0, 0, 0, 0]),
+        (bounds(None, 2), [0, 0, 0, 1, 1]),
+        (bounds(-2, 2).within(refuse=True, accept=False), [1, 0, 0, 0, 0]),
+        (bounds(-2, 2).within(refuse=False, accept=True), [0, 0, 0, 1, 1]),
+        (bounds(None, None), [0] * 5),
     ]
-    for bound, clear in cases:
-        assert bound.clear(said).astype(int).tolist() == clear
-        assert bound.any == any(clear)
+    for bound, decided in cases:
+        assert bound.decide(log_odds).astype(int).tolist() == decided
+        assert bound.any == any(decided)

@@ -184,7 +184,7 @@ def test_another_head_is_noticed(
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"version": 2}, "version: Input should be 1"),
+        ({"version": 2}, "another version of dupmine wrote it"),
         ({"base_rate": 1.5}, "base_rate: Input should be less than 1"),
         ({"colour": "red"}, "colour: Extra inputs are not permitted"),
         ({"curve": {"method": "magic"}}, "curve: Input tag 'magic' found using 'method' does not "),

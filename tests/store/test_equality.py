@@ -21,7 +21,7 @@ from dupmine import Store
 from dupmine.schema import BANDS, CROSS_ENCODER, DECIDERS
 from dupmine.store.changes import EVENTS, replay
 
-from ..helpers.cascades import bands_by_cosine, shortcuts, with_cascade
+from ..helpers.cascades import bands_by_cosine, fitted_cascade, with_cascade
 from ..helpers.decisions import Table, feature, fitted_to, with_decision
 from ..helpers.stores import POOL, Maker, logged, members, membership, require_equal, table, tables
 from ..helpers.tiny_models import TinyModels
@@ -206,7 +206,7 @@ def maker(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Any:
             ends = Path(tiny["sigmoid"]), Path(tiny["static"])
             model = with_decision(*ends, decision, tiny.folder / "corpus-aware")
             bands = bands_by_cosine(0.92, -1.0, 1.5, n_tokens=500)
-            with_cascade(model, ends[1], shortcuts(bands, floor=0.8), model)
+            with_cascade(model, ends[1], fitted_cascade(bands, floor=0.8), model)
         given |= {key: tiny[given[key]] for key in ("bi_encoder", "cross_encoder")}
         return Maker.of(folder / "blank", **given)
 

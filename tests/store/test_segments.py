@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from dupmine import CorruptStoreError
-from dupmine.schema import DECIDERS, STUDENT, ScoredPairs, TokenStore
+from dupmine.schema import BANDS, DECIDERS, ScoredPairs, TokenStore
 from dupmine.store.changes import CHANGES
 from dupmine.store.commits import Commit, Segment
 from dupmine.store.segments import STATE, check_file, write_segment, write_state
@@ -65,9 +65,9 @@ def commit(tmp_path: Path) -> Commit:
 
 
 def test_who_scored_a_pair_is_kept(tmp_path: Path) -> None:
-    students = np.array([DECIDERS.index(STUDENT)], np.int8)
+    bands = np.array([DECIDERS.index(BANDS)], np.int8)
     logits = np.array([0.5], np.float32)
-    scored = ScoredPairs.from_logits(np.array([0]), np.array([1]), logits, logits, students)
+    scored = ScoredPairs.from_logits(np.array([0]), np.array([1]), logits, logits, bands)
     files = write_segment(
         tmp_path,
         1,
@@ -83,7 +83,7 @@ def test_who_scored_a_pair_is_kept(tmp_path: Path) -> None:
     files |= write_state(tmp_path, 1, state, (NOTHING, NOTHING), CHANGES.empty_table())
     commit = Commit(1, "update", {}, {"bi_encoder": {"dim": 2}}, {}, 5, {}, (Segment(1, 2, 2, 1),), files)
     read = read_snapshot(tmp_path, commit).pairs
-    assert [DECIDERS[i] for i in (*read.scored_by, *read.decided_by)] == [STUDENT, STUDENT]
+    assert [DECIDERS[i] for i in (*read.scored_by, *read.decided_by)] == [BANDS, BANDS]
 
 
 def test_segments_are_read_as_one(commit: Commit, tmp_path: Path) -> None:
