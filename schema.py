@@ -115,6 +115,12 @@ class CandidatePairs:
         """Return the pairs that a mask selects, or those at some positions, in their order."""
         return replace(self, **{column.name: getattr(self, column.name)[mask] for column in fields(self)})
 
+    def positions(self, left: Rows, right: Rows) -> Rows:
+        """Return where pairs of rows, in either order, stand among these; -1 where they do not."""
+        n_rows = 1 + max(int(rows.max(initial=0)) for rows in (self.right, left, right))
+        keys = np.where((left >= 0) & (right >= 0), pair_keys(left, right, n_rows), -1)
+        return find_keys(pair_keys(self.left, self.right, n_rows), keys)
+
 
 # A store holds their positions: a new one goes to the end.
 EXACT, CROSS_ENCODER, CORPUS, BANDS = DECIDERS = (
@@ -226,6 +232,19 @@ def ranges(starts: Rows, lengths: Rows) -> Rows:
     """Concatenate the ranges `starts[i] … starts[i] + lengths[i] - 1`."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+
+def pair_keys(left: Rows, right: Rows, n_rows: int) -> Rows:
+    """Number pairs of rows, in either order, as they are sorted."""
+    return np.minimum(left, right) * n_rows + np.maximum(left, right)
+
+
+def find_keys(keys: Rows, wanted: Rows) -> Rows:
+    """Return where each wanted key stands among `keys`, which ascend; -1 where they lack it."""
+    if not len(keys):
+        return np.full(len(wanted), -1)
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[at] == wanted, at, -1)
 
 
 def probabilities(logits: npt.NDArray[np.floating[Any]]) -> Floats:

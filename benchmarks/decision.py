@@ -24,7 +24,7 @@ from sklearn.metrics import average_precision_score
 
 from dupmine import Miner, MiningResult
 from dupmine.benchmarks.machine import describe
-from dupmine.calibration.fit_decision import in_one_neighbourhood, positions, rows_of
+from dupmine.calibration.fit_decision import in_one_neighbourhood, rows_of
 from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.questions import question_components
 from dupmine.corpus.unique import collapse_exact_duplicates
@@ -93,7 +93,7 @@ def at_target(result: MiningResult, tokens: TokenStore, path: Path, models: Mode
     pairs = read_pairs(path, PairSettings(), split="test")
     candidates = result.scored_pairs.where(result.scored_pairs.cosine >= models.decision.floor)
     rows = rows_of(pairs, result)
-    at, actual = positions(rows, candidates), pairs.label > 0.5
+    at, actual = candidates.positions(*rows), pairs.label > 0.5
     alone = question_components(pairs)
     groups = {"questions": alone, "clusters": in_one_neighbourhood(alone, rows, result)}
     decided = models.decision.decide(candidates, tokens, PROGRESS)
@@ -178,7 +178,7 @@ def judged(
     }
     found: dict[str, Any] = {"texts": len(tokens.lengths), "pairs": len(labelled)}
     for name, (answer, chosen) in answers.items():
-        probability = looked_up(answer, ends, len(tokens.lengths))
+        probability = looked_up(answer, ends)
         found[name] = pair_metrics(probability >= chosen.threshold, actual)
         found[name]["average_precision"] = float(average_precision_score(actual, probability))
         found[name]["calibration_error"] = calibration_error(actual, probability)
@@ -186,13 +186,10 @@ def judged(
     return found
 
 
-def looked_up(pairs: ScoredPairs, ends: list[Rows], n_rows: int) -> Floats:
+def looked_up(pairs: ScoredPairs, ends: list[Rows]) -> Floats:
     """Return the probability of some pairs of rows: 1 for the same row, 0 for one that was not scored."""
-    left, right = np.minimum(*ends), np.maximum(*ends)
-    keys, wanted = pairs.left * n_rows + pairs.right, left * n_rows + right
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    known = np.where(keys[at] == wanted, pairs.probability[at], np.float32(0))
-    return np.where(left == right, np.float32(1), known)
+    known = np.append(pairs.probability, np.float32(0))[pairs.positions(*ends)]
+    return np.where(ends[0] == ends[1], np.float32(1), known)
 
 
 if __name__ == "__main__":

@@ -145,16 +145,15 @@ class LabelledPairs:
         ends = [result.row_of[position[labelled[q].astype(str)].to_numpy()] for q in ("qid1", "qid2")]
         self.left, self.right = np.minimum(*ends), np.maximum(*ends)
         self.actual: Flags = labelled["is_duplicate"].to_numpy() == 1
-        pairs, n = result.scored_pairs, len(result.row_of)
-        keys, wanted = pairs.left * n + pairs.right, self.left * n + self.right
-        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        self.exact: Flags = self.left == self.right
-        self.known: Flags = (keys[at] == wanted) | self.exact
+        pairs = result.scored_pairs
+        at = pairs.positions(self.left, self.right)
+        exact: Flags = self.left == self.right
+        self.known: Flags = (at >= 0) | exact
         self.floor = result.settings.retrieval.floor
-        self.cosine = np.where(self.exact, 1.0, np.where(keys[at] == wanted, pairs.cosine[at], 0.0))
-        self.probability = np.where(self.exact, 1.0, np.where(keys[at] == wanted, pairs.probability[at], 0.0))
-        own = probabilities(pairs.pair_logit)
-        self.pair_probability = np.where(self.exact, 1.0, np.where(keys[at] == wanted, own[at], 0.0))
+        self.cosine, self.probability, self.pair_probability = (
+            np.where(exact, 1.0, np.append(score, 0.0)[at])
+            for score in (pairs.cosine, pairs.probability, probabilities(pairs.pair_logit))
+        )
 
     def candidate_recall(self) -> float:
         """Return the share of duplicates that stage 1 proposed, exact duplicates among them."""

@@ -30,7 +30,7 @@ from ..rerank.wording import rarity
 from ..results.result import MiningResult
 from ..schema import Flags, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
 from .bounds import LOSS, HeldOutPairs
-from .fit_decision import fit_trees, positions, rows_of
+from .fit_decision import fit_trees, rows_of
 
 # Chosen on split `valid` of Quora Question Pairs. The objective is the log loss against the decision's
 # probabilities, so the trees predict log-odds.
@@ -73,7 +73,7 @@ def fit_cascade(  # noqa: PLR0913 - all of it named at the call
     floor = result.settings.retrieval.floor
     candidates = result.scored_pairs.where(result.scored_pairs.cosine >= floor)
     kinds, idf = find_kinds(tokenizer), np.round(rarity(tokens, tokenizer.get_vocab_size()), 2)
-    at, part = positions(rows_of(pairs, result), candidates), _parts(pairs, result, folds, seed)
+    at, part = candidates.positions(*rows_of(pairs, result)), _parts(pairs, result, folds, seed)
     probability, seen = decision.decide(candidates, tokens, progress).probability, at >= 0
     table, parts = evidence(tokens, candidates, idf, kinds), (part[candidates.left], part[candidates.right])
     predictions = _predict(table, probability, parts, seed)

@@ -70,7 +70,7 @@ def fit_decision(  # noqa: PLR0913 - all of it named at the call
     floor = result.settings.retrieval.floor
     candidates = result.scored_pairs.where(result.scored_pairs.cosine >= floor)
     rows = rows_of(pairs, result)
-    at = positions(rows, candidates)
+    at = candidates.positions(*rows)
     actual, seen = pairs.label > 0.5, at >= 0
     _require(pairs, actual, seen)
     group = _groups(pairs, rows, result, folds)
@@ -141,17 +141,6 @@ def in_one_neighbourhood(group: Rows, rows: tuple[Rows, Rows], result: MiningRes
     edges = [(group[of_row[side] >= 0], first + of_row[side][of_row[side] >= 0]) for side in rows]
     left, right = (np.concatenate(ends) for ends in zip(*edges, strict=True))
     return number_components(first + len(found), left, right)[group]
-
-
-def positions(rows: tuple[Rows, Rows], pairs: ScoredPairs) -> Rows:
-    """Return where pairs of rows stand among sorted scored pairs, -1 where they do not."""
-    n = max(int(max(end.max(initial=0) for end in (*rows, pairs.right))), 0) + 1
-    low, high = np.minimum(*rows), np.maximum(*rows)
-    keys = pairs.left * n + pairs.right
-    wanted = np.where((low >= 0) & (low < high), low * n + high, -1)
-    at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-    found = keys[at] == wanted if len(keys) else np.zeros(len(wanted), bool)
-    return np.where(found, at, -1)
 
 
 def _thinner(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..schema import EXACT, Flags, Floats, Rows
+from ..schema import EXACT, Flags, Floats, Rows, find_keys, pair_keys
 from .metrics import pair_metrics
 
 DEPTHS = (1, 5, 10, 20, 50)
@@ -42,7 +42,7 @@ class RunCandidates:
         listed = ~exact & (cosine >= floor)
         a, b = left[listed], right[listed]
         rank = np.minimum(*_ranks(a, b, cosine[listed]).reshape(2, -1)) if len(a) else a
-        key = np.minimum(a, b) * len(documents) + np.maximum(a, b)
+        key = pair_keys(a, b, len(documents))
         order = np.argsort(key)
         accepted = pairs["is_duplicate"].to_numpy(bool)[listed]
         return cls(documents, text_of, key[order], rank[order], accepted[order])
@@ -74,9 +74,8 @@ class RunCandidates:
         Documents with the same text count as accepted candidates of rank 0.
         """
         a, b = self.text_of[left], self.text_of[right]
-        keys = np.minimum(a, b) * len(self.documents) + np.maximum(a, b)
-        at = np.minimum(np.searchsorted(self.key, keys), max(len(self.key) - 1, 0))
-        listed = self.key[at] == keys if len(self.key) else np.zeros(len(keys), bool)
+        at = find_keys(self.key, pair_keys(a, b, len(self.documents)))
+        listed = at >= 0
         accepted, rank = a == b, np.where(a == b, 0, _NOT_FOUND)
         accepted[listed] |= self.accepted[at[listed]]
         rank[listed] = self.rank[at[listed]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, ranges
+from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, find_keys, pair_keys, ranges
 
 DEPTHS = (1, 2, 5, 10, 20, 50)
 _NEAREST = 20  # neighbours of a side that are asked what they are to the other
@@ -43,7 +43,7 @@ class Neighbours:
     def __init__(self, n_rows: int, pairs: ScoredPairs) -> None:
         """Take the number of texts and all scored candidates, sorted by (left, right)."""
         self._n_rows, self._pairs = n_rows, pairs
-        self._keys = pairs.left * n_rows + pairs.right
+        self._keys = pair_keys(pairs.left, pairs.right, n_rows)
         self._lists = _lists(n_rows, pairs)
 
     def describe(self, wanted: CandidatePairs, logit: Floats) -> Features:
@@ -90,7 +90,8 @@ class Neighbours:
         apart = lists.row[place] != other[of]
         of, place = of[apart], place[apart]
         third, pair = lists.row[place], lists.pair[place]
-        known, to_other = self._find(third, other[of])
+        to_other = find_keys(self._keys, pair_keys(third, other[of], self._n_rows))
+        known = to_other >= 0
         near = pairs.probability[pair]
         far = np.where(known, pairs.probability[to_other], np.float32(0))
         n = len(one)
@@ -107,12 +108,6 @@ class Neighbours:
             "best_other_cosine": _largest(of, pairs.cosine[pair], n, np.nan),
             "lead": logit - _largest(of, pairs.logit[pair], n, np.nan),
         }
-
-    def _find(self, first: Rows, second: Rows) -> tuple[np.ndarray[tuple[int], np.dtype[np.bool_]], Rows]:
-        """Tell which pairs of rows the graph holds, and where."""
-        keys = np.minimum(first, second) * self._n_rows + np.maximum(first, second)
-        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return self._keys[at] == keys, at
 
 
 def _lists(n_rows: int, pairs: ScoredPairs) -> _Lists:

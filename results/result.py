@@ -32,6 +32,7 @@ from ..schema import (
     Rows,
     ScoredPairs,
     id_ranks,
+    pair_keys,
     probabilities,
 )
 from ..settings import MiningSettings, load_settings
@@ -195,9 +196,8 @@ class MiningResult:
 
     def _pair_at(self, rows: list[int]) -> int | None:
         """Return the position of a scored pair of rows, None where it was not scored."""
-        pairs = self.scored_pairs
-        at = np.flatnonzero((pairs.left == min(rows)) & (pairs.right == max(rows)))
-        return int(at[0]) if len(at) else None
+        [at] = self.scored_pairs.positions(np.array(rows[:1]), np.array(rows[1:])).tolist()
+        return None if at < 0 else int(at)
 
     def _shares(self, at: int, texts: list[str]) -> tuple[tuple[str, float | None, float], ...]:
         """Return what each feature added to the corpus-aware decision of a pair, the weightiest first.
@@ -370,23 +370,16 @@ def _to_representative(
     own, other = row_of, row_of[chosen]
     probability = np.ones(len(own), np.float32)
     differ = np.flatnonzero(own != other)
-    n = int(row_of.max(initial=0)) + 1
-    keys = np.minimum(own, other)[differ] * n + np.maximum(own, other)[differ]
-    wanted, place = np.unique(keys, return_inverse=True)
-    found = _look_up(wanted, pairs.left * n + pairs.right, pairs.probability)
-    if score_rows is not None and np.isnan(found).any():
-        missing = wanted[np.isnan(found)]
-        found[np.isnan(found)] = score_rows(missing // n, missing % n).probability
-    probability[differ] = found[place]
+    n_rows = int(row_of.max(initial=0)) + 1
+    keys = pair_keys(own[differ], other[differ], n_rows)
+    distinct, place = np.unique(keys, return_inverse=True)
+    left, right = distinct // n_rows, distinct % n_rows
+    known = np.append(pairs.probability, np.float32(np.nan))[pairs.positions(left, right)]
+    missing = np.isnan(known)
+    if score_rows is not None and missing.any():
+        known[missing] = score_rows(left[missing], right[missing]).probability
+    probability[differ] = known[place]
     return probability
-
-
-def _look_up(wanted: Rows, keys: Rows, values: Floats) -> Floats:
-    """Return the value of each wanted key, NaN where `keys` (sorted) lacks it."""
-    if len(keys) == 0:
-        return np.full(len(wanted), np.nan, np.float32)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[at] == wanted, values[at], np.float32(np.nan))
 
 
 def run_of_model(run: Path, name: str, folder: Path) -> MiningResult:

@@ -22,6 +22,11 @@ from ..schema import (
     probabilities,
 )
 
+# The columns that a store keeps of each line: those that follow from no other.
+STORED = tuple(
+    name for name in CLUSTERS.names if name not in {"cluster_id", "doc_id", "text", "cluster_size"}
+)
+
 
 def clusters_table(
     documents: pa.Table,
@@ -45,17 +50,16 @@ def clusters_table(
     listed = np.flatnonzero(singletons | (sizes[labels] > 1))
     ranks = id_ranks(documents)[listed]
     order = listed[np.lexsort((ranks, ~is_representative[listed], numbers[labels[listed]]))]
-    close = probability[order]
     return pa.table(
-        [
-            pa.array(numbers[labels[order]]),
-            _strings(documents[DOC_ID].take(order)),
-            _strings(documents[TEXT].take(order)),
-            pa.array(is_representative[order]),
-            pa.array(sizes[labels[order]]),
-            pa.array(close, pa.float32(), mask=np.isnan(close)),
-            pa.array(weakest[labels[order]], pa.float32()),
-        ],
+        {
+            "cluster_id": numbers[labels[order]],
+            "doc_id": documents[DOC_ID].take(order),
+            "text": documents[TEXT].take(order),
+            "is_representative": is_representative[order],
+            "cluster_size": sizes[labels[order]],
+            "probability": pa.array(probability[order], mask=np.isnan(probability[order])),
+            "weakest_link": weakest[labels[order]],
+        },
         schema=CLUSTERS,
     )
 
@@ -63,25 +67,17 @@ def clusters_table(
 def stored_clusters(documents: pa.Table, state: pa.Table) -> pa.Table:
     """Return the clusters of a store's generation, under their stable ids; schema `CLUSTERS`.
 
-    `state` has a line per line of `documents`.
+    `state` has a line per line of `documents`, with the columns `STORED` of its cluster.
     """
     clusters = state["cluster_id"].fill_null(-1).to_numpy()
     listed = np.flatnonzero(clusters >= 0)
-    stands = state["is_representative"].to_numpy()[listed]
+    stands = state["is_representative"].take(listed).to_numpy()
     order = listed[np.lexsort((id_ranks(documents)[listed], ~stands, clusters[listed]))]
     _, line, sizes = np.unique(clusters[order], return_inverse=True, return_counts=True)
     lines = state.take(order)
+    stored = {name: lines[name] for name in ("cluster_id", "doc_id", *STORED)}
     return pa.table(
-        [
-            lines["cluster_id"],
-            _strings(lines[DOC_ID]),
-            _strings(documents[TEXT].take(order)),
-            lines["is_representative"],
-            pa.array(sizes[line]),
-            lines["probability"],
-            lines["weakest_link"],
-        ],
-        schema=CLUSTERS,
+        stored | {"text": documents[TEXT].take(order), "cluster_size": sizes[line]}, schema=CLUSTERS
     )
 
 
@@ -103,16 +99,16 @@ def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold
     exact = np.full(len(extra), DECIDERS.index(EXACT), np.int8)
     alone = np.where(pairs.pair_logit == pairs.logit, pairs.probability, probabilities(pairs.pair_logit))
     return pa.table(
-        [
-            _strings(ids.take(left)),
-            _strings(ids.take(right)),
-            pa.array(np.concatenate([pairs.cosine, certain]), pa.float32()),
-            pa.array(np.concatenate([pairs.probability, certain]), pa.float32()),
-            pa.array(np.concatenate([pairs.probability >= threshold, certain > 0])),
-            _names(np.append(pairs.decided_by, exact)),
-            pa.array(np.concatenate([alone, certain]), pa.float32()),
-            _names(np.append(pairs.scored_by, exact)),
-        ],
+        {
+            "left_id": ids.take(left),
+            "right_id": ids.take(right),
+            "cosine": np.append(pairs.cosine, certain),
+            "probability": np.append(pairs.probability, certain),
+            "is_duplicate": np.append(pairs.probability >= threshold, certain > 0),
+            "decided_by": _names(np.append(pairs.decided_by, exact)),
+            "pair_probability": np.append(alone, certain),
+            "scored_by": _names(np.append(pairs.scored_by, exact)),
+        },
         schema=PAIRS,
     )
 
@@ -161,7 +157,3 @@ def row_anchors(row_of: Rows, ranks: Rows) -> Rows:
     rows, first = np.unique(row_of[order], return_index=True)
     anchors: Rows = order[first[rows >= 0]]
     return anchors
-
-
-def _strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column.cast(pa.string())

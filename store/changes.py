@@ -223,14 +223,14 @@ def _group_entries(entries: Rows, side: Rows, documents: pa.ChunkedArray) -> pa.
         return pa.ListArray.from_arrays(offsets, documents.take(order[entry]).combine_chunks(), _IDS)
 
     return pa.table(
-        [
-            pa.array(EVENTS).take(event),
-            cluster,
-            pa.array(other, mask=other == _NONE),
-            lists(_JOINED),
-            lists(_LEFT),
-            pa.nulls(len(cluster), pa.string()),
-        ],
+        {
+            "event": pa.array(EVENTS).take(event),
+            "cluster_id": cluster,
+            "other_id": pa.array(other, mask=other == _NONE),
+            "joined": lists(_JOINED),
+            "left": lists(_LEFT),
+            "representative_id": pa.nulls(len(cluster), pa.string()),
+        },
         schema=CHANGES,
     )
 

@@ -86,26 +86,18 @@ class PairScores:
     `fresh` are the pairs that were scored.
     """
 
-    n_rows: int
     known: ScoredPairs
     fresh: ScoredPairs
     score: Callable[[CandidatePairs], ScoredPairs]
 
     def look_up(self, pairs: CandidatePairs) -> ScoredPairs:
         """Return the scores of distinct pairs, in their order."""
-        keys = self.keys(pairs)
-        missing = ~np.isin(keys, self.keys(self.known))
+        missing = self.known.positions(pairs.left, pairs.right) < 0
         if missing.any():
-            scored = self.score(
-                CandidatePairs(pairs.left[missing], pairs.right[missing], pairs.cosine[missing])
-            )
+            scored = self.score(pairs.where(missing))
             self.fresh = ScoredPairs.concatenate(self.fresh, scored)
             self.known = ScoredPairs.concatenate(self.known, scored)
-        return self.known.where(np.searchsorted(self.keys(self.known), keys))
-
-    def keys(self, pairs: CandidatePairs) -> Rows:
-        """Return one number per pair, in the order of (left, right)."""
-        return pairs.left * self.n_rows + pairs.right
+        return self.known.where(self.known.positions(pairs.left, pairs.right))
 
 
 def derive_generation(task: GenerationTask) -> Generation:
@@ -126,7 +118,7 @@ def derive_generation(task: GenerationTask) -> Generation:
         return task.models().cascade.score(tokens, pairs, task.progress, task.work)
 
     known = _known_pairs(text_number, embeddings, task)
-    scores = PairScores(len(unique), known, known.where(np.empty(0, np.int64)), score)
+    scores = PairScores(known, known.where(np.empty(0, np.int64)), score)
     with timed(seconds, "search"):
         candidates, capped = _find_candidates(embeddings, np.flatnonzero(new_rows), scores, task)
     with timed(seconds, "rerank"):

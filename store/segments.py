@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from ..disk.files import digest, make_folder, write_atomically
 from ..errors import CorruptStoreError
-from ..schema import DOC_ID, Rows, ScoredPairs, TokenStore
+from ..results.tables import STORED
+from ..schema import CLUSTERS, DOC_ID, Rows, ScoredPairs, TokenStore
 from .commits import StoredFile, copy_of
 
 DOCUMENTS = "documents.parquet"
@@ -28,9 +29,7 @@ STATE = pa.schema(
         pa.field(DOC_ID, pa.string(), nullable=False),
         pa.field("text", pa.int64(), nullable=False),  # the number of its text, -1 if it is empty
         pa.field("cluster_id", pa.int64()),
-        pa.field("is_representative", pa.bool_(), nullable=False),
-        pa.field("probability", pa.float32()),
-        pa.field("weakest_link", pa.float32()),
+        *(pa.field(name, CLUSTERS.field(name).type) for name in STORED),
     ]
 )
 LINKS = pa.schema([pa.field(name, pa.int64(), nullable=False) for name in ("left", "right")])

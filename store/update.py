@@ -20,6 +20,7 @@ from ..pipeline import Models, check_keep
 from ..progress import Progress
 from ..rerank.decision import NO_DECISION, Decision
 from ..results.manifest import timed
+from ..results.tables import STORED
 from ..schema import DOC_ID, Corpus, Rows
 from ..settings import MiningSettings
 from .changes import CHANGES, MEMBERS, find_changes, keep_ids
@@ -198,15 +199,10 @@ def _state(generation: Generation, numbers: Rows, text_of_row: Rows, ids: Rows) 
     """Return a row per document, in order; schema `STATE`."""
     clusters, documents = generation.result.clusters_table, generation.result.corpus.documents
     row = pc.index_in(documents[DOC_ID], value_set=clusters[DOC_ID].combine_chunks())
-    return pa.table(
-        [
-            pa.array(numbers),
-            documents[DOC_ID],
-            pa.array(np.append(text_of_row, -1)[generation.unique.row_of]),
-            pa.chunked_array([pa.array(ids)]).take(row),
-            clusters["is_representative"].take(row).fill_null(True),
-            clusters["probability"].take(row),
-            clusters["weakest_link"].take(row),
-        ],
-        schema=STATE,
-    )
+    columns = {
+        "document": numbers,
+        DOC_ID: documents[DOC_ID],
+        "text": np.append(text_of_row, -1)[generation.unique.row_of],
+        "cluster_id": pa.array(ids).take(row),
+    }
+    return pa.table(columns | {name: clusters[name].take(row) for name in STORED}, schema=STATE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ import numpy as np
 import pytest
 
 from dupmine import MiningResult
-from dupmine.calibration.fit_decision import positions
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.rerank.decision import load_decision
 from dupmine.rerank.neighbours import Neighbours
-from dupmine.schema import TEXT, ScoredPairs
+from dupmine.schema import TEXT
 
 from ..helpers.shell import dupmine
 from ..helpers.tiny_models import TinyModels
@@ -166,12 +164,3 @@ def test_bad_input_is_named_and_nothing_written(scene: Scene, tmp_path: Path, ti
     assert outcome.code == 2
     assert "is no run with the model" in outcome.err
     assert not (tmp_path / "out").exists()
-
-
-def test_positions_of_pairs() -> None:
-    ends = np.array(list(itertools.combinations(range(4), 2)))[[0, 2, 5]]
-    scores = np.zeros(3, np.float32)
-    pairs = ScoredPairs.from_logits(ends[:, 0], ends[:, 1], scores, scores)
-    left, right = np.array([3, 1, 0, 2, -1, 2, 9]), np.array([0, 0, 0, 3, 2, -1, 2])
-    assert positions((left, right), pairs).tolist() == [1, 0, -1, 2, -1, -1, -1]
-    assert positions((left, right), ScoredPairs.none()).tolist() == [-1] * 7
