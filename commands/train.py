@@ -20,7 +20,7 @@ from .logs import set_level
 
 if TYPE_CHECKING:
     from ..training.outcome import Outcome
-    from ..training.run import Request
+    from ..training.run import Target
 
 _NEEDED = ("accelerate", "datasets", "jinja2", "matplotlib")
 
@@ -202,19 +202,19 @@ def _require_extra() -> None:
         )
 
 
-def _request(out: Path | None, *, resume: bool, restart: bool, overwrite: bool) -> Request:
+def _request(out: Path | None, *, resume: bool, restart: bool, overwrite: bool) -> Target:
     if out is None:
         raise typer.BadParameter("name a folder for the model", param_hint="--out")
     if resume and restart:
         raise typer.BadParameter("give one of --resume and --restart", param_hint="--resume")
     _require_extra()
-    from ..training.run import Request
+    from ..training.run import Target
 
     command = shlex.join(["dupmine", *sys.argv[1:]])
-    return Request(out, resume=resume, restart=restart, overwrite=overwrite, command=command)
+    return Target(out, resume=resume, restart=restart, overwrite=overwrite, command=command)
 
 
-def _tell(outcome: Outcome, request: Request, *, quiet: bool) -> None:
+def _tell(outcome: Outcome, request: Target, *, quiet: bool) -> None:
     if quiet:
         return
     for name, value in outcome.summary().items():

@@ -36,7 +36,7 @@ from ..retrieval.sentences import SentenceModel
 from ..schema import Floats, LabelledPairs, Rows
 from .sampler import DistinctSampler, LengthGroupedSampler, input_lengths
 from .settings import BiEncoderTraining, EmbedderSettings, ObjectiveSettings
-from .trainer import Task, attend_quickly, in_precision
+from .trainer import TrainingTask, attend_quickly, in_precision
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,9 @@ _BATCH = 64  # texts
 _BOTH_WAYS: Any = ("query_to_doc", "doc_to_query")
 
 
-def prepare_embedder(pairs: LabelledPairs, settings: BiEncoderTraining, compute: DeviceConfig) -> Task:
+def prepare_bi_encoder(
+    pairs: LabelledPairs, settings: BiEncoderTraining, compute: DeviceConfig
+) -> TrainingTask:
     """Load the base model and make what a training on `pairs` needs.
 
     Raises:
@@ -67,7 +69,7 @@ def prepare_embedder(pairs: LabelledPairs, settings: BiEncoderTraining, compute:
         columns = {"left": pairs.left, "right": pairs.right, "label": labels_for(objective, pairs)}
         sampler = partial(LengthGroupedSampler, lengths=_lengths(pairs, model))
         n_batches = -(-len(pairs) // training.batch_size)
-    return Task(
+    return TrainingTask(
         model=model,
         trainer=SentenceTransformerTrainer,
         arguments=SentenceTransformerTrainingArguments,

@@ -15,7 +15,7 @@ from ..evaluation.classification import CorrelationMetrics
 from ..evaluation.plots import plot_loss, plot_precision_recall
 from ..schema import LabelledPairs
 from ..settings import BUILTIN_BI_ENCODER
-from .data import Sets
+from .data import PairSets
 from .folder import RECORD
 from .outcome import Outcome
 
@@ -24,7 +24,7 @@ CARD = "README.md"
 _PIPELINES = {"cross-encoder": "text-ranking", "bi-encoder": "sentence-similarity"}
 
 
-def write_outcome(outcome: Outcome, sets: Sets, command: str, folder: Path) -> None:
+def write_outcome(outcome: Outcome, sets: PairSets, command: str, folder: Path) -> None:
     """Write `loss.svg`, `pr.svg` (for labels 0 or 1), `README.md` and, last, `training.json`."""
     plot_loss(outcome.history, folder / "loss.svg")
     if not isinstance(outcome.result, CorrelationMetrics):

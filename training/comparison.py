@@ -25,7 +25,7 @@ from .comparison_report import FILES, Comparison, Row, read_rows
 from .comparison_settings import Approach, CompareSettings, read_approaches
 from .compose import train_bi_encoder, train_cross_encoder
 from .folder import RECORD
-from .run import Request
+from .run import Target
 from .settings import BiEncoderTraining
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _NO_MATTER = {"device", "threads", "batch_tokens", "keep_checkpoints"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Division:
+class _Split:
     """The split of a comparison: its folder, how it was made, and its sets by name."""
 
     folder: Path
@@ -114,7 +114,7 @@ def _check_target(out: Path) -> None:
         raise OutputError(f"{out} holds {strange[0]}, which no comparison writes; give another --out")
 
 
-def _divide(settings: CompareSettings, folder: Path) -> _Division:
+def _divide(settings: CompareSettings, folder: Path) -> _Split:
     """Make the split or, where it was made already in this way, read it."""
     if settings.split.file is None:
         raise SettingsError(
@@ -130,7 +130,7 @@ def _divide(settings: CompareSettings, folder: Path) -> _Division:
     if folder.exists():
         before = read_config(folder, _MADE)
         _require_equal({name: before.get(name) for name in made}, made, f"{folder} was made otherwise")
-        return _Division(folder, before, _read_sets(folder, settings.pairs))
+        return _Split(folder, before, _read_sets(folder, settings.pairs))
     files = [_MADE, *(f"{name}.parquet" for name in SETS)]
     tables, leaks = split_file(path, settings.pairs, settings.split.plan())
     facts = {**made, "splits": {name: asdict(leak) for name, leak in leaks.items()}}
@@ -142,14 +142,14 @@ def _divide(settings: CompareSettings, folder: Path) -> _Division:
         if not all(pairs.is_binary for pairs in sets.values()):
             raise InputError(f"{path}: a comparison needs labels 0 and 1, and there are others between them")
     log.info("divided %s into %s", path, ", ".join(f"{name} {len(of):,}" for name, of in sets.items()))
-    return _Division(folder, facts, sets)
+    return _Split(folder, facts, sets)
 
 
 def _read_sets(folder: Path, settings: PairSettings) -> dict[str, LabelledPairs]:
     return {name: read_pairs(folder / f"{name}.parquet", settings) for name in SETS}
 
 
-def _require_same(folder: Path, approach: Approach, base: Path, division: _Division) -> None:
+def _require_same(folder: Path, approach: Approach, base: Path, division: _Split) -> None:
     """Check that a model that is there already is the one that would be trained."""
     record = read_config(folder, RECORD)
     if not (approach.trained and record):
@@ -182,22 +182,20 @@ def _require_equal(before: dict[str, Any], now: dict[str, Any], fact: str) -> No
         )
 
 
-def _train(approach: Approach, folder: Path, division: _Division, command: str, progress: Progress) -> None:
+def _train(approach: Approach, folder: Path, division: _Split, command: str, progress: Progress) -> None:
     if (folder / RECORD).is_file():
         log.info("%s is trained already: %s", approach.name, folder)
         return
     log.info("train %s", approach.name)
     train, valid = division.folder / "train.parquet", division.folder / "valid.parquet"
-    request = Request(folder, resume=True, command=command)
+    request = Target(folder, resume=True, command=command)
     if isinstance(approach.settings, BiEncoderTraining):
         train_bi_encoder(train, valid, approach.settings, request, progress)
     else:
         train_cross_encoder(train, valid, approach.settings, request, progress)
 
 
-def _judge(
-    approach: Approach, model: Path, division: _Division, earlier: list[Row], progress: Progress
-) -> Row:
+def _judge(approach: Approach, model: Path, division: _Split, earlier: list[Row], progress: Progress) -> Row:
     """Return an approach's row, the earlier one where nothing changed since."""
     compute = approach.settings.compute
     basis = {

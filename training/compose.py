@@ -12,18 +12,22 @@ from ..inference.locate import quiet_loading
 from ..progress import Progress
 from ..schema import TEXT
 from ..settings import CorpusSettings
-from .bi_encoder import prepare_embedder
-from .cross_encoder import prepare_classifier
-from .data import Sets, read_sets, require_labels
+from .bi_encoder import prepare_bi_encoder
+from .cross_encoder import prepare_cross_encoder
+from .data import PairSets, read_sets, require_labels
 from .negatives import _guard, _search_in, add_negatives
 from .outcome import Outcome
 from .pseudo_labels import add_pseudo_labels
-from .run import Request, run_training
+from .run import Target, run_training
 from .settings import BiEncoderTraining, CrossEncoderTraining, TrainSettings
 
 
 def train_cross_encoder(
-    pairs: Path, valid: Path | None, settings: CrossEncoderTraining, request: Request, progress: Progress
+    pairs: Path,
+    valid: Path | None,
+    settings: CrossEncoderTraining,
+    request: Target,
+    progress: Progress,
 ) -> Outcome:
     """Train a cross-encoder on a file of labelled pairs and write it to a folder.
 
@@ -34,11 +38,11 @@ def train_cross_encoder(
     require_labels(sets, binary=settings.model.head != "score", batch=settings.training.batch_size)
     sets = _with_pseudo_labels(sets, settings)
     sets = _with_negatives(sets, settings, progress)
-    return run_training(sets, settings, prepare_classifier, request, progress)
+    return run_training(sets, settings, prepare_cross_encoder, request, progress)
 
 
 def train_bi_encoder(
-    pairs: Path, valid: Path | None, settings: BiEncoderTraining, request: Request, progress: Progress
+    pairs: Path, valid: Path | None, settings: BiEncoderTraining, request: Target, progress: Progress
 ) -> Outcome:
     """Train a bi-encoder on a file of labelled pairs and write it to a folder.
 
@@ -48,10 +52,10 @@ def train_bi_encoder(
     sets = read_sets(pairs, valid, settings.pairs, settings.training.seed)
     require_labels(sets, binary=settings.objective.loss != "cosine", batch=settings.training.batch_size)
     sets = _with_negatives(sets, settings, progress)
-    return run_training(sets, settings, prepare_embedder, request, progress)
+    return run_training(sets, settings, prepare_bi_encoder, request, progress)
 
 
-def _with_pseudo_labels(sets: Sets, settings: CrossEncoderTraining) -> Sets:
+def _with_pseudo_labels(sets: PairSets, settings: CrossEncoderTraining) -> PairSets:
     wanted, head = settings.pseudo_labels, settings.model.head
     if wanted.run is None:
         return sets
@@ -63,7 +67,7 @@ def _with_pseudo_labels(sets: Sets, settings: CrossEncoderTraining) -> Sets:
     return add_pseudo_labels(sets, Path(wanted.run), wanted, settings.training.seed)
 
 
-def _with_negatives(sets: Sets, settings: TrainSettings, progress: Progress) -> Sets:
+def _with_negatives(sets: PairSets, settings: TrainSettings, progress: Progress) -> PairSets:
     wanted = settings.negatives
     if wanted.corpus is None:
         return sets

@@ -29,7 +29,7 @@ from ..schema import Floats, LabelledPairs
 from ..settings import RerankSettings
 from .sampler import LengthGroupedSampler, input_lengths
 from .settings import ClassifierSettings, CrossEncoderTraining, HeadKind
-from .trainer import Task, attend_quickly, in_precision
+from .trainer import TrainingTask, attend_quickly, in_precision
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,9 @@ class SwappedPairs(nn.Module):
         return loss
 
 
-def prepare_classifier(pairs: LabelledPairs, settings: CrossEncoderTraining, compute: DeviceConfig) -> Task:
+def prepare_cross_encoder(
+    pairs: LabelledPairs, settings: CrossEncoderTraining, compute: DeviceConfig
+) -> TrainingTask:
     """Load the base model and make what a training on `pairs` needs.
 
     Raises:
@@ -92,7 +94,7 @@ def prepare_classifier(pairs: LabelledPairs, settings: CrossEncoderTraining, com
     attend_quickly(model.model, compute, model.max_seq_length)
     if settings.model.freeze_embeddings:
         _freeze_embeddings(settings.model.base, model.model)  # type: ignore[arg-type] # as above
-    return Task(
+    return TrainingTask(
         model=model,
         trainer=CrossEncoderTrainer,
         arguments=CrossEncoderTrainingArguments,

@@ -27,7 +27,7 @@ _MOST = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Sets:
+class PairSets:
     """Pairs to train on and pairs to validate with; `facts` tell where they come from.
 
     `elsewhere` are the normalised texts of a file's other splits.
@@ -41,14 +41,14 @@ class Sets:
     @property
     def held_out(self) -> set[str]:
         """The normalised texts that no pair added to the training may have."""
-        return keys_of(self.valid) | self.elsewhere
+        return normalised_texts(self.valid) | self.elsewhere
 
     def fingerprints(self) -> dict[str, str]:
         """Return what tells these sets from others."""
         return {"training pairs": pairs_sha256(self.train), "validation pairs": pairs_sha256(self.valid)}
 
 
-def read_sets(path: Path, valid: Path | None, settings: PairSettings, seed: int) -> Sets:
+def read_sets(path: Path, valid: Path | None, settings: PairSettings, seed: int) -> PairSets:
     """Read the pairs to train on, and those to validate with.
 
     Where a file has a column `split`, only its rows `train`, or `valid`, count. Without a second file and
@@ -73,7 +73,7 @@ def read_sets(path: Path, valid: Path | None, settings: PairSettings, seed: int)
         facts["validation"] = "set aside, no question in both"
     log.info("%d pairs to train on, %d to validate with: %s", len(train), len(held), facts["validation"])
     _warn_of_leak(train, held)
-    return Sets(train, held, facts, elsewhere)
+    return PairSets(train, held, facts, elsewhere)
 
 
 def set_aside(pairs: LabelledPairs, seed: int) -> tuple[LabelledPairs, LabelledPairs]:
@@ -102,7 +102,7 @@ def set_aside(pairs: LabelledPairs, seed: int) -> tuple[LabelledPairs, LabelledP
     return pairs.take(~held), pairs.take(held)
 
 
-def require_labels(sets: Sets, *, binary: bool, batch: int) -> None:
+def require_labels(sets: PairSets, *, binary: bool, batch: int) -> None:
     """Check that there is something to learn from and to validate with.
 
     Raises:
@@ -136,7 +136,7 @@ def pairs_at(
     return LabelledPairs(left, right, label, source=source)
 
 
-def keys_of(pairs: LabelledPairs) -> set[str]:
+def normalised_texts(pairs: LabelledPairs) -> set[str]:
     """Return the normalised texts of pairs."""
     return {normalised_key(text) for text in (*pairs.left, *pairs.right)}
 
@@ -150,7 +150,7 @@ def _elsewhere(pairs: LabelledPairs, rows: pa.Table) -> frozenset[str]:
     if rows.schema.get_field_index(SPLIT) < 0:
         return frozenset()
     others = np.array([value != "train" for value in rows.column(SPLIT).to_pylist()], bool)
-    return frozenset(keys_of(pairs.take(others)))
+    return frozenset(normalised_texts(pairs.take(others)))
 
 
 def _of_split(pairs: LabelledPairs, rows: pa.Table, names: tuple[str, ...]) -> LabelledPairs:
@@ -170,7 +170,7 @@ def _describe(path: Path) -> dict[str, Any]:
 
 
 def _warn_of_leak(train: LabelledPairs, valid: LabelledPairs) -> None:
-    seen, held = keys_of(train), keys_of(valid)
+    seen, held = normalised_texts(train), normalised_texts(valid)
     if shared := len(seen & held):
         log.warning(
             "%d of the %d validation questions occur in the training pairs too, which flatters the model; "

@@ -21,15 +21,15 @@ from ..retrieval.encoder import BiEncoder, Embeddings
 from ..retrieval.index import build_index
 from ..schema import Floats, LabelledPairs, Rows, probabilities
 from ..settings import RerankSettings, RetrievalSettings
-from .data import Sets
+from .data import PairSets
 from .settings import NegativesSettings
 
 log = logging.getLogger(__name__)
 
 # From texts to the cosines and positions, among the corpus, of the nearest, `(n_texts, k)`, best first.
-Search = Callable[[Sequence[str]], tuple[Floats, Rows]]
+NeighbourSearch = Callable[[Sequence[str]], tuple[Floats, Rows]]
 # From two columns of texts to the probability that each pair asks the same.
-Guard = Callable[[list[str], list[str]], Floats]
+DuplicateScorer = Callable[[list[str], list[str]], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,12 @@ class _Known:
 
 
 def add_negatives(
-    sets: Sets, corpus: Sequence[str], settings: NegativesSettings, search: Search, guard: Guard
-) -> Sets:
+    sets: PairSets,
+    corpus: Sequence[str],
+    settings: NegativesSettings,
+    search: NeighbourSearch,
+    guard: DuplicateScorer,
+) -> PairSets:
     """Add mined negatives to the training pairs, and to the facts how many, and how many were left out.
 
     Left out are texts that the labels join to the anchor, directly or over others, pairs that are labelled
@@ -80,7 +84,7 @@ def add_negatives(
     return replace(sets, train=train, facts=facts)
 
 
-def _known(sets: Sets, duplicates: LabelledPairs) -> _Known:
+def _known(sets: PairSets, duplicates: LabelledPairs) -> _Known:
     group_of: dict[str, int] = {}
     for left, right, group in zip(
         duplicates.left, duplicates.right, question_components(duplicates).tolist(), strict=True
@@ -98,7 +102,7 @@ def _candidates(
     anchors: dict[str, str],
     corpus: Sequence[str],
     settings: NegativesSettings,
-    search: Search,
+    search: NeighbourSearch,
     known: _Known,
     counts: Counter[str],
 ) -> list[tuple[str, list[str]]]:
@@ -126,7 +130,10 @@ def _candidates(
 
 
 def _guarded(
-    queues: list[tuple[str, list[str]]], settings: NegativesSettings, guard: Guard, counts: Counter[str]
+    queues: list[tuple[str, list[str]]],
+    settings: NegativesSettings,
+    guard: DuplicateScorer,
+    counts: Counter[str],
 ) -> list[tuple[str, str]]:
     """Return up to `per_positive` pairs of each anchor that the guard calls no duplicates.
 
@@ -156,7 +163,7 @@ _BLOCK = 4096  # texts searched for at once
 
 def _search_in(
     corpus: Sequence[str], settings: NegativesSettings, compute: DeviceConfig, progress: Progress
-) -> Search:
+) -> NeighbourSearch:
     encoder = BiEncoder(settings.miner, compute)
     retrieval = RetrievalSettings(bi_encoder=settings.miner, top_k=settings.neighbours)
     index = build_index(_embedded(encoder, corpus, progress), retrieval, gpu=compute.device.type == "cuda")
@@ -185,7 +192,7 @@ def _embedded(encoder: BiEncoder, texts: Sequence[str], progress: Progress) -> E
     return out
 
 
-def _guard(settings: NegativesSettings, compute: DeviceConfig, progress: Progress) -> Guard:
+def _guard(settings: NegativesSettings, compute: DeviceConfig, progress: Progress) -> DuplicateScorer:
     scorer = CrossEncoder(RerankSettings(cross_encoder=settings.guard), compute)
 
     def probability(left: list[str], right: list[str]) -> Floats:

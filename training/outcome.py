@@ -21,7 +21,7 @@ from ..evaluation.classification import (
 from ..schema import Floats, LabelledPairs, probabilities
 from .folder import step_of
 from .settings import TrainSettings
-from .trainer import Fitted, Task, metric_of
+from .trainer import TrainingResult, TrainingTask, metric_of
 
 log = logging.getLogger(__name__)
 
@@ -79,15 +79,15 @@ class Outcome:
         }
 
 
-def start_of(task: Task, valid: LabelledPairs) -> float | None:
+def start_of(task: TrainingTask, valid: LabelledPairs) -> float | None:
     """Return the metric of a bi-encoder before its training."""
     return metric_of(task.metric, valid, task.score(valid)) if task.scale == "cosine" else None
 
 
-def judge_model(
-    task: Task,
+def evaluate_training(
+    task: TrainingTask,
     valid: LabelledPairs,
-    fitted: Fitted,
+    fitted: TrainingResult,
     settings: TrainSettings,
     *,
     sha256: str,

@@ -13,7 +13,7 @@ _LATER = ("training.epochs", "training.max_steps", "training.decay", "warm-up en
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """Steps in all and per epoch, those of the warm-up and of the decay, between validations and saves."""
 
     steps: int
@@ -24,7 +24,7 @@ class Plan:
     save_every: int
 
     @classmethod
-    def make(cls, settings: TrainingSettings, n_batches: int) -> Plan:
+    def make(cls, settings: TrainingSettings, n_batches: int) -> TrainingPlan:
         """Plan a training whose epochs have `n_batches` batches."""
         per_epoch = -(-n_batches // settings.accumulate)
         steps = settings.max_steps or settings.epochs * per_epoch
@@ -53,7 +53,7 @@ class Plan:
         return {**arguments, "lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": options}
 
 
-def basis_of(settings: TrainSettings, plan: Plan, facts: Mapping[str, str]) -> dict[str, str]:
+def basis_of(settings: TrainSettings, plan: TrainingPlan, facts: Mapping[str, str]) -> dict[str, str]:
     """Return what the checkpoints of a training follow from: it is resumed with the same only."""
     stages = settings.model_dump(exclude={"pairs"})
     values = {f"{stage}.{key}": str(value) for stage, of in stages.items() for key, value in of.items()}

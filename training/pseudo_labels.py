@@ -14,7 +14,7 @@ from ..corpus.unique import collapse_exact_duplicates, normalised_key
 from ..errors import InputError
 from ..results.result import MiningResult
 from ..schema import TEXT, Flags, Floats, LabelledPairs, Rows, ScoredPairs
-from .data import Sets, pairs_at
+from .data import PairSets, pairs_at
 from .settings import PseudoLabelSettings
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _BINS = 10
 _UNSURE = 1e-6  # at least so far from 0 and 1, which are what people say
 
 
-def add_pseudo_labels(sets: Sets, run: Path, settings: PseudoLabelSettings, seed: int) -> Sets:
+def add_pseudo_labels(sets: PairSets, run: Path, settings: PseudoLabelSettings, seed: int) -> PairSets:
     """Add candidates of a run to the training pairs, labelled with their probabilities (self-training).
 
     Where the corpus-aware decision gave these, the model learns to tell from two texts what it saw in the

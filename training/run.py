@@ -17,12 +17,12 @@ from ..inference.locate import fingerprint, locate_model, quiet_loading
 from ..progress import Progress
 from ..schema import LabelledPairs
 from .card import write_outcome
-from .data import Sets
+from .data import PairSets
 from .folder import TrainingFolder, open_training, step_of
-from .outcome import Outcome, judge_model, start_of
-from .plan import Plan, basis_of, prolonged
+from .outcome import Outcome, evaluate_training, start_of
+from .plan import TrainingPlan, basis_of, prolonged
 from .settings import TrainSettings
-from .trainer import Task, fit, require_first_device
+from .trainer import TrainingTask, fit, require_first_device
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ S = TypeVar("S", bound=TrainSettings)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Target:
     """Where a training writes and what may be there; `command` is what started it."""
 
     out: Path
@@ -41,10 +41,10 @@ class Request:
 
 
 def run_training(
-    sets: Sets,
+    sets: PairSets,
     settings: S,
-    prepare: Callable[[LabelledPairs, S, DeviceConfig], Task],
-    request: Request,
+    prepare: Callable[[LabelledPairs, S, DeviceConfig], TrainingTask],
+    request: Target,
     progress: Progress,
 ) -> Outcome:
     """Train the model that `prepare` makes, and write it with its card, record and plots to a folder.
@@ -62,14 +62,14 @@ def run_training(
     )
     with opened as folder, quiet_loading():
         task = prepare(sets.train, settings, compute)
-        plan = Plan.make(settings.training, task.n_batches)
+        plan = TrainingPlan.make(settings.training, task.n_batches)
         sha256 = fingerprint(base)
         facts = {**sets.fingerprints(), "base model": sha256, "number format": str(compute.dtype)}
         _require_same(folder, basis_of(settings, plan, facts))
         before = start_of(task, sets.valid)
         fitted = fit(task, sets.valid, settings.training, plan, folder, progress)
         _load_weights(task, fitted.best)
-        outcome = judge_model(task, sets.valid, fitted, settings, sha256=sha256, before=before)
+        outcome = evaluate_training(task, sets.valid, fitted, settings, sha256=sha256, before=before)
         task.model.save_pretrained(str(folder.staging), create_model_card=False)
         share_weights(folder.staging)
         write_outcome(outcome, sets, request.command, folder.staging)
@@ -84,7 +84,7 @@ def _require_same(folder: TrainingFolder, basis: dict[str, str]) -> None:
     folder.sweep()
 
 
-def _load_weights(task: Task, checkpoint: Path) -> None:
+def _load_weights(task: TrainingTask, checkpoint: Path) -> None:
     options: dict[str, Any] = {
         "device": str(task.compute.device),
         "local_files_only": True,

@@ -21,10 +21,10 @@ from ..errors import SettingsError
 from ..inference.device import DeviceConfig
 from ..progress import Progress
 from ..schema import Floats, LabelledPairs
+from .callback import History, TrainingCallback, is_exhausted, seconds_of
 from .folder import TrainingFolder
-from .plan import Plan
+from .plan import TrainingPlan
 from .settings import TrainingSettings
-from .watch import History, Watch, is_exhausted, seconds_of
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _SHORT = 256  # tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TrainingTask:
     """What one kind of model brings to a training.
 
     `model`, `trainer` and `arguments` are those of sentence-transformers, `columns` the training set;
@@ -58,7 +58,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class TrainingResult:
     """How a training went: `best` is the best checkpoint, `seconds` are those without validation."""
 
     steps: int
@@ -70,7 +70,7 @@ class Fitted:
 class Validation(BaseEvaluator):
     """The metric of the validation pairs, as the trainer asks for it."""
 
-    def __init__(self, task: Task, pairs: LabelledPairs) -> None:
+    def __init__(self, task: TrainingTask, pairs: LabelledPairs) -> None:
         """Take the pairs to validate with."""
         super().__init__()  # type: ignore[no-untyped-call] # as its authors left it
         self._task, self._pairs = task, pairs
@@ -81,13 +81,13 @@ class Validation(BaseEvaluator):
 
 
 def fit(
-    task: Task,
+    task: TrainingTask,
     valid: LabelledPairs,
     settings: TrainingSettings,
-    plan: Plan,
+    plan: TrainingPlan,
     folder: TrainingFolder,
     progress: Progress,
-) -> Fitted:
+) -> TrainingResult:
     """Train, from the last checkpoint on where there is one, and return how that went."""
     last, metric = folder.last(), f"eval_{task.metric}"
     state = TrainerState() if last is None else TrainerState.load_from_json(str(last / "trainer_state.json"))
@@ -100,7 +100,7 @@ def fit(
                 train_dataset=Dataset.from_dict(task.columns),
                 loss=task.loss,
                 evaluator=Validation(task, valid),
-                callbacks=[Watch(bar, metric, settings.patience)],
+                callbacks=[TrainingCallback(bar, metric, settings.patience)],
             )
             trainer.remove_callback(PrinterCallback)
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -152,7 +152,7 @@ def _without_examples(card: Any) -> None:
     card.widget = [{"source_sentence": "", "sentences": []}]
 
 
-def _arguments(task: Task, settings: TrainingSettings, plan: Plan, checkpoints: Path) -> Any:
+def _arguments(task: TrainingTask, settings: TrainingSettings, plan: TrainingPlan, checkpoints: Path) -> Any:
     compute = task.compute
     arguments = task.arguments(
         output_dir=str(checkpoints),
@@ -185,11 +185,11 @@ def _arguments(task: Task, settings: TrainingSettings, plan: Plan, checkpoints: 
     return arguments
 
 
-def _fitted(state: TrainerState, metric: str, folder: TrainingFolder) -> Fitted:
+def _fitted(state: TrainerState, metric: str, folder: TrainingFolder) -> TrainingResult:
     validated = {int(record["step"]): record for record in state.log_history if metric in record}
     there = [step for step in validated if (folder.checkpoints / f"checkpoint-{step}").is_dir()]
     best = max(there, key=lambda step: validated[step][metric])  # the first of several
     idle = sum(record.get("eval_runtime", 0.0) for record in validated.values())
     history = [record for record in state.log_history if "loss" in record or metric in record]
     checkpoint = folder.checkpoints / f"checkpoint-{best}"
-    return Fitted(state.global_step, checkpoint, max(seconds_of(history) - idle, 1e-9), history)
+    return TrainingResult(state.global_step, checkpoint, max(seconds_of(history) - idle, 1e-9), history)

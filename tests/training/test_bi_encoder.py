@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from dupmine.errors import InputError
 from dupmine.schema import LabelledPairs
 from dupmine.training.bi_encoder import labels_for, ranked_columns
-from dupmine.training.run import Request
+from dupmine.training.run import Target
 from dupmine.training.settings import ObjectiveSettings
 
 from ..helpers.lessons import losses, small, teach_bi_encoder, topics, write_lesson
@@ -36,7 +36,7 @@ def base(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_loss_teaches(loss: str, base: str, tmp_path: Path) -> None:
     path = write_lesson(tmp_path / "pairs.csv", topics(300), split=["train"] * 200 + ["valid"] * 100)
     settings = small(base, objective__loss=loss, training__learning_rate=5e-3, training__epochs=4)
-    outcome = teach_bi_encoder(path, Request(tmp_path / "model"), settings)
+    outcome = teach_bi_encoder(path, Target(tmp_path / "model"), settings)
     assert np.mean(losses(outcome)[-3:]) < 0.7 * np.mean(losses(outcome)[:3])
     record = json.loads((tmp_path / "model" / "training.json").read_text())
     after = record["validation"]["average_precision"]["value"]
@@ -54,12 +54,12 @@ def test_a_training_that_does_harm_says_so(
     pairs = topics(300)
     path = write_lesson(tmp_path / "pairs.csv", pairs, split=["train"] * 200 + ["valid"] * 100)
     settings = small(base, objective__loss="mnrl", training__learning_rate=5e-3, training__epochs=4)
-    teach_bi_encoder(path, Request(tmp_path / "good"), settings)
+    teach_bi_encoder(path, Target(tmp_path / "good"), settings)
     pairs.label[:200] = 1 - pairs.label[:200]
     write_lesson(path, pairs, split=["train"] * 200 + ["valid"] * 100)
     settings |= {"model.base": str(tmp_path / "good"), "training.evaluate_every": 100}
     with caplog.at_level(logging.WARNING, "dupmine"):
-        outcome = teach_bi_encoder(path, Request(tmp_path / "bad"), settings)
+        outcome = teach_bi_encoder(path, Target(tmp_path / "bad"), settings)
     assert outcome.before is not None
     assert outcome.before > 0.9
     assert "the training made the model worse: average precision fell from" in caplog.text

@@ -24,10 +24,10 @@ from dupmine.inference.device import resolve_device
 from dupmine.inference.first_token import first_token_only
 from dupmine.schema import LabelledPairs
 from dupmine.settings import ComputeSettings, load_staged
-from dupmine.training.bi_encoder import prepare_embedder
-from dupmine.training.cross_encoder import SwappedPairs, prepare_classifier
+from dupmine.training.bi_encoder import prepare_bi_encoder
+from dupmine.training.cross_encoder import SwappedPairs, prepare_cross_encoder
 from dupmine.training.folder import is_whole, step_of
-from dupmine.training.run import Request
+from dupmine.training.run import Target
 from dupmine.training.settings import BiEncoderTraining, CrossEncoderTraining
 from dupmine.training.trainer import attend_quickly
 
@@ -59,7 +59,7 @@ def test_a_head_learns_and_is_read_alike_everywhere(  # noqa: PLR0917 - fixtures
 ) -> None:
     settings = small(tiny[base], model__head=head, training__label_smoothing=0.02) | SURE
     out = tmp_path / "model"
-    outcome = teach_cross_encoder(pairs, Request(out), settings)
+    outcome = teach_cross_encoder(pairs, Target(out), settings)
     assert np.mean(losses(outcome)[-3:]) < 0.5 * losses(outcome)[0]
     record = json.loads((out / "training.json").read_text())
     measure = "spearman" if head == "score" else "average_precision"
@@ -79,7 +79,7 @@ def test_a_head_learns_and_is_read_alike_everywhere(  # noqa: PLR0917 - fixtures
 
 
 def test_what_a_training_leaves(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
-    request = Request(tmp_path / "model", command="dupmine train cross-encoder pairs.csv")
+    request = Target(tmp_path / "model", command="dupmine train cross-encoder pairs.csv")
     outcome = teach_cross_encoder(pairs, request, small(tiny["bert"]))
     files = {path.name for path in request.out.iterdir()}
     assert {
@@ -101,23 +101,23 @@ def test_what_a_training_leaves(pairs: Path, tiny: TinyModels, tmp_path: Path) -
         teach_cross_encoder(pairs, request, small(tiny["bert"]))
     (request.out / "mine.txt").write_text("")
     with pytest.raises(OutputError, match=r"holds mine.txt, which is not of its training"):
-        teach_cross_encoder(pairs, Request(request.out, overwrite=True), small(tiny["bert"]))
+        teach_cross_encoder(pairs, Target(request.out, overwrite=True), small(tiny["bert"]))
 
 
 def test_a_killed_training_resumes_to_the_same_weights(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
     settings = small(tiny["bert"], training__save_every=4)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    end = in_process(lambda: run(pairs, Request(whole), settings), whole, NEVER)
+    end = in_process(lambda: run(pairs, Target(whole), settings), whole, NEVER)
     assert end.result == 30
     death = Death(call=end.calls * 6 // 10)
-    assert in_process(lambda: run(pairs, Request(broken), settings), broken, death).killed
+    assert in_process(lambda: run(pairs, Target(broken), settings), broken, death).killed
     there = {path.name for path in (broken / "checkpoints").glob("checkpoint-*")}
     assert there
 
     with pytest.raises(OutputError, match="interrupted training: continue it with --resume"):
-        run(pairs, Request(broken), settings)
+        run(pairs, Target(broken), settings)
     with pytest.raises(SettingsError, match=r"training.learning_rate was 0.01, is 0.1"):
-        run(pairs, Request(broken, resume=True), settings | {"training.learning_rate": 0.1})
+        run(pairs, Target(broken, resume=True), settings | {"training.learning_rate": 0.1})
     assert {path.name for path in (broken / "checkpoints").glob("checkpoint-*")} == there
     last = max((broken / "checkpoints").glob("checkpoint-*"), key=step_of)
     torn = broken / "checkpoints" / "checkpoint-29"
@@ -127,7 +127,7 @@ def test_a_killed_training_resumes_to_the_same_weights(pairs: Path, tiny: TinyMo
     state["log_history"].append({"step": 0, "loss": 42.0})  # that it went on from here is seen by this
     (last / "trainer_state.json").write_text(json.dumps(state))
 
-    assert run(pairs, Request(broken, resume=True), settings | {"training.keep_checkpoints": 3}) == 30
+    assert run(pairs, Target(broken, resume=True), settings | {"training.keep_checkpoints": 3}) == 30
     assert {"step": 0, "loss": 42.0} in json.loads((broken / "training.json").read_text())["history"]
     first, second = (load_file(folder / "model.safetensors") for folder in (whole, broken))
     for name, values in first.items():
@@ -137,7 +137,7 @@ def test_a_killed_training_resumes_to_the_same_weights(pairs: Path, tiny: TinyMo
         assert first_record[name] == second_record[name]
 
 
-def run(pairs: Path, request: Request, settings: dict[str, Any]) -> int:
+def run(pairs: Path, request: Target, settings: dict[str, Any]) -> int:
     return teach_cross_encoder(pairs, request, settings).steps
 
 
@@ -149,12 +149,12 @@ def test_a_stable_rate_is_prolonged(pairs: Path, tiny: TinyModels, tmp_path: Pat
 
     def killed_behind_step_8() -> int:
         threading.Thread(target=die_behind, args=(out / "checkpoints" / "checkpoint-8",), daemon=True).start()
-        return run(pairs, Request(out), settings)
+        return run(pairs, Target(out), settings)
 
     assert in_process(killed_behind_step_8, out, NEVER).killed
     with pytest.raises(SettingsError, match=r"training\.warmup was 0\.1, is 0\.9"):
-        run(pairs, Request(out, resume=True), settings | {"training.warmup": 0.9})
-    assert run(pairs, Request(out, resume=True), settings | {"training.max_steps": 40}) == 40
+        run(pairs, Target(out, resume=True), settings | {"training.warmup": 0.9})
+    assert run(pairs, Target(out, resume=True), settings | {"training.max_steps": 40}) == 40
 
 
 def die_behind(checkpoint: Path) -> None:
@@ -170,7 +170,7 @@ def test_the_large_config_trains_a_deberta(pairs: Path, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / "base")
     settings = small(str(tmp_path / "base"), training__epochs=1)
     config_file = ROOT / "configs" / "train-deberta-v3-large.yaml"
-    outcome = teach_cross_encoder(pairs, Request(tmp_path / "model"), settings, config_file)
+    outcome = teach_cross_encoder(pairs, Target(tmp_path / "model"), settings, config_file)
     assert outcome.settings.training.accumulate == 2
     assert outcome.steps == 8
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
@@ -193,7 +193,7 @@ def test_targets_follow_from_head_and_smoothing(
 ) -> None:
     settings = small(tiny[base], model__head=head, training__label_smoothing=0.1)
     loaded = load_staged(CrossEncoderTraining, None, settings)
-    task = prepare_classifier(lesson(2), loaded, resolve_device(loaded.compute))
+    task = prepare_cross_encoder(lesson(2), loaded, resolve_device(loaded.compute))
     assert task.columns["label"] == pytest.approx(targets)
     smoothing = getattr(getattr(task.loss.loss, "ce_loss", None), "label_smoothing", None)
     assert smoothing == (0.1 if head in {"softmax", "nli"} else None)
@@ -202,16 +202,16 @@ def test_targets_follow_from_head_and_smoothing(
 def test_a_pseudo_label_is_not_smoothed(tiny: TinyModels) -> None:
     loaded = load_staged(CrossEncoderTraining, None, small(tiny["bert"], training__label_smoothing=0.1))
     pairs = LabelledPairs(["a", "b", "c"], ["d", "e", "f"], np.array([0, 0.98, 1], np.float32))
-    task = prepare_classifier(pairs, loaded, resolve_device(loaded.compute))
+    task = prepare_cross_encoder(pairs, loaded, resolve_device(loaded.compute))
     assert task.columns["label"] == pytest.approx([0.05, 0.98, 0.95])
     loaded = loaded.changed({"model.head": "score"})  # where it is a similarity like the others
-    task = prepare_classifier(pairs, loaded, resolve_device(loaded.compute))
+    task = prepare_cross_encoder(pairs, loaded, resolve_device(loaded.compute))
     assert task.columns["label"] == pytest.approx([0.05, 0.932, 0.95])
 
 
 def test_frozen_embeddings_stay(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
     settings = small(tiny["sigmoid"], model__freeze_embeddings=True, training__max_steps=3)
-    teach_cross_encoder(pairs, Request(tmp_path / "model"), settings)
+    teach_cross_encoder(pairs, Target(tmp_path / "model"), settings)
     before, after = (load_file(Path(f) / "model.safetensors") for f in (tiny["sigmoid"], tmp_path / "model"))
     same = {name for name, values in before.items() if np.array_equal(values, after[name])}
     assert {name for name in before if ".embeddings." in name} == same
@@ -234,15 +234,15 @@ def test_both_models_are_prepared_with_the_quick_attention(tiny: TinyModels) -> 
     classifier = load_staged(CrossEncoderTraining, None, small(tiny["bert"]) | quick)
     embedder = load_staged(BiEncoderTraining, None, small(tiny["bi-encoder"]) | quick)
     compute = resolve_device(classifier.compute)
-    one = prepare_classifier(lesson(2), classifier, compute).model.model
-    two = prepare_embedder(lesson(2), embedder, compute).model[0].model
+    one = prepare_cross_encoder(lesson(2), classifier, compute).model.model
+    two = prepare_bi_encoder(lesson(2), embedder, compute).model[0].model
     assert one.config._attn_implementation == two.config._attn_implementation == "eager"
 
 
 def test_a_step_in_bf16_learns_what_one_in_fp32_does(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
     settings = small(tiny["sigmoid"], training__learning_rate=1e-3, compute__device="cpu") | SURE
     exact, quick = (
-        losses(teach_cross_encoder(pairs, Request(tmp_path / kind), settings | {"compute.precision": kind}))
+        losses(teach_cross_encoder(pairs, Target(tmp_path / kind), settings | {"compute.precision": kind}))
         for kind in ("fp32", "bf16")
     )
     assert quick == pytest.approx(exact, abs=0.06)
@@ -270,7 +270,7 @@ def test_each_pair_is_shown_in_either_order() -> None:
 def test_pairs_can_stay_in_their_order(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
     settings = small(tiny["bert"], training__max_steps=1) | SURE
     turned, kept, again = (
-        losses(teach_cross_encoder(pairs, Request(tmp_path / f"{i}"), settings | {"training.swap": swap}))
+        losses(teach_cross_encoder(pairs, Target(tmp_path / f"{i}"), settings | {"training.swap": swap}))
         for i, swap in enumerate((True, False, False))
     )
     assert kept == again != turned
@@ -330,7 +330,7 @@ def test_mistakes_are_said_in_one_line(
     base = bases.get(settings.get("model.base", ""), tiny["bert"])
     with pytest.raises(kind, match=message) as caught:
         teach_cross_encoder(
-            pairs, Request(tmp_path / "out"), small(tiny["bert"]) | settings | {"model.base": base}
+            pairs, Target(tmp_path / "out"), small(tiny["bert"]) | settings | {"model.base": base}
         )
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()

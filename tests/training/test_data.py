@@ -11,7 +11,7 @@ import pytest
 from dupmine.errors import InputError
 from dupmine.schema import LabelledPairs
 from dupmine.settings import PairSettings
-from dupmine.training.data import Sets, keys_of, read_sets, require_labels, set_aside
+from dupmine.training.data import PairSets, normalised_texts, read_sets, require_labels, set_aside
 
 from ..helpers.lessons import lesson, write_lesson
 
@@ -27,7 +27,7 @@ def test_what_is_set_aside_shares_no_question() -> None:
     train, valid = set_aside(pairs, seed=1)
     assert len(train) + len(valid) == 600
     assert 27 <= len(valid) <= 30
-    assert not keys_of(train) & keys_of(valid)
+    assert not normalised_texts(train) & normalised_texts(valid)
     assert set_aside(pairs, seed=1)[1].left == valid.left
     assert set_aside(pairs, seed=2)[1].left != valid.left
 
@@ -78,8 +78,8 @@ def test_labels_that_teach_nothing(label: list[float], message: str) -> None:
     texts = [str(i) for i in range(len(label))]
     train = LabelledPairs(texts, texts, np.array(label, np.float32), source="pairs.csv")
     with pytest.raises(InputError, match=message) as caught:
-        require_labels(Sets(train, lesson(4)), binary=True, batch=4)
+        require_labels(PairSets(train, lesson(4)), binary=True, batch=4)
     assert str(caught.value).startswith("pairs.csv: ")
     valid = LabelledPairs(["a", "b"], ["c", "d"], np.zeros(2, np.float32))
     with pytest.raises(InputError, match="all 2 validation pairs have the label 0"):
-        require_labels(Sets(lesson(4), valid), binary=True, batch=4)
+        require_labels(PairSets(lesson(4), valid), binary=True, batch=4)

@@ -11,9 +11,9 @@ import pytest
 
 from dupmine.errors import InputError
 from dupmine.schema import Floats, LabelledPairs, Rows
-from dupmine.training.data import Sets
+from dupmine.training.data import PairSets
 from dupmine.training.negatives import add_negatives
-from dupmine.training.run import Request
+from dupmine.training.run import Target
 from dupmine.training.settings import NegativesSettings
 
 from ..helpers.lessons import lesson, small, teach_cross_encoder, write_lesson
@@ -46,7 +46,7 @@ def mined(settings: NegativesSettings) -> tuple[list[tuple[str, str]], dict[str,
         rounds.append(len(left))
         return np.array([0.25 if text == "alike" else 0.24 for text in right], np.float32)
 
-    sets = add_negatives(Sets(TRAIN, VALID), CORPUS, settings, search, guard)
+    sets = add_negatives(PairSets(TRAIN, VALID), CORPUS, settings, search, guard)
     new = sets.train.take(np.arange(4, len(sets.train)))
     assert sets.train.left[:4] == TRAIN.left
     assert not new.label.any()
@@ -78,7 +78,7 @@ def test_similarities_have_no_duplicates_to_start_from() -> None:
     similar = LabelledPairs(["a"], ["b"], np.array([0.5], np.float32), source="sts.csv")
     with pytest.raises(InputError, match=r"sts\.csv: hard negatives need labels 0 or 1"):
         add_negatives(
-            Sets(similar, VALID),
+            PairSets(similar, VALID),
             CORPUS,
             NegativesSettings(),
             search,
@@ -93,7 +93,7 @@ def test_a_training_mines_and_counts_them(tiny: TinyModels, tmp_path: Path) -> N
     corpus.write_text("text\n" + "\n".join([*pairs.left, *(f"where is tree {i}" for i in range(40))]))
     settings = small(tiny["bert"], negatives__corpus=str(corpus), negatives__miner=tiny["bi-encoder"])
     settings |= {"negatives.guard": tiny["sigmoid"], "negatives.max_cosine": 1.0, "training.epochs": 1}
-    teach_cross_encoder(path, Request(tmp_path / "model"), settings | {"negatives.max_probability": 1.0})
+    teach_cross_encoder(path, Target(tmp_path / "model"), settings | {"negatives.max_probability": 1.0})
     data = json.loads((tmp_path / "model" / "training.json").read_text())["data"]
     counts = data["negatives"]
     assert counts["anchors"] >= counts["added"] > 20

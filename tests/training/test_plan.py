@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dupmine.settings import load_staged
-from dupmine.training.plan import Plan, basis_of, prolonged
+from dupmine.training.plan import TrainingPlan, basis_of, prolonged
 from dupmine.training.settings import ClassifierTrainingSettings, CrossEncoderTraining
 
 STABLE = {"training.schedule": "warmup-stable-decay", "training.warmup": 0.01, "training.max_steps": 20000}
 
 
-def made(**changes: object) -> tuple[CrossEncoderTraining, Plan]:
+def made(**changes: object) -> tuple[CrossEncoderTraining, TrainingPlan]:
     settings = load_staged(
         CrossEncoderTraining, None, STABLE | {k.replace("__", "."): v for k, v in changes.items()}
     )
-    return settings, Plan.make(settings.training, 5073)
+    return settings, TrainingPlan.make(settings.training, 5073)
 
 
 def test_steps_follow_from_the_settings() -> None:
-    plan = Plan.make(ClassifierTrainingSettings(epochs=3, accumulate=2), 101)
+    plan = TrainingPlan.make(ClassifierTrainingSettings(epochs=3, accumulate=2), 101)
     assert (plan.per_epoch, plan.steps, plan.warmup, plan.evaluate_every, plan.save_every) == (
         51,
         153,

@@ -12,9 +12,9 @@ from dupmine import Miner, MiningResult
 from dupmine.corpus.unique import normalised_key
 from dupmine.errors import InputError
 from dupmine.schema import LabelledPairs
-from dupmine.training.data import Sets
+from dupmine.training.data import PairSets
 from dupmine.training.pseudo_labels import add_pseudo_labels, spread
-from dupmine.training.run import Request
+from dupmine.training.run import Target
 from dupmine.training.settings import PseudoLabelSettings
 
 from ..helpers.lessons import lesson, small, teach_cross_encoder, write_lesson
@@ -43,7 +43,7 @@ def probabilities_of(run: Path) -> dict[frozenset[str], float]:
 
 
 def test_pairs_come_with_the_probabilities_of_the_run(run: Path) -> None:
-    sets = add_pseudo_labels(Sets(TRAIN, VALID), run, PseudoLabelSettings(), seed=1)
+    sets = add_pseudo_labels(PairSets(TRAIN, VALID), run, PseudoLabelSettings(), seed=1)
     assert sets.valid is VALID
     assert (sets.train.left[:2], sets.train.right[:2]) == (TRAIN.left, TRAIN.right)
     new = sets.train.take(np.arange(2, len(sets.train)))
@@ -67,7 +67,7 @@ def test_pairs_come_with_the_probabilities_of_the_run(run: Path) -> None:
 def test_what_the_labels_imply_and_other_splits_are_left_out(run: Path) -> None:
     chain = LabelledPairs(TEXTS[:2], TEXTS[1:3], np.ones(2, np.float32))
     sets = add_pseudo_labels(
-        Sets(chain, VALID, elsewhere=frozenset({normalised_key(TEXTS[7])})),
+        PairSets(chain, VALID, elsewhere=frozenset({normalised_key(TEXTS[7])})),
         run,
         PseudoLabelSettings(),
         seed=1,
@@ -81,7 +81,9 @@ def test_what_the_labels_imply_and_other_splits_are_left_out(run: Path) -> None:
 
 def test_no_more_than_asked_for(run: Path) -> None:
     settings = PseudoLabelSettings(most_pairs=5)
-    first, again, other = (add_pseudo_labels(Sets(TRAIN, VALID), run, settings, seed=s) for s in (1, 1, 2))
+    first, again, other = (
+        add_pseudo_labels(PairSets(TRAIN, VALID), run, settings, seed=s) for s in (1, 1, 2)
+    )
     assert len(first.train) == 2 + 5
     assert first.train.right == again.train.right != other.train.right
 
@@ -96,12 +98,12 @@ def test_they_are_spread_over_the_probabilities() -> None:
 def test_what_cannot_be_added(run: Path, tmp_path: Path) -> None:
     similar = LabelledPairs(["a"], ["b"], np.array([0.5], np.float32), source="sts.csv")
     with pytest.raises(InputError, match=r"sts\.csv: pseudo-labels are probabilities and go with labels 0"):
-        add_pseudo_labels(Sets(similar, VALID), run, PseudoLabelSettings(), seed=1)
+        add_pseudo_labels(PairSets(similar, VALID), run, PseudoLabelSettings(), seed=1)
     with pytest.raises(InputError, match=r"nowhere"):
-        add_pseudo_labels(Sets(TRAIN, VALID), tmp_path / "nowhere", PseudoLabelSettings(), seed=1)
+        add_pseudo_labels(PairSets(TRAIN, VALID), tmp_path / "nowhere", PseudoLabelSettings(), seed=1)
     all_held = LabelledPairs(TEXTS[::2], [*TEXTS[1::2], "blue sea"], np.zeros(5, np.float32))
     with pytest.raises(InputError, match=r"its 36 scored pairs are all labelled already, or have texts that"):
-        add_pseudo_labels(Sets(TRAIN, all_held), run, PseudoLabelSettings(), seed=1)
+        add_pseudo_labels(PairSets(TRAIN, all_held), run, PseudoLabelSettings(), seed=1)
 
 
 def test_a_model_learns_what_only_the_run_says(run: Path, tiny: TinyModels, tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_a_model_learns_what_only_the_run_says(run: Path, tiny: TinyModels, tmp_
     settings = small(tiny["bert"], pseudo_labels__run=str(run), training__epochs=80)
     settings |= {"training.evaluate_every": 10_000}  # the last weights are taken
     settings |= {"model.hidden_dropout": 0.0, "model.attention_dropout": 0.0, "training.learning_rate": 3e-3}
-    teach_cross_encoder(path, Request(tmp_path / "model"), settings | {"training.batch_size": 32})
+    teach_cross_encoder(path, Target(tmp_path / "model"), settings | {"training.batch_size": 32})
     data = json.loads((tmp_path / "model" / "training.json").read_text())["data"]
     assert data["pseudo_labels"]["added"] == 36
     assert data["train"]["pairs"] == 61 + 36

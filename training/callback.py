@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 History = list[dict[str, float]]
 
 
-class Watch(TrainerCallback):
+class TrainingCallback(TrainerCallback):
     """Move the bar on, time the steps, save at each validation, validate at the end and stop in time."""
 
     def __init__(self, bar: Bar, metric: str, patience: int | None) -> None:
