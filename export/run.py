@@ -19,6 +19,7 @@ from ..inference.batches import length_batches
 from ..inference.device import DeviceConfig, resolve_device
 from ..inference.layout import find_layout
 from ..inference.locate import locate_model, quiet_loading
+from ..inference.model_files import NOT_SCORING
 from ..inference.onnx import GRAPH, RECORD, Ids, is_exported, open_session
 from ..inference.tokens import tokenise
 from ..progress import Progress
@@ -37,7 +38,7 @@ CALIBRATION_PAIRS = 400
 _SEED = 42
 _BATCH_TOKENS = 512  # all activations of a batch are in memory at once
 _COPIED = {".json", ".md", ".model", ".txt"}
-_NOT_COPIED = (".", "cascade", "checkpoint", "decision", "onnx", "openvino")  # so they begin
+_NOT_COPIED = (".", "checkpoint", "onnx", "openvino")  # so they begin
 _ON_CPU = {"compute.device": "cpu", "compute.precision": "fp32", "rerank.calibrate": False}
 
 
@@ -160,7 +161,8 @@ def _copy_files(folder: Path, out: Path) -> None:
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder)
         wanted = path.suffix in _COPIED and not path.name.endswith(".index.json")
-        if wanted and path.is_file() and not place.parts[0].startswith(_NOT_COPIED):
+        wanted &= place.name not in NOT_SCORING and not place.parts[0].startswith(_NOT_COPIED)
+        if wanted and path.is_file():
             (out / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, out / place)
 

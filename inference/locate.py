@@ -14,11 +14,11 @@ from tokenizers import Tokenizer
 
 from ..errors import ModelError
 from ..settings import BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER
+from .model_files import NOT_SCORING
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_SECONDS = 10.0
 _NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model", "*/*.json", "*/*.safetensors", "*/*.txt"]
-_NOT_SCORES = ("cascade.json", "decision.json")  # beside a cross-encoder
 _NOT_NEEDED = ["onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*"]
 
 
@@ -172,6 +172,6 @@ def scoring_files(folder: Path) -> list[Path]:
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file()
-        and path.relative_to(folder).parts[0] not in _NOT_SCORES
+        and path.relative_to(folder).parts[0] not in NOT_SCORING
         and path.suffix in {".json", ".model", ".onnx", ".safetensors", ".txt"}
     ]

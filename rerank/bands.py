@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer
 
 from ..inference.batches import in_blocks
+from ..inference.model_files import CASCADE
 from ..schema import CandidatePairs, Floats, TokenStore
 from .calibration import Fitted
 from .fitted import read_fitted, write_fitted
@@ -186,7 +187,6 @@ def _names() -> tuple[str, ...]:
 FEATURES = _names()
 
 
-FILE = "cascade.json"
 FIT_AGAIN = "fit it again with `dupmine calibrate --corpus`, or set rerank.bands: off"
 
 
@@ -209,7 +209,7 @@ class FittedCascade(Record):
 
     def write(self, folder: Path) -> None:
         """Write `cascade.json` into a model's folder, whole or not at all."""
-        write_fitted(self, folder / FILE)
+        write_fitted(self, folder / CASCADE)
 
 
 def load_cascade(folder: Path) -> FittedCascade | None:
@@ -218,4 +218,4 @@ def load_cascade(folder: Path) -> FittedCascade | None:
     Raises:
         ModelError: it cannot be read, or an earlier version of dupmine wrote it.
     """
-    return read_fitted(FittedCascade, folder / FILE, FIT_AGAIN)
+    return read_fitted(FittedCascade, folder / CASCADE, FIT_AGAIN)

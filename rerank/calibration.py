@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..errors import ModelError, SettingsError
+from ..inference.model_files import CALIBRATION
 from ..schema import Doubles, Floats, probabilities
 from ..settings import RerankSettings
 from .fitted import read_fitted, write_fitted
@@ -18,7 +19,6 @@ from .heads import Head
 
 log = logging.getLogger(__name__)
 
-FILE = "dupmine.json"
 UNCALIBRATED_THRESHOLD = 0.5
 
 _OUTSIDE = 0.1  # slope of an isotonic curve beyond its knots
@@ -171,7 +171,7 @@ class Calibration(_Record):
 
     def write(self, folder: Path) -> None:
         """Write `dupmine.json` into a model's folder, whole or not at all."""
-        write_fitted(self, folder / FILE, indent=2)
+        write_fitted(self, folder / CALIBRATION, indent=2)
 
 
 def load_calibration(folder: Path) -> Calibration | None:
@@ -180,9 +180,9 @@ def load_calibration(folder: Path) -> Calibration | None:
     Raises:
         ModelError: it cannot be read, or belongs to other weights.
     """
-    found = read_fitted(Calibration, folder / FILE, _ANEW)
+    found = read_fitted(Calibration, folder / CALIBRATION, _ANEW)
     if found is not None and weights_sha256(folder) not in (None, found.weights_sha256):
-        raise ModelError(f"{folder / FILE} belongs to other weights than those beside it: {_ANEW}")
+        raise ModelError(f"{folder / CALIBRATION} belongs to other weights than those beside it: {_ANEW}")
     return found
 
 
@@ -198,12 +198,12 @@ def find_calibration(folder: Path, head: Head) -> Calibration | None:
         return None
     if (found.head, found.score_max) != (head.kind, head.score_max):
         raise SettingsError(
-            f"setting rerank.head: {folder / FILE} is for the head {found.head} with score_max "
+            f"setting rerank.head: {folder / CALIBRATION} is for the head {found.head} with score_max "
             f"{found.score_max:g}, not {head.kind} with {head.score_max:g}: {_ANEW}"
         )
     if found.both_orders != head.both_orders:
         fitted = "both orders" if found.both_orders else "one order"
-        log.warning("%s was fitted with %s of each pair: %s", folder / FILE, fitted, _ANEW)
+        log.warning("%s was fitted with %s of each pair: %s", folder / CALIBRATION, fitted, _ANEW)
     return found
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from ..disk.work import Work
+from ..inference.model_files import CASCADE
 from ..progress import SILENT, Progress
 from ..schema import (
     BANDS,
@@ -26,7 +27,7 @@ from ..schema import (
     probabilities,
 )
 from ..settings import RerankSettings
-from .bands import FEATURES, FILE, FIT_AGAIN, Bands, FittedCascade, load_cascade
+from .bands import FEATURES, FIT_AGAIN, Bands, FittedCascade, load_cascade
 from .calibration import HasThresholds, choose_threshold, reference_threshold
 from .decision import Decision, identity
 from .scorer import CrossEncoder, PairScorer, score_pairs
@@ -150,7 +151,7 @@ def find_cascade(
 def _find_fitted(settings: RerankSettings, scorer: CrossEncoder, bi_encoder: str) -> FittedCascade | None:
     if settings.bands == "off":
         return None
-    cascade, path = load_cascade(scorer.folder), scorer.folder / FILE
+    cascade, path = load_cascade(scorer.folder), scorer.folder / CASCADE
     if cascade is None:
         return None
     if cascade.bands.features != FEATURES:

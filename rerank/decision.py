@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..errors import SettingsError
 from ..inference.batches import in_blocks
+from ..inference.model_files import DECISION
 from ..progress import Progress
 from ..schema import Floats, ScoredPairs, TokenStore
 from ..settings import RerankSettings
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FILE = "decision.json"
 NO_DECISION = "none"  # in the place of a fingerprint
 
 _ANEW = "fit it anew with `dupmine calibrate --corpus`, or set rerank.decision: pair"
@@ -114,7 +114,7 @@ class Decision(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write `decision.json` into a model's folder, whole or not at all."""
-        write_fitted(self, folder / FILE)
+        write_fitted(self, folder / DECISION)
 
 
 class Evidence:
@@ -169,11 +169,11 @@ def find_decision(
     if found is None:
         problem = f"model {settings.cross_encoder} has none"
     elif found.features != FEATURES:
-        problem = f"{folder / FILE} was fitted by another version of dupmine"
+        problem = f"{folder / DECISION} was fitted by another version of dupmine"
     elif found.bi_encoder != bi_encoder:
-        problem = f"{folder / FILE} was fitted with another bi-encoder"
+        problem = f"{folder / DECISION} was fitted with another bi-encoder"
     elif found.cross_encoder != identity(folder, calibration):
-        problem = f"{folder / FILE} was fitted with other weights or another calibration"
+        problem = f"{folder / DECISION} was fitted with other weights or another calibration"
     else:
         return found
     if settings.decision == "corpus":
@@ -197,4 +197,4 @@ def load_decision(folder: Path) -> Decision | None:
     Raises:
         ModelError: it cannot be read.
     """
-    return read_fitted(Decision, folder / FILE, _ANEW)
+    return read_fitted(Decision, folder / DECISION, _ANEW)

@@ -6,9 +6,10 @@ from functools import partial
 
 from ..errors import ModelError
 from ..inference.locate import locate_model
+from ..inference.model_files import DECISION
 from ..pipeline import Models
 from ..progress import SILENT
-from ..rerank.decision import FILE, Decision, load_decision
+from ..rerank.decision import Decision, load_decision
 from ..results.manifest import RunRecord
 from ..results.result import MiningResult
 from ..results.tables import stored_clusters
@@ -50,7 +51,7 @@ def _load_same_decision(commit: Commit, settings: MiningSettings) -> Decision:
     decision = load_decision(folder)
     if decision is None or decision.sha256 != commit.models["decision"]["sha256"]:
         raise ModelError(
-            f"{folder / FILE} is not the decision the store was made with: restore that file, or run "
+            f"{folder / DECISION} is not the decision the store was made with: restore that file, or run "
             "`dupmine store rebuild`"
         )
     return decision

@@ -18,13 +18,13 @@ from ..disk.files import make_folder, output_errors, write_atomically
 from ..disk.folder import publish, put_back, remove_stale, staging_folder
 from ..disk.lock import lock
 from ..errors import OutputError, SettingsError
+from ..inference.model_files import FITTED
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 RECORD = "training.json"
 _PLAN = "plan.json"
-_ADDED = {"decision.json", "dupmine.json"}  # what other commands put beside a model
 _STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")  # zip files, all of them
 _SHOWN = 3
 _NOTHING = "not there"
@@ -157,7 +157,7 @@ def _check(folder: Path, *, overwrite: bool) -> None:
         )
     if record is not None and not overwrite:
         raise OutputError(f"{folder} holds a finished training; give --overwrite or another --out")
-    strange = present - set(record.get("files", ()) if record else ()) - {RECORD} - _ADDED
+    strange = present - set(record.get("files", ()) if record else ()) - {RECORD} - FITTED
     if strange:
         raise OutputError(
             f"{folder} holds {min(strange)}, which is not of its training, so it is not overwritten; "

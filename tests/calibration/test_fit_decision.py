@@ -13,6 +13,7 @@ import pytest
 
 from dupmine import MiningResult
 from dupmine.corpus.unique import collapse_exact_duplicates
+from dupmine.inference.model_files import FITTED
 from dupmine.rerank.decision import load_decision
 from dupmine.rerank.neighbours import Neighbours
 from dupmine.schema import TEXT
@@ -126,6 +127,39 @@ def test_mine_decides_with_it_and_explains(scene: Scene, fitted: Path, tmp_path:
     assert sum(sizes) > 0
     assert "support" in " ".join(name for name, _, _ in explained.shares[:4])
     assert f"{explained.shares[0][0]} = " in str(explained)
+
+
+def test_a_model_is_trained_again_after_all_that_is_fitted_to_it(scene: Scene, tmp_path: Path) -> None:
+    out, base = tmp_path / "model", scene.model
+    brief = ("--threads", "1", "--batch-size", "32", "--set", "training.max_steps=2", "--quiet")
+    train = (
+        "train",
+        "cross-encoder",
+        scene.labels,
+        "--valid",
+        scene.labels,
+        "--base",
+        base,
+        "--out",
+        out,
+        *brief,
+    )
+    few = ("--set", "calibration.folds=3", "--threads", "1", "--quiet")
+    mined = ("--corpus", scene.corpus, "--set", f"bi_encoder={scene.bi_encoder}", "--set", f"floor={FLOOR}")
+    for command in (
+        train,
+        ("calibrate", out, scene.labels, *few),
+        ("calibrate", out, scene.labels, *mined, *few),
+        (*train, "--overwrite"),
+    ):
+        outcome = dupmine(*command)
+        assert outcome.code == 0, outcome.err
+        names = {path.name for path in out.iterdir()}
+        assert FITTED.isdisjoint(names) == ("train" in command)
+    (out / "notes.txt").touch()
+    outcome = dupmine(*train, "--overwrite")
+    assert outcome.code == 2
+    assert "holds notes.txt, which is not of its training" in " ".join(outcome.err.split())
 
 
 def test_the_order_of_the_input_changes_nothing(scene: Scene, fitted: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import pytest
 import dupmine as package
 from dupmine.corpus.labelled import read_pairs
 from dupmine.errors import SettingsError
-from dupmine.rerank.calibration import FILE, Calibration, load_calibration
+from dupmine.inference.model_files import CALIBRATION
+from dupmine.rerank.calibration import Calibration, load_calibration
 from dupmine.schema import probabilities
 from dupmine.settings import PairSettings
 from dupmine.store.store import Store
@@ -81,14 +82,14 @@ def test_it_finds_what_the_labels_follow(found: Calibration, made: tuple[Path, s
     assert f"taken: {found.curve.method}" in screen[1]
     assert f"{best.threshold:.3f}  {best.precision:.3f} ({best.precision_interval[0]:.3f} to" in made[1]
     assert "  precision 0.99  out of reach" in screen
-    assert screen[-1] == f"written to {made[0] / FILE}"
+    assert screen[-1] == f"written to {made[0] / CALIBRATION}"
 
 
 def test_a_copy_is_the_model_and_its_calibration(made: tuple[Path, str], tiny: TinyModels) -> None:
     source = Path(tiny["sigmoid"])
-    assert {path.name for path in made[0].iterdir()} == {*(p.name for p in source.iterdir()), FILE}
+    assert {path.name for path in made[0].iterdir()} == {*(p.name for p in source.iterdir()), CALIBRATION}
     assert (made[0] / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
-    assert not (source / FILE).exists()
+    assert not (source / CALIBRATION).exists()
     assert not list(made[0].parent.glob(".*"))
 
 
@@ -98,11 +99,14 @@ def test_the_same_pairs_give_the_same_file_beside_the_model(
     own = shutil.copytree(tiny["sigmoid"], tmp_path / "own")
     for _ in range(2):  # the second time there is one already
         assert dupmine("calibrate", own, pairs, *FEW).code == 0
-        assert (own / FILE).read_bytes() == (made[0] / FILE).read_bytes()
+        assert (own / CALIBRATION).read_bytes() == (made[0] / CALIBRATION).read_bytes()
     assert dupmine("calibrate", own, pairs, "--base-rate", "0.05", *FEW).code == 0
     rare = load_calibration(own)
     assert rare is not None
-    assert (rare.base_rate, rare.log_loss) == (0.05, json.loads((made[0] / FILE).read_text())["log_loss"])
+    assert (rare.base_rate, rare.log_loss) == (
+        0.05,
+        json.loads((made[0] / CALIBRATION).read_text())["log_loss"],
+    )
     assert rare.shift < -2
 
 
@@ -258,7 +262,7 @@ def test_models_that_cannot_be_written_beside(pairs: Path, tiny: TinyModels, tmp
         2,
         f"dupmine: {full} exists and is not empty; give another --out\n",
     )
-    assert not (full / FILE).exists()
+    assert not (full / CALIBRATION).exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

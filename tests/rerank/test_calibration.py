@@ -14,10 +14,10 @@ import torch
 from dupmine.errors import ModelError, SettingsError
 from dupmine.inference.device import DeviceConfig
 from dupmine.inference.locate import fingerprint
+from dupmine.inference.model_files import CALIBRATION
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.calibration import (
-    FILE,
     Beta,
     Calibration,
     Fitted,
@@ -125,7 +125,7 @@ def test_it_is_read_as_it_was_written(model: Path) -> None:
         written = calibration(model, curve=curve)
         written.write(model)
         assert load_calibration(model) == written
-    assert json.loads((model / FILE).read_text())["curve"]["method"] == "isotonic"
+    assert json.loads((model / CALIBRATION).read_text())["curve"]["method"] == "isotonic"
     assert not list(model.glob(".*"))
 
 
@@ -151,14 +151,14 @@ def test_both_orders_are_combined_first(model: Path, caplog: pytest.LogCaptureFi
     np.testing.assert_allclose(after, curve.log_odds(before.astype(float)), rtol=1e-5)
     assert caplog.messages == []
     load(model)
-    assert caplog.messages == [f"{model / FILE} was fitted with both orders of each pair: {ANEW}"]
+    assert caplog.messages == [f"{model / CALIBRATION} was fitted with both orders of each pair: {ANEW}"]
 
 
 def test_other_weights_are_noticed(model: Path, tiny: TinyModels) -> None:
     calibration(Path(tiny["roberta"])).write(model)
     with pytest.raises(ModelError) as caught:
         load(model)
-    assert str(caught.value) == f"{model / FILE} belongs to other weights than those beside it: {ANEW}"
+    assert str(caught.value) == f"{model / CALIBRATION} belongs to other weights than those beside it: {ANEW}"
     assert load(model, calibrate=False).calibration is None
     for path in model.glob("*.safetensors"):
         path.unlink()
@@ -178,7 +178,7 @@ def test_another_head_is_noticed(
     calibration(model, **changes).write(model)
     with pytest.raises(SettingsError) as caught:
         load(model, **settings)
-    assert str(caught.value) == f"setting rerank.head: {model / FILE} is for the head {found}: {ANEW}"
+    assert str(caught.value) == f"setting rerank.head: {model / CALIBRATION} is for the head {found}: {ANEW}"
 
 
 @pytest.mark.parametrize(
@@ -202,10 +202,10 @@ def test_another_head_is_noticed(
 )  # fmt: skip
 def test_a_file_that_is_none(model: Path, changes: dict[str, Any] | None, problem: str) -> None:
     values = calibration(model).model_dump() | (changes or {})
-    (model / FILE).write_text(json.dumps(values) if changes else "{")
+    (model / CALIBRATION).write_text(json.dumps(values) if changes else "{")
     with pytest.raises(ModelError) as caught:
         load(model)
-    assert str(caught.value).startswith(f"{model / FILE} cannot be read ({problem}")
+    assert str(caught.value).startswith(f"{model / CALIBRATION} cannot be read ({problem}")
     assert str(caught.value).endswith(f"): {ANEW}")
     assert "\n" not in str(caught.value)
 

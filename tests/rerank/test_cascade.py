@@ -14,9 +14,10 @@ from dupmine.disk.work import Work
 from dupmine.errors import ModelError
 from dupmine.inference.device import resolve_device
 from dupmine.inference.locate import fingerprint
+from dupmine.inference.model_files import CASCADE
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
-from dupmine.rerank.bands import FILE, Bands, load_cascade
+from dupmine.rerank.bands import Bands, load_cascade
 from dupmine.rerank.cascade import NO_CASCADE, Cascade, estimate_share, find_cascade
 from dupmine.rerank.scorer import CrossEncoder, score_pairs
 from dupmine.schema import (
@@ -192,11 +193,11 @@ def test_files_that_do_not_fit(model: Path, tiny: TinyModels, caplog: pytest.Log
     found.model_copy(update={"bands": old}).write(model)
     assert find(model, tiny).sha256 == NO_CASCADE
     assert "by another version of dupmine" in caplog.text
-    content = json.loads((model / FILE).read_text()) | {"version": 1, "student": None}
-    (model / FILE).write_text(json.dumps(content))
+    content = json.loads((model / CASCADE).read_text()) | {"version": 1, "student": None}
+    (model / CASCADE).write_text(json.dumps(content))
     with pytest.raises(ModelError, match=r"another version of dupmine wrote it\): fit it again with"):
         find(model, tiny)
-    (model / FILE).write_text("{")
+    (model / CASCADE).write_text("{")
     with pytest.raises(ModelError, match=r"cascade\.json cannot be read .*dupmine calibrate --corpus"):
         find(model, tiny)
     assert find(model, tiny, bands="off").sha256 == NO_CASCADE

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from dupmine.errors import ModelError, SettingsError
+from dupmine.inference.model_files import DECISION
 from dupmine.progress import SILENT
-from dupmine.rerank.decision import FEATURES, FILE, Decision, find_decision, identity, load_decision
+from dupmine.rerank.decision import FEATURES, Decision, find_decision, identity, load_decision
 from dupmine.schema import CORPUS, DECIDERS, ScoredPairs, TokenStore, probabilities
 from dupmine.settings import RerankSettings
 
@@ -127,7 +128,7 @@ def test_which_decision_is_found(
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"version": 2}', b"\xff"])
 def test_a_broken_file_is_named(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / DECISION).write_bytes(content)
     with pytest.raises(ModelError, match=r"decision\.json cannot be read"):
         load_decision(tmp_path)
 
