@@ -14,6 +14,9 @@ from pydantic_core import PydanticCustomError
 from .errors import SettingsError
 from .formats import FORMATS
 
+# What the outputs of a cross-encoder mean; `rerank/heads.py` turns each kind into one logit.
+HeadKind = Literal["sigmoid", "softmax", "nli", "score"]
+
 BUILTIN_BI_ENCODER = "all-MiniLM-L6-v2"
 BUILTIN_CROSS_ENCODER = "quora-minilm-l6"
 
@@ -167,7 +170,7 @@ class RerankSettings(_Stage):
         "what skipping costs; the result is the same",
     )
     symmetric: bool = Field(default=False, description="score both orders of a pair and average their logits")
-    head: Literal["auto", "sigmoid", "softmax", "nli", "score"] = Field(
+    head: Literal["auto", HeadKind] = Field(
         default="auto",
         description="sigmoid: one logit; softmax: two labels, duplicate = 1; nli: entailment both ways; "
         "score: a similarity; auto: from the model's configuration",

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ..errors import ModelError, SettingsError
 from ..inference.model_files import CALIBRATION
 from ..schema import Doubles, Floats, probabilities
-from ..settings import RerankSettings
+from ..settings import HeadKind, RerankSettings
 from .fitted import read_fitted, write_fitted
 from .heads import Head
 
@@ -150,7 +150,7 @@ class Calibration(_Record):
 
     version: Literal[1] = 1
     weights_sha256: str
-    head: Literal["sigmoid", "softmax", "nli", "score"]
+    head: HeadKind
     score_max: float
     both_orders: bool
     pairs: Fitted

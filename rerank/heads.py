@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ..errors import SettingsError
 from ..schema import Floats
-from ..settings import RerankSettings
+from ..settings import HeadKind, RerankSettings
 
 _EDGE = 1e-6
 _DUPLICATE_NAMES = {"duplicate", "entailment", "equivalent", "is_duplicate", "paraphrase"}
@@ -23,7 +23,7 @@ class Head:
     `positive` is the label that says so (duplicate or entailment).
     """
 
-    kind: Literal["sigmoid", "softmax", "nli", "score"]
+    kind: HeadKind
     positive: int
     score_max: float
     symmetric: bool

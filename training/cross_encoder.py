@@ -26,9 +26,9 @@ from ..inference.locate import first_line, locate_model, read_config
 from ..inference.onnx import is_exported
 from ..rerank.heads import Head, find_head
 from ..schema import Floats, LabelledPairs
-from ..settings import RerankSettings
+from ..settings import HeadKind, RerankSettings
 from .sampler import LengthGroupedSampler, input_lengths
-from .settings import ClassifierSettings, CrossEncoderTraining, HeadKind
+from .settings import ClassifierSettings, CrossEncoderTraining
 from .trainer import TrainingTask, attend_quickly, in_precision
 
 log = logging.getLogger(__name__)

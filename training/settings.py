@@ -10,12 +10,12 @@ from ..settings import (
     BUILTIN_BI_ENCODER,
     BUILTIN_CROSS_ENCODER,
     ComputeSettings,
+    HeadKind,
     PairSettings,
     StagedSettings,
     _Stage,
 )
 
-HeadKind = Literal["sigmoid", "softmax", "nli", "score"]
 LossKind = Literal["cosine", "contrastive", "online-contrastive", "mnrl", "cached-mnrl"]
 
 
