@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from .errors import SettingsError
 from .formats import FORMATS
+from .staged import Stage, StagedSettings, load_staged
 
 # What the outputs of a cross-encoder mean; `rerank/heads.py` turns each kind into one logit.
 HeadKind = Literal["sigmoid", "softmax", "nli", "score"]
@@ -21,11 +19,7 @@ BUILTIN_BI_ENCODER = "all-MiniLM-L6-v2"
 BUILTIN_CROSS_ENCODER = "quora-minilm-l6"
 
 
-class _Stage(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class CorpusSettings(_Stage):
+class CorpusSettings(Stage):
     """What is read, and what counts as the same text."""
 
     text_column: str | None = Field(
@@ -63,7 +57,7 @@ class CorpusSettings(_Stage):
         return value
 
 
-class PairSettings(_Stage):
+class PairSettings(Stage):
     """How a file of labelled pairs is read."""
 
     text_columns: str | None = Field(
@@ -81,7 +75,7 @@ class PairSettings(_Stage):
     )
 
 
-class RetrievalSettings(_Stage):
+class RetrievalSettings(Stage):
     """Stage 1: the bi-encoder, its index, and which pairs become candidates."""
 
     bi_encoder: str = Field(
@@ -128,7 +122,7 @@ class RetrievalSettings(_Stage):
         return max(self.top_k, self.max_k)
 
 
-class RerankSettings(_Stage):
+class RerankSettings(Stage):
     """Stage 2: the cross-encoder and when it calls a pair a duplicate."""
 
     cross_encoder: str = Field(
@@ -203,7 +197,7 @@ class RerankSettings(_Stage):
         return self.threshold
 
 
-class ClusteringSettings(_Stage):
+class ClusteringSettings(Stage):
     """How accepted pairs become clusters, and who stands for each."""
 
     method: Literal["guarded", "components"] = Field(
@@ -234,7 +228,7 @@ class ClusteringSettings(_Stage):
     )
 
 
-class ComputeSettings(_Stage):
+class ComputeSettings(Stage):
     """Where and how the models run: device and precision move probabilities a little, the rest nothing."""
 
     device: str = Field(
@@ -256,7 +250,7 @@ class ComputeSettings(_Stage):
     )
 
 
-class OutputSettings(_Stage):
+class OutputSettings(Stage):
     """What the run writes."""
 
     singletons: bool = Field(
@@ -264,7 +258,7 @@ class OutputSettings(_Stage):
     )
 
 
-class StoreSettings(_Stage):
+class StoreSettings(Stage):
     """How long a store can go back."""
 
     keep_generations: int = Field(
@@ -272,30 +266,6 @@ class StoreSettings(_Stage):
         ge=1,
         description="generations kept on disk, the current one among them: rollback goes back to any of them",
     )
-
-
-class StagedSettings(_Stage):
-    """Settings in stages: a kind has one field, a model with defaults, per stage."""
-
-    @classmethod
-    def stages(cls) -> dict[str, type[BaseModel]]:
-        """Return the stages by name."""
-        return {name: type(field.default) for name, field in cls.model_fields.items()}
-
-    def to_yaml(self) -> str:
-        """Return all settings as YAML that `load_staged` reads back."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False)
-
-    def changed(self, overrides: Mapping[str, Any]) -> Self:
-        """Return these settings with overrides, as `load_staged` takes them.
-
-        Raises:
-            SettingsError: an unknown setting or a value out of range.
-        """
-        return _overridden(type(self), self.model_dump(), overrides, source=None)
-
-
-S = TypeVar("S", bound=StagedSettings)
 
 
 class MiningSettings(StagedSettings):
@@ -315,117 +285,3 @@ def load_settings(
 ) -> MiningSettings:
     """Build the settings of a run, as `load_staged` does."""
     return load_staged(MiningSettings, config, overrides)
-
-
-def load_staged(
-    kind: type[S], config: str | Path | None = None, overrides: Mapping[str, Any] | None = None
-) -> S:
-    """Build settings of a kind from a YAML file and overrides, which win.
-
-    Overrides map `"stage.key"`, a key as `threshold`, or the name of a stage to a value or, for a stage, to
-    a mapping of its settings.
-
-    Raises:
-        SettingsError: a file that cannot be read, an unknown setting or a value out of range.
-    """
-    values = _read_yaml(Path(config), kind) if config is not None else {}
-    return _overridden(kind, values, overrides or {}, source=str(config) if config is not None else None)
-
-
-def _overridden(kind: type[S], values: dict[str, Any], overrides: Mapping[str, Any], source: str | None) -> S:
-    for name, value in overrides.items():
-        stage, key = _locate(kind, name)
-        if key is None:
-            if not isinstance(value, Mapping):
-                raise SettingsError(
-                    f"setting {stage} is a stage: give it a mapping of settings, not {value!r}"
-                )
-            values.setdefault(stage, {}).update(value)
-        else:
-            values.setdefault(stage, {})[key] = value
-    return _validated(kind, values, source)
-
-
-def _read_yaml(path: Path, kind: type[StagedSettings]) -> dict[str, Any]:
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot read the config file: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: no valid YAML: {' '.join(str(error).split())}") from None
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict) or not all(isinstance(v, dict | None) for v in loaded.values()):
-        raise SettingsError(
-            f"{path}: expected stages ({', '.join(kind.stages())}) with their settings below them"
-        )
-    return {str(stage): dict(values or {}) for stage, values in loaded.items()}
-
-
-def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
-    """Parse `"stage.key=value"` strings; the values are YAML.
-
-    Raises:
-        SettingsError: a string has no equals sign, or its value is no YAML.
-    """
-    items: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise SettingsError(f"--set {text!r}: expected stage.key=value, as rerank.threshold=0.7")
-        try:
-            items[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise SettingsError(f"--set {text!r}: the value is no valid YAML") from None
-    return items
-
-
-def _locate(kind: type[StagedSettings], name: str) -> tuple[str, str | None]:
-    """Split an override's name into its stage and key."""
-    stage, dot, key = name.partition(".")
-    if dot:
-        return stage, key
-    stages = kind.stages()
-    if name in stages:
-        return name, None
-    owners = [stage for stage, model in stages.items() if name in model.model_fields]
-    if not owners:
-        raise SettingsError(_unknown(name, _stage_names(kind) | _setting_names(kind)))
-    assert len(owners) == 1, f"setting {name} stands in several stages"
-    return owners[0], name
-
-
-def _validated(kind: type[S], values: dict[str, Any], source: str | None) -> S:
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        prefix = f"{source}: " if source else ""
-        raise SettingsError(prefix + "; ".join(_problem(kind, dict(p)) for p in error.errors())) from None
-
-
-def _problem(kind: type[StagedSettings], problem: dict[str, Any]) -> str:
-    if problem["type"] == "contradiction":
-        return str(problem["msg"])
-    *stage, key = [str(part) for part in problem["loc"]]
-    name = ".".join([*stage, key])
-    if problem["type"] == "extra_forbidden":
-        return _unknown(name, _setting_names(kind) if stage else _stage_names(kind))
-    message = problem["msg"].replace("Input should", "should")
-    if problem["type"] == "string_pattern_mismatch":
-        message = f"should be {kind.stages()[stage[0]].model_fields[key].description}"
-    return f"setting {name}: {message}, not {problem['input']!r}"
-
-
-def _stage_names(kind: type[StagedSettings]) -> dict[str, str]:
-    return {stage: stage for stage in kind.stages()}
-
-
-def _setting_names(kind: type[StagedSettings]) -> dict[str, str]:
-    return {key: f"{stage}.{key}" for stage, model in kind.stages().items() for key in model.model_fields}
-
-
-def _unknown(name: str, known: Mapping[str, str]) -> str:
-    """Name the setting of `known`, keys and their full names, that was probably meant."""
-    near = difflib.get_close_matches(name.rpartition(".")[2], known, n=1, cutoff=0.5)
-    hint = f"did you mean {known[near[0]]}?" if near else f"known are {', '.join(known.values())}"
-    return f"unknown setting {name}: {hint}"

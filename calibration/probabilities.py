@@ -32,9 +32,8 @@ from ..settings import (
     PairSettings,
     RerankSettings,
     RetrievalSettings,
-    StagedSettings,
-    _Stage,
 )
+from ..staged import Stage, StagedSettings
 from .curves import fit_best
 from .thresholds import find_thresholds
 
@@ -48,7 +47,7 @@ class Writes(Protocol):
         """Write it there, whole or not at all."""
 
 
-class CalibrationSettings(_Stage):
+class CalibrationSettings(Stage):
     """How a calibration is fitted."""
 
     base_rate: float | None = Field(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from ..formats import NAMES, PAIR_TITLES
-from ..settings import StagedSettings, load_staged, parse_overrides
+from ..staged import StagedSettings, load_staged, parse_overrides
 from .logs import LogFormat
 
 S = TypeVar("S", bound=StagedSettings)

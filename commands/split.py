@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SettingsError
-from ..settings import PairSettings, StagedSettings
+from ..settings import PairSettings
+from ..staged import StagedSettings
 from . import options
 from .logs import set_level
 

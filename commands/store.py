@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import CorruptStoreError, InputError
-from ..settings import MiningSettings, parse_overrides
+from ..settings import MiningSettings
+from ..staged import parse_overrides
 from . import options
 from .logs import LogFormat, set_level
 

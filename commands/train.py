@@ -14,7 +14,7 @@ import typer
 from ..errors import SettingsError
 from ..formats import PAIR_TITLES
 from ..progress import Progress
-from ..settings import StagedSettings
+from ..staged import StagedSettings
 from . import options
 from .logs import set_level
 

@@ -21,7 +21,8 @@ from ..rerank.scorer import CrossEncoder
 from ..retrieval.candidates import pair_cosines
 from ..retrieval.encoder import BiEncoder, encode_texts
 from ..schema import LabelledPairs, probabilities
-from ..settings import ComputeSettings, CorpusSettings, PairSettings, RerankSettings, StagedSettings
+from ..settings import ComputeSettings, CorpusSettings, PairSettings, RerankSettings
+from ..staged import StagedSettings
 from .classification import ClassificationMetrics, CorrelationMetrics, Scores, evaluate_pairs
 from .thresholds import best_f1_threshold
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dupmine.errors import SettingsError
-from dupmine.settings import MiningSettings, load_settings, parse_overrides
+from dupmine.settings import MiningSettings, load_settings
+from dupmine.staged import parse_overrides
 
 
 def problem(overrides: dict[str, object] | None = None, config: Path | None = None) -> str:
@@ -91,8 +92,8 @@ def test_mistakes_are_named(overrides: dict[str, object], expected: str) -> None
         (b"rerank: [1, 2]\n", "expected stages (corpus, retrieval, rerank, clustering, compute, output, "),
         (b"threshold: 0.5\n", "expected stages (corpus, retrieval, rerank, "),
         (b"- 1\n", "expected stages (corpus, retrieval, rerank, "),
-        (b"rerank: {threshold: 0.5\n", "no valid YAML: while parsing a flow mapping "),
-        (b"\xff\xfe", "no valid YAML: "),
+        (b"rerank: {threshold: 0.5\n", "not valid YAML: while parsing a flow mapping "),
+        (b"\xff\xfe", "not valid YAML: "),
     ],
 )
 def test_mistakes_in_a_file_name_it(tmp_path: Path, content: bytes, expected: str) -> None:
@@ -121,7 +122,7 @@ def test_parse_overrides_reads_yaml_values() -> None:
     ("text", "expected"),
     [
         ("rerank.threshold", "--set 'rerank.threshold': expected stage.key=value, as rerank.threshold=0.7"),
-        ("keep={", "--set 'keep={': the value is no valid YAML"),
+        ("keep={", "--set 'keep={': the value is not valid YAML"),
     ],
 )
 def test_parse_overrides_names_mistakes(text: str, expected: str) -> None:

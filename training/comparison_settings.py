@@ -13,7 +13,8 @@ from pydantic_core import PydanticCustomError
 from ..errors import SettingsError
 from ..evaluation.model import ModelKind
 from ..evaluation.splits import SplitPlan
-from ..settings import ComputeSettings, PairSettings, StagedSettings, _Stage, load_staged
+from ..settings import ComputeSettings, PairSettings
+from ..staged import Stage, StagedSettings, load_staged
 from .settings import BiEncoderTraining, CrossEncoderTraining, TrainSettings
 
 _KINDS: dict[ModelKind, type[BiEncoderTraining] | type[CrossEncoderTraining]] = {
@@ -22,7 +23,7 @@ _KINDS: dict[ModelKind, type[BiEncoderTraining] | type[CrossEncoderTraining]] = 
 }
 
 
-class DivisionSettings(_Stage):
+class DivisionSettings(Stage):
     """Which pairs are compared on, and how they are divided."""
 
     file: str | None = Field(

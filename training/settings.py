@@ -6,20 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..settings import (
-    BUILTIN_BI_ENCODER,
-    BUILTIN_CROSS_ENCODER,
-    ComputeSettings,
-    HeadKind,
-    PairSettings,
-    StagedSettings,
-    _Stage,
-)
+from ..settings import BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER, ComputeSettings, HeadKind, PairSettings
+from ..staged import Stage, StagedSettings
 
 LossKind = Literal["cosine", "contrastive", "online-contrastive", "mnrl", "cached-mnrl"]
 
 
-class ClassifierSettings(_Stage):
+class ClassifierSettings(Stage):
     """What is trained, and what its outputs mean."""
 
     base: str = Field(
@@ -51,7 +44,7 @@ class ClassifierSettings(_Stage):
     )
 
 
-class EmbedderSettings(_Stage):
+class EmbedderSettings(Stage):
     """What is trained."""
 
     base: str = Field(
@@ -67,7 +60,7 @@ class EmbedderSettings(_Stage):
     )
 
 
-class ObjectiveSettings(_Stage):
+class ObjectiveSettings(Stage):
     """What a training of a bi-encoder minimises."""
 
     loss: LossKind = Field(
@@ -91,7 +84,7 @@ class ObjectiveSettings(_Stage):
     )
 
 
-class TrainingSettings(_Stage):
+class TrainingSettings(Stage):
     """How long, how fast and in what batches; a step is one update of the weights."""
 
     epochs: int = Field(default=3, ge=1, description="passes over the pairs")
@@ -144,7 +137,7 @@ class EmbedderTrainingSettings(TrainingSettings):
     learning_rate: float = Field(default=2e-5, gt=0.0, lt=1.0, description="AdamW's rate after the warm-up")
 
 
-class NegativesSettings(_Stage):
+class NegativesSettings(Stage):
     """Hard negatives: texts of a corpus that look like duplicates and are none."""
 
     corpus: str | None = Field(
@@ -172,7 +165,7 @@ class NegativesSettings(_Stage):
     )
 
 
-class PseudoLabelSettings(_Stage):
+class PseudoLabelSettings(Stage):
     """Pseudo-labels: pairs that a run found, each with the probability that it gave them."""
 
     run: str | None = Field(

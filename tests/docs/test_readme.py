@@ -12,7 +12,8 @@ import yaml
 
 from dupmine import Miner, MiningResult, Store, load_settings
 from dupmine.rerank.decision import load_decision
-from dupmine.settings import MiningSettings, load_staged
+from dupmine.settings import MiningSettings
+from dupmine.staged import load_staged
 from dupmine.training.settings import CrossEncoderTraining
 
 from ..helpers.markdown import fenced_blocks

@@ -11,7 +11,7 @@ import numpy as np
 
 from dupmine.progress import SILENT
 from dupmine.schema import LabelledPairs
-from dupmine.settings import load_staged
+from dupmine.staged import load_staged
 from dupmine.training.compose import train_bi_encoder, train_cross_encoder
 from dupmine.training.outcome import Outcome
 from dupmine.training.run import Target

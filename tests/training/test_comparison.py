@@ -22,7 +22,8 @@ from dupmine.errors import DupmineError
 from dupmine.evaluation.model import EvaluateSettings, score_with_model
 from dupmine.evaluation.thresholds import best_f1_threshold
 from dupmine.progress import SILENT
-from dupmine.settings import PairSettings, load_staged
+from dupmine.settings import PairSettings
+from dupmine.staged import load_staged
 from dupmine.training.comparison_settings import CompareSettings, read_approaches
 from dupmine.training.settings import BiEncoderTraining
 from tests.helpers.shell import Outcome, dupmine

@@ -23,7 +23,8 @@ from dupmine.errors import DupmineError, InputError, ModelError, OutputError, Se
 from dupmine.inference.device import resolve_device
 from dupmine.inference.first_token import first_token_only
 from dupmine.schema import LabelledPairs
-from dupmine.settings import ComputeSettings, load_staged
+from dupmine.settings import ComputeSettings
+from dupmine.staged import load_staged
 from dupmine.training.bi_encoder import prepare_bi_encoder
 from dupmine.training.cross_encoder import SwappedPairs, prepare_cross_encoder
 from dupmine.training.folder import is_whole, step_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dupmine.settings import load_staged
+from dupmine.staged import load_staged
 from dupmine.training.plan import TrainingPlan, basis_of, prolonged
 from dupmine.training.settings import ClassifierTrainingSettings, CrossEncoderTraining
 
