@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         SettingsError,
         SpaceError,
     )
-    from .miner import Miner, mine, score_pairs
+    from .miner import Miner, clear_models, mine, score_pairs
     from .results.explanation import Explanation
     from .results.result import MiningResult
     from .settings import MiningSettings, load_settings
@@ -40,6 +40,7 @@ __all__ = [
     "SpaceError",
     "Store",
     "UpdateReport",
+    "clear_models",
     "load_settings",
     "mine",
     "score_pairs",
@@ -57,7 +58,7 @@ _HOMES = {
         "SpaceError",
     ),
     "results.explanation": ("Explanation",),
-    "miner": ("Miner", "mine", "score_pairs"),
+    "miner": ("Miner", "clear_models", "mine", "score_pairs"),
     "store.store": ("Store",),
     "store.history": ("UpdateReport",),
     "results.result": ("MiningResult",),

@@ -42,7 +42,6 @@ class RerankKeywords(TypedDict, total=False):
     calibrate: bool
     decision: Literal["auto", "pair", "corpus"]
     bands: Literal["auto", "off"]
-    student: Literal["auto", "off"]
     audit: int
     symmetric: bool
     head: Literal["auto", "sigmoid", "softmax", "nli", "score"]

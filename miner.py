@@ -1,15 +1,19 @@
-"""Calls from Python: mine, score, and a miner that keeps its models."""
+"""The Python API: mine, score pairs, and a miner that keeps its models."""
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
+from .clustering import check_keep
 from .corpus import corpus_from, read_corpus
 from .corpus.unique import normalised_key
 from .corpus.values import encodes
@@ -17,6 +21,7 @@ from .disk.files import output_errors
 from .disk.work import Work
 from .errors import InputError, SettingsError
 from .inference.tokens import tokenise
+from .keywords import SettingKeywords
 from .progress import Progress
 from .results.manifest import timed
 from .results.result import MiningResult
@@ -29,7 +34,13 @@ if TYPE_CHECKING:
 
 
 class Miner:
-    """Settings and, from the first call on, the loaded models."""
+    """Settings and, from the first call on, the loaded models.
+
+    Example:
+        >>> miner = Miner(threshold=0.8, progress=False)
+        >>> miner.score_pairs([("How do I learn Python?", "how do I  learn python?")]).tolist()
+        [1.0]
+    """
 
     def __init__(
         self,
@@ -37,11 +48,16 @@ class Miner:
         *,
         config: str | Path | None = None,
         progress: bool | None = None,
-        **overrides: Any,
+        **overrides: Unpack[SettingKeywords],
     ) -> None:
-        """Take settings ready-made, or a YAML file and settings by name, as `threshold=0.8`.
+        """Take the settings; the models are loaded when a call needs them.
 
-        `progress` shows bars (True), none (False), or bars where there is a terminal or notebook (None).
+        Args:
+            settings: all settings, as `load_settings` returns them.
+            config: instead of `settings`, a YAML file with any of them.
+            progress: whether to show progress bars; None shows them in a terminal or notebook.
+            overrides: single settings by key, as `threshold=0.8`, or by stage, as
+                `rerank={"threshold": 0.8}`.
 
         Raises:
             SettingsError: an unknown setting or a value out of range.
@@ -54,16 +70,19 @@ class Miner:
             settings = settings.changed(overrides)
         self.settings = settings
         self._progress = Progress(progress)
+        self._load: Callable[[MiningSettings], Models] = _load_models
 
     @cached_property
     def models(self) -> Models:
         """The bi-encoder and the cross-encoder, loaded when first needed."""
-        from .pipeline import Models  # torch takes seconds to load: bad input should not wait for it
-
-        return Models.load(self.settings)
+        with self._progress.message("loading models"):
+            return self._load(self.settings)
 
     def mine(self, data: object) -> MiningResult:
         """Find the duplicate clusters of texts, of a data frame or Arrow table, or of files.
+
+        Args:
+            data: what `dupmine.mine` takes.
 
         Raises:
             DupmineError: bad input, settings or models; see its subclasses.
@@ -79,9 +98,13 @@ class Miner:
         overwrite: bool = False,
         restart: bool = False,
     ) -> MiningResult:
-        """Find the duplicate clusters of files and write them to the folder `out`, whole or not at all.
+        """Find the duplicate clusters of files and write them to a folder, whole or not at all.
 
-        A run to `out` that was interrupted is continued, or with `restart` discarded.
+        Args:
+            inputs: files, folders or globs.
+            out: the folder. An interrupted run to it is continued.
+            overwrite: replace an earlier run in `out`.
+            restart: discard an interrupted run to `out` instead.
 
         Raises:
             DupmineError: bad input, settings or models, or a folder that cannot be written.
@@ -97,20 +120,18 @@ class Miner:
         seconds: dict[str, float] = {}
         with timed(seconds, "read"):
             corpus = read()
+        check_keep(self.settings.clustering, corpus.documents)
         with timed(seconds, "load"):
-            from .pipeline import check_keep, mine_corpus
-
-            check_keep(self.settings.clustering, corpus.documents)
             models = self.models
+        from .pipeline import mine_corpus  # torch takes seconds to load: bad input does not wait for it
+
         return mine_corpus(corpus, self.settings, models, work, self._progress, seconds)
 
     def score_pairs(self, pairs: Iterable[tuple[str, str]]) -> Floats:
-        """Return the probability that each pair of texts is a duplicate, `(n_pairs,) float32`.
-
-        As in `mine`, equal normalised texts are certain (1), and an empty text is no duplicate (0).
+        """Return the probability that each pair of texts is a duplicate; see `dupmine.score_pairs`.
 
         Raises:
-            InputError: an item is no pair of strings.
+            DupmineError: an item that is not a pair of strings, bad settings or models.
         """
         checked = [_pair(i, pair) for i, pair in enumerate(pairs)]
         scorer = self.models.scorer
@@ -126,30 +147,140 @@ class Miner:
         return probability
 
 
-def _pair(place: int, pair: object) -> tuple[str, str]:
+def _pair(position: int, pair: object) -> tuple[str, str]:
+    place = f"pair {position} (counted from 0)"
     if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(t, str) for t in pair):
-        raise InputError(f"pair {place} (counted from 0): expected two strings, found {pair!r:.80}")
+        raise InputError(f"{place}: expected two strings, found {pair!r:.80}")
     if not all(map(encodes, pair)):
-        raise InputError(f"pair {place} (counted from 0): half of a surrogate pair is no text: {pair!r:.80}")
+        raise InputError(f"{place}: a text holds half of a surrogate pair: {pair!r:.80}")
     return pair[0], pair[1]
 
 
-def mine(data: object, **settings: Any) -> MiningResult:
-    """Find the duplicate clusters of `data`: a list of texts, a pandas, polars or Arrow table, or a path.
+def _load_models(settings: MiningSettings) -> Models:
+    from .pipeline import Models
 
-    Settings go by name, as `threshold=0.8`, by stage, as `retrieval={"top_k": 20}`, or come from a YAML
-    file, as `config="my.yaml"`.
+    return Models.load(settings)
+
+
+class _LastModels:
+    """The models of the last call of `mine` or `score_pairs`."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._loaded: tuple[object, Models] | None = None
+
+    def load(self, settings: MiningSettings) -> Models:
+        """Return the models for some settings: those of the last call if they are the same, else new ones.
+
+        A model in a local folder counts as another one once its files change.
+        """
+        names = (settings.retrieval.bi_encoder, settings.rerank.cross_encoder)
+        key = (settings.compute, settings.rerank, *((name, _file_stamps(name)) for name in names))
+        with self._lock:
+            if self._loaded is None or self._loaded[0] != key:
+                self._loaded = None  # so that memory need not hold both
+                self._loaded = key, _load_models(settings)
+            return self._loaded[1]
+
+    def clear(self) -> None:
+        """Free the models."""
+        with self._lock:
+            self._loaded = None
+        gc.collect()
+
+
+def _file_stamps(name: str) -> list[tuple[str, int, int]]:
+    """Return path, size and time of change of a local model's files; nothing for other models."""
+    with suppress(OSError, RuntimeError):  # a name too long for a file; no home folder for ~user
+        stats = ((path, path.stat()) for path in sorted(Path(name).expanduser().rglob("*")))
+        return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    return []
+
+
+_LAST = _LastModels()
+
+
+def mine(
+    data: object,
+    settings: MiningSettings | None = None,
+    *,
+    config: str | Path | None = None,
+    progress: bool | None = None,
+    **overrides: Unpack[SettingKeywords],
+) -> MiningResult:
+    """Find the duplicate clusters of a corpus.
+
+    The models stay loaded for the next call with the same models and settings of stages `rerank` and
+    `compute`, until `clear_models` frees them.
+
+    Args:
+        data: a list of texts, a pandas, polars or Arrow table, or a path or list of paths.
+        settings: all settings, as `load_settings` returns them.
+        config: instead of `settings`, a YAML file with any of them.
+        progress: whether to show progress bars; None shows them in a terminal or notebook.
+        overrides: single settings by key, as `threshold=0.8`, or by stage, as `rerank={"threshold": 0.8}`.
 
     Raises:
         DupmineError: bad input, settings or models; see its subclasses.
+
+    Example:
+        >>> texts = ["How do I learn Python?", "How can I learn Python?", "What is the capital of France?"]
+        >>> result = mine(texts, progress=False)
+        >>> sorted(result.clusters["text"])
+        ['How can I learn Python?', 'How do I learn Python?']
     """
-    return Miner(**settings).mine(data)
+    return _miner(settings, config, progress, overrides).mine(data)
 
 
-def score_pairs(pairs: Iterable[tuple[str, str]], **settings: Any) -> Floats:
-    """Return the probability that each pair of texts asks the same, `(n_pairs,) float32`.
+def score_pairs(
+    pairs: Iterable[tuple[str, str]],
+    settings: MiningSettings | None = None,
+    *,
+    config: str | Path | None = None,
+    progress: bool | None = None,
+    **overrides: Unpack[SettingKeywords],
+) -> Floats:
+    """Return the probability that the two texts of each pair ask the same, `(n_pairs,) float32`.
+
+    Each pair is judged alone by the cross-encoder. As in `mine`, texts that are equal once normalised are
+    certain (1), and an empty text has no duplicate (0). The models stay loaded as after `mine`.
+
+    Args:
+        pairs: pairs of texts.
+        settings: as for `mine`.
+        config: as for `mine`.
+        progress: as for `mine`.
+        overrides: as for `mine`.
 
     Raises:
-        DupmineError: bad input, settings or models; see its subclasses.
+        DupmineError: an item that is not a pair of strings, bad settings or models.
+
+    Example:
+        >>> pairs = [
+        ...     ("How do I learn Python?", "How can I learn Python?"),
+        ...     ("How do I learn Python?", "Where do pythons live?"),
+        ... ]
+        >>> (score_pairs(pairs, progress=False) > 0.5).tolist()
+        [True, False]
     """
-    return Miner(**settings).score_pairs(pairs)
+    return _miner(settings, config, progress, overrides).score_pairs(pairs)
+
+
+def clear_models() -> None:
+    """Free the models that `mine` and `score_pairs` keep for the next call.
+
+    Example:
+        >>> clear_models()
+    """
+    _LAST.clear()
+
+
+def _miner(
+    settings: MiningSettings | None,
+    config: str | Path | None,
+    progress: bool | None,
+    overrides: SettingKeywords,
+) -> Miner:
+    miner = Miner(settings, config=config, progress=progress, **overrides)
+    miner._load = _LAST.load
+    return miner

@@ -9,11 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 from tokenizers import Tokenizer
 
-from .clustering import choose_representatives, cluster_pairs
+from .clustering import cluster_pairs
 from .corpus.unique import collapse_exact_duplicates
 from .disk.files import require_space
 from .disk.work import Work
@@ -30,7 +28,7 @@ from .results.result import MiningResult
 from .retrieval.candidates import SearchFacts, find_candidates, pair_cosines
 from .retrieval.encoder import BiEncoder, Embeddings, embed
 from .schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore
-from .settings import ClusteringSettings, MiningSettings, RetrievalSettings
+from .settings import MiningSettings, RetrievalSettings
 
 _CANDIDATES = 10  # per text; labelled questions have 5
 _PAIR_BYTES = 64  # as shards and in a table
@@ -207,16 +205,6 @@ def decide(pairs: ScoredPairs, tokens: TokenStore, models: Models, progress: Pro
     if models.decision is None:
         return pairs
     return models.decision.decide(pairs, tokens, progress)
-
-
-def check_keep(settings: ClusteringSettings, documents: pa.Table) -> None:
-    """Choose among no clusters, so that a column that cannot be ranked ends the run before it begins.
-
-    Raises:
-        SettingsError: `settings.keep` names a column that `documents` lacks or that has no order.
-    """
-    nowhere = np.full(len(documents), -1)
-    choose_representatives(np.empty(0, np.int64), nowhere, documents, ScoredPairs.none(), settings=settings)
 
 
 def tokenise_texts(

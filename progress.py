@@ -1,10 +1,10 @@
-"""Progress bars: one per stage, on standard error, gone where that is no terminal."""
+"""Progress bars on standard error: one per stage, shown in a terminal or notebook only."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from tqdm.auto import tqdm
 
@@ -20,15 +20,24 @@ class Progress:
     shared: Bar | None = None
 
     def within(self, bar: Bar) -> Progress:
-        """Return a progress whose stages move `bar` on and show none of their own."""
+        """Return a progress whose stages advance `bar` and show none of their own."""
         return Progress(self.enabled, bar)
 
     def bar(self, stage: str, total: int, unit: str) -> AbstractContextManager[Bar]:
         """Return a bar for `total` units of a stage's work, with its rate and the time left."""
         if self.shared is not None:
             return nullcontext(self.shared)
-        disable = True if total == 0 else None if self.enabled is None else not self.enabled
+        disable = True if total == 0 else self._disabled
         return tqdm(total=total, desc=f"{stage:>9}", unit=f" {unit}", disable=disable, mininterval=0.2)
+
+    def message(self, text: str) -> AbstractContextManager[Any]:
+        """Show a line while something happens that has no measure, and remove the line afterwards."""
+        return tqdm(desc=text, bar_format="{desc} …", leave=False, disable=self._disabled)
+
+    @property
+    def _disabled(self) -> bool | None:
+        """What `tqdm` takes: None disables the bar unless there is a terminal."""
+        return None if self.enabled is None else not self.enabled
 
 
 SILENT = Progress(enabled=False)

@@ -41,6 +41,16 @@ def choose_representatives(
     return chosen
 
 
+def check_keep(settings: ClusteringSettings, documents: pa.Table) -> None:
+    """Check before a run that `settings.keep` can rank the documents.
+
+    Raises:
+        SettingsError: it names a column that `documents` lacks or that has no order.
+    """
+    no_rows = np.full(len(documents), -1)
+    choose_representatives(np.empty(0, np.int64), no_rows, documents, ScoredPairs.none(), settings=settings)
+
+
 def weakest_links(labels: Rows, pairs: ScoredPairs) -> Floats:
     """Measure for each cluster the lowest probability on the strongest paths that hold it together.
 

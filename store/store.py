@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +16,7 @@ from ..corpus.values import encodes
 from ..disk.files import make_folder, output_errors
 from ..disk.lock import lock
 from ..errors import InputError
+from ..keywords import SettingKeywords
 from ..progress import Progress
 from ..results.manifest import timed
 from ..results.tables import stored_clusters
@@ -40,10 +41,13 @@ class Store:
     One process writes at a time. Any number of processes read, and see the last committed generation.
 
     Example:
-        >>> store = Store.create("questions.store")
-        >>> store.update("monday.csv").counts["documents"]
-        79238
-        >>> store.query("How do I learn Python?", top=3)
+        >>> import pandas as pd
+        >>> texts = ["How can I learn Python?", "Where do pythons live?", "How do I  learn Python?"]
+        >>> store = Store.create("questions.store", progress=False)
+        >>> store.update(pd.DataFrame({"id": ["a", "b", "c"], "question": texts})).counts["clusters"]
+        1
+        >>> sorted(store.query("How to learn Python?", top=2)["doc_id"])
+        ['a', 'c']
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class Store:
         self.settings = settings
         self._progress = Progress(progress)
         self._wait = wait
-        self._overrides: dict[str, Any] = {}
+        self._overrides: SettingKeywords = {}
         self._read: Snapshot | None = None
         self._index: tuple[Snapshot, QueryIndex] | None = None
 
@@ -67,7 +71,7 @@ class Store:
         config: str | Path | None = None,
         progress: bool | None = None,
         wait: float = 0.0,
-        **overrides: Any,
+        **overrides: Unpack[SettingKeywords],
     ) -> Store:
         """Make an empty store in a new or empty folder.
 
@@ -101,7 +105,12 @@ class Store:
 
     @classmethod
     def open(
-        cls, path: str | Path, *, progress: bool | None = None, wait: float = 0.0, **overrides: Any
+        cls,
+        path: str | Path,
+        *,
+        progress: bool | None = None,
+        wait: float = 0.0,
+        **overrides: Unpack[SettingKeywords],
     ) -> Store:
         """Open a store to read or write.
 
@@ -133,12 +142,13 @@ class Store:
     @cached_property
     def models(self) -> Models:
         """The bi-encoder and the cross-encoder, loaded on first use."""
-        from ..pipeline import Models
-
         settings = self.settings
         if generations(self.path):
             settings = with_stored_precision(latest_commit(self.path), settings)
-        return Models.load(settings)
+        with self._progress.message("loading models"):
+            from ..pipeline import Models
+
+            return Models.load(settings)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -177,7 +187,7 @@ class Store:
         with self._writing() as before:
             return self._advance("compact", before, keep_documents(before), rewrite=True)
 
-    def rebuild(self, config: str | Path | None = None, **overrides: Any) -> UpdateReport:
+    def rebuild(self, config: str | Path | None = None, **overrides: Unpack[SettingKeywords]) -> UpdateReport:
         """Change settings or models. What depends on them is recomputed, the rest is reused.
 
         Without a `config` the overrides change the current settings. `threshold=None` takes the threshold of

@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..clustering import check_keep
 from ..disk.files import require_space
 from ..disk.work import WORK, Work
 from ..errors import OutputError
-from ..pipeline import Models, check_keep
+from ..pipeline import Models
 from ..progress import Progress
 from ..rerank.decision import NO_DECISION, Decision
 from ..results.manifest import timed

@@ -20,7 +20,8 @@ rerank retrieval
 inference corpus clustering
 disk
 settings
-schema progress errors formats
+staged
+schema progress errors formats keywords
 """
 FLOOR = {room: depth for depth, line in enumerate(HOUSE.split("\n")) for room in line.split()}
 DATA = {"configs", "examples", "models"}  # hold files, and import nothing

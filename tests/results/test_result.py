@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
@@ -17,7 +14,6 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-import dupmine
 from dupmine import InputError, Miner, MiningResult, SettingsError
 
 from ..helpers import shell
@@ -297,70 +293,3 @@ def test_a_folder_below_home(result: MiningResult, tmp_path: Path, monkeypatch: 
 
 def test_repr(result: MiningResult) -> None:
     assert repr(result) == ("MiningResult(9 documents, 3 clusters, 4 documents that could go, threshold 0.5)")
-
-
-def test_score_pairs(miner: Miner) -> None:
-    pairs = [("How do I learn Python?", "What is the best way to learn Python?"), ("Hi?", "Where is Paris?")]
-    found = miner.score_pairs(pairs)
-    assert found.dtype == np.float32
-    assert found.shape == (2,)
-    assert found[0] > 0.5 > found[1]
-    np.testing.assert_allclose(miner.score_pairs(pairs[::-1]), found[::-1], atol=1e-6)
-    assert miner.score_pairs([]).shape == (0,)
-    equal = [("How old are you?", " how OLD are you?"), ("", ""), ("", "How old are you?")]
-    assert miner.score_pairs(equal).tolist() == [1.0, 0.0, 0.0]
-
-
-@pytest.mark.parametrize(
-    ("pair", "shown"), [(("a",), r"\('a',\)"), ("ab", "'ab'"), (("a", 1), r"\('a', 1\)"), (None, "None")]
-)
-def test_score_pairs_names_what_is_no_pair(miner: Miner, pair: Any, shown: str) -> None:
-    with pytest.raises(
-        InputError, match=rf"^pair 1 \(counted from 0\): expected two strings, found {shown}$"
-    ):
-        miner.score_pairs([("a", "b"), pair])
-
-
-def test_module_functions_take_settings(tmp_path: Path) -> None:
-    config = tmp_path / "my.yaml"
-    config.write_text("output: {singletons: true}\n")
-    found = dupmine.mine(
-        ["Hi?", "hi?", "Where is Mars?"], config=config, rerank={"threshold": 0.7}, progress=False
-    )
-    assert found.clusters["text"].tolist() == ["Hi?", "hi?", "Where is Mars?"]
-    assert found.settings.rerank.threshold == 0.7
-
-
-@pytest.mark.parametrize("call", [dupmine.mine, dupmine.score_pairs])
-def test_unknown_setting(call: Callable[..., object]) -> None:
-    with pytest.raises(SettingsError, match=r"^unknown setting treshold: did you mean rerank\.threshold\?$"):
-        call([], treshold=0.5)
-
-
-def test_miner_changes_the_settings_it_is_given() -> None:
-    settings = dupmine.load_settings(overrides={"top_k": 3, "floor": 0.3})
-    miner = Miner(settings, retrieval={"top_k": 4})
-    assert (miner.settings.retrieval.top_k, miner.settings.retrieval.floor) == (4, 0.3)
-    with pytest.raises(
-        SettingsError, match=r"^config x\.yaml: there are settings already; give one of the two$"
-    ):
-        Miner(settings, config="x.yaml")
-
-
-def test_import_is_fast_and_light() -> None:
-    code = (
-        "import sys, time; t = time.perf_counter(); import dupmine; print(time.perf_counter() - t); "
-        "print([m for m in ('torch', 'faiss', 'pandas', 'pyarrow', 'transformers') if m in sys.modules])"
-    )
-    seconds, loaded = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.splitlines()
-    assert loaded == "[]"
-    assert float(seconds) < 0.5
-
-
-def test_bad_data_is_told_before_models_load() -> None:
-    started = time.monotonic()
-    with pytest.raises(InputError, match=r"^row 1 \(counted from 0\): expected a string, found null$"):
-        Miner(progress=False, bi_encoder="./no/such/model").mine(["a", None])
-    assert time.monotonic() - started < 5

@@ -75,7 +75,9 @@ def test_a_rebuilt_store_is_one_run_with_the_new_settings(
     case: str, store: Store, maker: Maker, tiny: TinyModels, tmp_path: Path
 ) -> None:
     changed, embedded, scored = CHANGED[case]
-    named = {key: tiny[value] if key.endswith("encoder") else value for key, value in changed.items()}
+    named: dict[str, Any] = {
+        key: tiny[value] if key.endswith("encoder") else value for key, value in changed.items()
+    }
     models = {"bi_encoder": tiny["static"], "cross_encoder": tiny["sigmoid"]}
     fresh = Maker.of(tmp_path / "blank", **BASE | models | named)
     report = store.rebuild(**named)
