@@ -102,7 +102,7 @@ def at_target(result: MiningResult, tokens: TokenStore, path: Path, models: Mode
         ("cross_encoder_alone", probabilities(candidates.pair_logit), models.scorer.calibration.thresholds),
         ("decision", decided.probability, models.decision.thresholds),
     ):
-        threshold = thresholds.reaching(TARGET)
+        threshold = thresholds.threshold_for(TARGET)
         accepted = (at >= 0) & (scored[at] >= np.float32(threshold))
         found[name] = {
             "threshold": threshold,

@@ -16,7 +16,7 @@ from ..miner import Miner
 from ..progress import Progress
 from ..rerank.bands import FittedCascade
 from ..rerank.calibration import load_calibration, reference_threshold
-from ..rerank.decision import Decision, identity
+from ..rerank.decision import Decision, fingerprint_logits
 from ..results.result import MiningResult, run_of_model
 from ..schema import TEXT, LabelledPairs
 from ..settings import MiningSettings
@@ -87,7 +87,7 @@ def _fit(
     tokenizer, folds, seed = load_tokenizer(folder), settings.calibration.folds, settings.calibration.seed
     texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
     tokens = tokenise(texts, tokenizer, max_tokens=result.settings.corpus.max_tokens, progress=progress)
-    cross_encoder = identity(folder, calibration)
+    cross_encoder = fingerprint_logits(folder, calibration)
     decision = fit_decision(
         result,
         pairs,

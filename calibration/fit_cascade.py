@@ -22,11 +22,11 @@ from ..rerank.bands import (
     FittedCascade,
     beyond,
     evidence,
-    find_kinds,
+    find_token_kinds,
 )
-from ..rerank.calibration import Fitted
-from ..rerank.decision import Decision, Evidence
-from ..rerank.wording import rarity
+from ..rerank.calibration import FittedOn
+from ..rerank.decision import Decision, PairFeatures
+from ..rerank.lexical import compute_idf
 from ..results.result import MiningResult
 from ..schema import Flags, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
 from .bounds import LOSS, HeldOutPairs
@@ -72,7 +72,10 @@ def fit_cascade(  # noqa: PLR0913 - all of it named at the call
     """
     floor = result.settings.retrieval.floor
     candidates = result.scored_pairs.where(result.scored_pairs.cosine >= floor)
-    kinds, idf = find_kinds(tokenizer), np.round(rarity(tokens, tokenizer.get_vocab_size()), 2)
+    kinds, idf = (
+        find_token_kinds(tokenizer),
+        np.round(compute_idf(tokens, tokenizer.get_vocab_size()), 2),
+    )
     at, part = candidates.positions(*rows_of(pairs, result)), _parts(pairs, result, folds, seed)
     probability, seen = decision.decide(candidates, tokens, progress).probability, at >= 0
     table, parts = evidence(tokens, candidates, idf, kinds), (part[candidates.left], part[candidates.right])
@@ -95,7 +98,7 @@ def fit_cascade(  # noqa: PLR0913 - all of it named at the call
         floor=floor,
         threshold=threshold,
         candidates=len(candidates),
-        pairs=Fitted(n=len(pairs), duplicates=int((pairs.label > 0.5).sum()), sha256=pairs_sha256(pairs)),
+        pairs=FittedOn(n=len(pairs), duplicates=int((pairs.label > 0.5).sum()), sha256=pairs_sha256(pairs)),
         bands=bands,
     )
 
@@ -163,7 +166,7 @@ class Neighbourhood:
         """Return what a decision sees of the labelled pairs if all candidates had these logits."""
         of = self.candidates
         scored = ScoredPairs.from_logits(of.left, of.right, of.cosine, logit)
-        return Evidence(scored, self.tokens, self.floor, self.idf).matrix(scored.where(self.labelled))
+        return PairFeatures(scored, self.tokens, self.floor, self.idf).matrix(scored.where(self.labelled))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from ..corpus.questions import number_components, question_components
 from ..corpus.unique import collapse_exact_duplicates, normalised_key
 from ..errors import InputError
 from ..evaluation.weighted_metrics import calibration_error
-from ..rerank.calibration import Fitted
-from ..rerank.decision import FEATURES, Decision, Evidence
-from ..rerank.wording import rarity
+from ..rerank.calibration import FittedOn
+from ..rerank.decision import FEATURES, Decision, PairFeatures
+from ..rerank.lexical import compute_idf
 from ..results.result import MiningResult
 from ..schema import TEXT, Flags, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore, probabilities
 from .curves import fit_best
@@ -74,9 +74,9 @@ def fit_decision(  # noqa: PLR0913 - all of it named at the call
     actual, seen = pairs.label > 0.5, at >= 0
     _require(pairs, actual, seen)
     group = _groups(pairs, rows, result, folds)
-    idf = np.round(rarity(tokens, n_tokens), 2)
+    idf = np.round(compute_idf(tokens, n_tokens), 2)
     views = [
-        Evidence(candidates, tokens, floor, idf).matrix(candidates.where(at[seen])),
+        PairFeatures(candidates, tokens, floor, idf).matrix(candidates.where(at[seen])),
         *_thinner(candidates, at[seen], group[seen], tokens, idf, seed),
     ]
     held_out = _held_out(views, actual[seen], group[seen], folds, seed)
@@ -90,7 +90,7 @@ def fit_decision(  # noqa: PLR0913 - all of it named at the call
         cross_encoder=cross_encoder,
         floor=floor,
         corpus_texts=len(tokens.lengths),
-        pairs=Fitted(n=len(pairs), duplicates=int(actual.sum()), sha256=sha256),
+        pairs=FittedOn(n=len(pairs), duplicates=int(actual.sum()), sha256=sha256),
         features=FEATURES,
         curve=fit.curve,
         ece={
@@ -156,13 +156,13 @@ def _thinner(
             rows = generator.random(len(tokens.lengths)) < kept
             rows[pairs.left[at[here]]] = rows[pairs.right[at[here]]] = True
             thin = pairs.where(rows[pairs.left] & rows[pairs.right])
-            features[here] = Evidence(thin, tokens, 0.0, idf).matrix(pairs.where(at[here]))
+            features[here] = PairFeatures(thin, tokens, 0.0, idf).matrix(pairs.where(at[here]))
         yield features
     alone = pairs.where(at)
     ends = np.arange(2 * len(at)).reshape(-1, 2)
     own_tokens = tokens.take(np.stack([alone.left, alone.right], axis=1).ravel())
     lonely = ScoredPairs.from_logits(ends[:, 0], ends[:, 1], alone.cosine, alone.pair_logit)
-    yield Evidence(lonely, own_tokens, 0.0, idf).matrix(lonely)
+    yield PairFeatures(lonely, own_tokens, 0.0, idf).matrix(lonely)
 
 
 def _held_out(views: list[Floats], actual: Flags, group: Rows, folds: int, seed: int) -> Floats:

@@ -20,7 +20,7 @@ from ..inference.device import resolve_device
 from ..inference.locate import locate_model, quiet_loading
 from ..inference.tokens import tokenise
 from ..progress import Progress
-from ..rerank.calibration import Calibration, Fitted, calibrated, weights_sha256
+from ..rerank.calibration import Calibration, FittedOn, apply_curve, weights_sha256
 from ..rerank.heads import Head
 from ..rerank.scorer import CrossEncoder
 from ..schema import Floats, LabelledPairs, Rows, probabilities
@@ -117,13 +117,13 @@ def fit_calibration(
     before = calibration_error(actual, probabilities(logit), weight)
     after = calibration_error(actual, probabilities(fit.held_out + shift), weight)
     sha256, head = model
-    probability = probabilities(calibrated(logit, fit.curve, shift))
+    probability = probabilities(apply_curve(logit, fit.curve, shift))
     return Calibration(
         weights_sha256=sha256,
         head=head.kind,
         score_max=head.score_max,
         both_orders=head.both_orders,
-        pairs=Fitted(n=len(pairs), duplicates=int(actual.sum()), sha256=pairs_sha256(pairs)),
+        pairs=FittedOn(n=len(pairs), duplicates=int(actual.sum()), sha256=pairs_sha256(pairs)),
         base_rate=base_rate,
         shift=shift,
         curve=fit.curve,

@@ -53,7 +53,7 @@ def find_thresholds(
 def _reaching(
     reached: Thresholds, target: float, point: Callable[[float], OperatingPoint]
 ) -> OperatingPoint | None:
-    threshold = reached.reaching(target)
+    threshold = reached.threshold_for(target)
     return None if threshold is None else point(threshold)
 
 

@@ -133,7 +133,7 @@ def _threshold_lines(found: Thresholds) -> Iterator[str]:
     yield _line("best F1", found.best_f1)
     for target, point in found.target_precision.items():
         yield _line(f"precision {target}", point)
-    yield f"highest precision within reach: {found.highest:g}"
+    yield f"highest precision within reach: {found.highest_precision:g}"
 
 
 def _line(name: str, point: OperatingPoint | None) -> str:

@@ -18,9 +18,9 @@ from tokenizers import Tokenizer
 from ..inference.batches import in_blocks
 from ..inference.model_files import CASCADE
 from ..schema import CandidatePairs, Floats, TokenStore
-from .calibration import Fitted
-from .fitted import read_fitted, write_fitted
-from .wording import Features, Wording, token_sets
+from .calibration import FittedOn
+from .lexical import Features, LexicalFeatures, token_sets
+from .records import read_record, write_record
 
 if TYPE_CHECKING:
     import lightgbm
@@ -34,7 +34,7 @@ _WORDS: dict[str, frozenset[str]] = {
 }
 _MARKERS = "#\u0120\u2581"  # what tokenizers put before pieces of words, or before words
 
-Kinds = Mapping[str, tuple[int, ...]]
+TokenKinds = Mapping[str, tuple[int, ...]]
 
 
 class Record(BaseModel):
@@ -123,7 +123,7 @@ class Bands(Record):
         return np.asarray(log_odds, np.float32)
 
 
-def evidence(tokens: TokenStore, pairs: CandidatePairs, idf: Floats, kinds: Kinds) -> Floats:
+def evidence(tokens: TokenStore, pairs: CandidatePairs, idf: Floats, kinds: TokenKinds) -> Floats:
     """Return the features of pairs, `(n_pairs, len(FEATURES)) float32`."""
     rows, at = np.unique(np.concatenate([pairs.left, pairs.right]), return_inverse=True)
     left, right = at.reshape(2, -1).astype(np.int64)
@@ -131,9 +131,9 @@ def evidence(tokens: TokenStore, pairs: CandidatePairs, idf: Floats, kinds: Kind
     return np.stack(list(_describe(tokens.take(rows), near, idf, kinds).values()), axis=1)
 
 
-def _describe(tokens: TokenStore, pairs: CandidatePairs, idf: Floats, kinds: Kinds) -> Features:
+def _describe(tokens: TokenStore, pairs: CandidatePairs, idf: Floats, kinds: TokenKinds) -> Features:
     features: Features = {"cosine": pairs.cosine}
-    features |= Wording(tokens, idf).describe(pairs)
+    features |= LexicalFeatures(tokens, idf).compute(pairs)
     for name in ("numbers", *_WORDS):
         features[f"{name}_apart"] = _apart(tokens, np.array(kinds.get(name, ()), np.int32), pairs)
     shortest = np.maximum(features["tokens_low"], 1)
@@ -169,7 +169,7 @@ def _common(tokens: TokenStore, pairs: CandidatePairs, step: int) -> Floats:
     return common
 
 
-def find_kinds(tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
+def find_token_kinds(tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
     """Return the tokens of a vocabulary that are numbers, negations or question words."""
     pieces = {token: piece.strip(_MARKERS).lower() for piece, token in tokenizer.get_vocab().items()}
     numbers = {token for token, piece in pieces.items() if any(map(str.isdigit, piece))}
@@ -194,7 +194,7 @@ class FittedCascade(Record):
     """What `dupmine calibrate --corpus` fitted beside the decision.
 
     It belongs to a bi-encoder and to a cross-encoder with its calibration (`cross_encoder`, see
-    `decision.identity`), to candidates with a cosine of at least `floor`, and to a cross-encoder that
+    `fingerprint_logits`), to candidates with a cosine of at least `floor`, and to a cross-encoder that
     accepts from a probability of `threshold`.
     """
 
@@ -204,12 +204,12 @@ class FittedCascade(Record):
     floor: float
     threshold: float = Field(ge=0.0, le=1.0)
     candidates: int
-    pairs: Fitted
+    pairs: FittedOn
     bands: Bands
 
     def write(self, folder: Path) -> None:
         """Write `cascade.json` into a model's folder, whole or not at all."""
-        write_fitted(self, folder / CASCADE)
+        write_record(self, folder / CASCADE)
 
 
 def load_cascade(folder: Path) -> FittedCascade | None:
@@ -218,4 +218,4 @@ def load_cascade(folder: Path) -> FittedCascade | None:
     Raises:
         ModelError: it cannot be read, or an earlier version of dupmine wrote it.
     """
-    return read_fitted(FittedCascade, folder / CASCADE, FIT_AGAIN)
+    return read_record(FittedCascade, folder / CASCADE, FIT_AGAIN)

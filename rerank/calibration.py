@@ -14,15 +14,15 @@ from ..errors import ModelError, SettingsError
 from ..inference.model_files import CALIBRATION
 from ..schema import Doubles, Floats, probabilities
 from ..settings import HeadKind, RerankSettings
-from .fitted import read_fitted, write_fitted
 from .heads import Head
+from .records import read_record, write_record
 
 log = logging.getLogger(__name__)
 
 UNCALIBRATED_THRESHOLD = 0.5
 
 _OUTSIDE = 0.1  # slope of an isotonic curve beyond its knots
-_ANEW = "calibrate the model anew with `dupmine calibrate`, or set rerank.calibrate: false"
+_FIT_AGAIN = "calibrate the model anew with `dupmine calibrate`, or set rerank.calibrate: false"
 _ROUNDING = 1e-9
 
 
@@ -84,12 +84,12 @@ class Isotonic(_Record):
 Curve = Annotated[Platt | Beta | Isotonic, Field(discriminator="method")]
 
 
-def calibrated(logit: Floats, curve: Platt | Beta | Isotonic, shift: float) -> Floats:
+def apply_curve(logit: Floats, curve: Platt | Beta | Isotonic, shift: float) -> Floats:
     """Return the log-odds of logits by a curve, shifted to another base rate, `(n_pairs,) float32`."""
     return np.asarray(curve.log_odds(logit.astype(np.float64)) + shift, np.float32)
 
 
-class Fitted(_Record):
+class FittedOn(_Record):
     """What a calibration was fitted on: so many labelled pairs, whose texts and labels have a SHA-256."""
 
     n: int
@@ -121,11 +121,11 @@ class Thresholds(_Record):
     reach: tuple[tuple[float, float], ...]
 
     @property
-    def highest(self) -> float:
+    def highest_precision(self) -> float:
         """The highest precision within reach, 0 where none is."""
         return self.reach[-1][0] if self.reach else 0.0
 
-    def reaching(self, precision: float) -> float | None:
+    def threshold_for(self, precision: float) -> float | None:
         """Return the threshold from which pairs have at least this precision, None where none has."""
         fit = (threshold for reached, threshold in self.reach if reached >= precision - _ROUNDING)
         return next(fit, None)
@@ -153,7 +153,7 @@ class Calibration(_Record):
     head: HeadKind
     score_max: float
     both_orders: bool
-    pairs: Fitted
+    pairs: FittedOn
     base_rate: float = Field(gt=0.0, lt=1.0)
     shift: float
     curve: Curve
@@ -163,7 +163,7 @@ class Calibration(_Record):
 
     def logits(self, logit: Floats) -> Floats:
         """Return calibrated logits in the same order, `(n_pairs,) float32`."""
-        return calibrated(logit, self.curve, self.shift)
+        return apply_curve(logit, self.curve, self.shift)
 
     def probabilities(self, logit: Floats) -> Floats:
         """Return calibrated probabilities of a model's own logits, `(n_pairs,) float32`."""
@@ -171,7 +171,7 @@ class Calibration(_Record):
 
     def write(self, folder: Path) -> None:
         """Write `dupmine.json` into a model's folder, whole or not at all."""
-        write_fitted(self, folder / CALIBRATION, indent=2)
+        write_record(self, folder / CALIBRATION, indent=2)
 
 
 def load_calibration(folder: Path) -> Calibration | None:
@@ -180,9 +180,11 @@ def load_calibration(folder: Path) -> Calibration | None:
     Raises:
         ModelError: it cannot be read, or belongs to other weights.
     """
-    found = read_fitted(Calibration, folder / CALIBRATION, _ANEW)
+    found = read_record(Calibration, folder / CALIBRATION, _FIT_AGAIN)
     if found is not None and weights_sha256(folder) not in (None, found.weights_sha256):
-        raise ModelError(f"{folder / CALIBRATION} belongs to other weights than those beside it: {_ANEW}")
+        raise ModelError(
+            f"{folder / CALIBRATION} belongs to other weights than those beside it: {_FIT_AGAIN}"
+        )
     return found
 
 
@@ -199,11 +201,11 @@ def find_calibration(folder: Path, head: Head) -> Calibration | None:
     if (found.head, found.score_max) != (head.kind, head.score_max):
         raise SettingsError(
             f"setting rerank.head: {folder / CALIBRATION} is for the head {found.head} with score_max "
-            f"{found.score_max:g}, not {head.kind} with {head.score_max:g}: {_ANEW}"
+            f"{found.score_max:g}, not {head.kind} with {head.score_max:g}: {_FIT_AGAIN}"
         )
     if found.both_orders != head.both_orders:
         fitted = "both orders" if found.both_orders else "one order"
-        log.warning("%s was fitted with %s of each pair: %s", folder / CALIBRATION, fitted, _ANEW)
+        log.warning("%s was fitted with %s of each pair: %s", folder / CALIBRATION, fitted, _FIT_AGAIN)
     return found
 
 
@@ -246,10 +248,10 @@ def _reaching(settings: RerankSettings, target: float, fitted: HasThresholds | N
             f"{asked} needs a calibration, and model {name} has none: make one with "
             f"`dupmine calibrate {name} PAIRS`, or give a threshold"
         )
-    threshold = fitted.thresholds.reaching(target)
+    threshold = fitted.thresholds.threshold_for(target)
     if threshold is None:
         raise SettingsError(
             f"{asked} is out of reach of model {name}: its calibration pairs vouch for at most "
-            f"{fitted.thresholds.highest:g}; ask for less, or calibrate it with more pairs"
+            f"{fitted.thresholds.highest_precision:g}; ask for less, or calibrate it with more pairs"
         )
     return threshold

@@ -29,7 +29,7 @@ from ..schema import (
 from ..settings import RerankSettings
 from .bands import FEATURES, FIT_AGAIN, Bands, FittedCascade, load_cascade
 from .calibration import HasThresholds, choose_threshold, reference_threshold
-from .decision import Decision, identity
+from .decision import Decision, fingerprint_logits
 from .scorer import CrossEncoder, PairScorer, score_pairs
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ def _find_fitted(settings: RerankSettings, scorer: CrossEncoder, bi_encoder: str
         problem = f"{path} was fitted by another version of dupmine"
     elif cascade.bi_encoder != bi_encoder:
         problem = f"{path} was fitted with another bi-encoder"
-    elif cascade.cross_encoder != identity(scorer.folder, scorer.calibration):
+    elif cascade.cross_encoder != fingerprint_logits(scorer.folder, scorer.calibration):
         problem = f"{path} was fitted with other weights or another calibration"
     else:
         return cascade

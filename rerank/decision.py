@@ -22,10 +22,10 @@ from ..inference.model_files import DECISION
 from ..progress import Progress
 from ..schema import Floats, ScoredPairs, TokenStore
 from ..settings import RerankSettings
-from .calibration import Calibration, Curve, Fitted, Thresholds, weights_sha256
-from .fitted import read_fitted, write_fitted
-from .neighbours import Neighbours
-from .wording import Wording
+from .calibration import Calibration, Curve, FittedOn, Thresholds, weights_sha256
+from .lexical import LexicalFeatures
+from .neighbours import NeighbourFeatures
+from .records import read_record, write_record
 
 if TYPE_CHECKING:
     import lightgbm
@@ -34,16 +34,16 @@ log = logging.getLogger(__name__)
 
 NO_DECISION = "none"  # in the place of a fingerprint
 
-_ANEW = "fit it anew with `dupmine calibrate --corpus`, or set rerank.decision: pair"
+_FIT_AGAIN = "fit it anew with `dupmine calibrate --corpus`, or set rerank.decision: pair"
 
 
 class Decision(BaseModel):
     """What `dupmine calibrate --corpus` fitted.
 
     It belongs to a bi-encoder and to a cross-encoder with its calibration (`cross_encoder`, see
-    `identity`), and looks at pairs with a cosine of at least `floor`. `trees` is LightGBM's text format,
-    `idf` the rarity of each token of the cross-encoder's vocabulary; `curve` turns what the trees say into
-    calibrated log-odds.
+    `fingerprint_logits`), and to pairs with a cosine of at least `floor`. `trees` is LightGBM's text format,
+    `idf` the inverse document frequency of each token of the cross-encoder's vocabulary; `curve` calibrates
+    the log-odds of the trees.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -53,7 +53,7 @@ class Decision(BaseModel):
     cross_encoder: str
     floor: float
     corpus_texts: int
-    pairs: Fitted
+    pairs: FittedOn
     features: tuple[str, ...]
     curve: Curve
     ece: dict[str, float]
@@ -93,9 +93,9 @@ class Decision(BaseModel):
         """
         pair, near = pairs.where(np.array([at])), pairs.where(pairs.cosine >= self.floor)
         first, second = np.array([0]), np.array([1])
-        wording = Wording(tokens, np.array(self.idf, np.float32))
-        features = _own(pair) | Neighbours(n_rows, near).describe(pair, pair.pair_logit)
-        features |= wording.describe(replace(pair, left=first, right=second))
+        wording = LexicalFeatures(tokens, np.array(self.idf, np.float32))
+        features = _own(pair) | NeighbourFeatures(n_rows, near).compute(pair, pair.pair_logit)
+        features |= wording.compute(replace(pair, left=first, right=second))
         row = np.stack(list(features.values()), axis=1)
         said = np.asarray(self._booster.predict(row, pred_contrib=True))[0]
         return {
@@ -103,8 +103,8 @@ class Decision(BaseModel):
             for name, value, share in zip([*FEATURES, "base"], [*row[0], 1.0], said, strict=True)
         }
 
-    def _evidence(self, pairs: ScoredPairs, tokens: TokenStore) -> Evidence:
-        return Evidence(pairs, tokens, self.floor, np.array(self.idf, np.float32))
+    def _evidence(self, pairs: ScoredPairs, tokens: TokenStore) -> PairFeatures:
+        return PairFeatures(pairs, tokens, self.floor, np.array(self.idf, np.float32))
 
     def _log_odds(self, features: Floats) -> Floats:
         import torch  # which knows compute.threads
@@ -114,10 +114,10 @@ class Decision(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write `decision.json` into a model's folder, whole or not at all."""
-        write_fitted(self, folder / DECISION)
+        write_record(self, folder / DECISION)
 
 
-class Evidence:
+class PairFeatures:
     """Features of pairs among all scored pairs of a corpus."""
 
     def __init__(self, pairs: ScoredPairs, tokens: TokenStore, floor: float, idf: Floats) -> None:
@@ -126,18 +126,16 @@ class Evidence:
         Pairs with a cosine below `floor` make no neighbours.
         """
         near = pairs.cosine >= floor
-        self._neighbours = Neighbours(len(tokens.lengths), pairs if near.all() else pairs.where(near))
-        self._wording = Wording(tokens, idf)
+        self._neighbours = NeighbourFeatures(len(tokens.lengths), pairs if near.all() else pairs.where(near))
+        self._lexical = LexicalFeatures(tokens, idf)
 
-    def describe(self, pairs: ScoredPairs) -> dict[str, Floats]:
+    def compute(self, pairs: ScoredPairs) -> dict[str, Floats]:
         """Return the features of some pairs by name, each `(n_pairs,) float32`."""
-        return (
-            _own(pairs) | self._neighbours.describe(pairs, pairs.pair_logit) | self._wording.describe(pairs)
-        )
+        return _own(pairs) | self._neighbours.compute(pairs, pairs.pair_logit) | self._lexical.compute(pairs)
 
     def matrix(self, pairs: ScoredPairs) -> Floats:
         """Return the features of some pairs, `(n_pairs, len(FEATURES)) float32`."""
-        return np.stack(list(self.describe(pairs).values()), axis=1)
+        return np.stack(list(self.compute(pairs).values()), axis=1)
 
 
 def _own(pairs: ScoredPairs) -> dict[str, Floats]:
@@ -147,7 +145,7 @@ def _own(pairs: ScoredPairs) -> dict[str, Floats]:
 def _names() -> tuple[str, ...]:
     nothing = TokenStore(np.empty(0, np.int32), np.zeros(1, np.int64), 0)
     return tuple(
-        Evidence(ScoredPairs.none(), nothing, 0.0, np.zeros(1, np.float32)).describe(ScoredPairs.none())
+        PairFeatures(ScoredPairs.none(), nothing, 0.0, np.zeros(1, np.float32)).compute(ScoredPairs.none())
     )
 
 
@@ -172,20 +170,20 @@ def find_decision(
         problem = f"{folder / DECISION} was fitted by another version of dupmine"
     elif found.bi_encoder != bi_encoder:
         problem = f"{folder / DECISION} was fitted with another bi-encoder"
-    elif found.cross_encoder != identity(folder, calibration):
+    elif found.cross_encoder != fingerprint_logits(folder, calibration):
         problem = f"{folder / DECISION} was fitted with other weights or another calibration"
     else:
         return found
     if settings.decision == "corpus":
         raise SettingsError(
-            f"setting rerank.decision: corpus needs a fitted decision, and {problem}: {_ANEW}"
+            f"setting rerank.decision: corpus needs a fitted decision, and {problem}: {_FIT_AGAIN}"
         )
     if found is not None:
-        log.warning("each pair is decided on its own: %s: %s", problem, _ANEW)
+        log.warning("each pair is decided on its own: %s: %s", problem, _FIT_AGAIN)
     return None
 
 
-def identity(folder: Path, calibration: Calibration | None) -> str:
+def fingerprint_logits(folder: Path, calibration: Calibration | None) -> str:
     """Return what the logits of a cross-encoder follow from: its weights and the curve over them."""
     curve = "none" if calibration is None else f"{calibration.curve.model_dump_json()}{calibration.shift}"
     return hashlib.sha256(f"{weights_sha256(folder)} {curve}".encode()).hexdigest()
@@ -197,4 +195,4 @@ def load_decision(folder: Path) -> Decision | None:
     Raises:
         ModelError: it cannot be read.
     """
-    return read_fitted(Decision, folder / DECISION, _ANEW)
+    return read_record(Decision, folder / DECISION, _FIT_AGAIN)

@@ -37,7 +37,7 @@ class _Lists:
         return np.diff(self.starts)
 
 
-class Neighbours:
+class NeighbourFeatures:
     """The graph of the scored candidates among some texts."""
 
     def __init__(self, n_rows: int, pairs: ScoredPairs) -> None:
@@ -46,7 +46,7 @@ class Neighbours:
         self._keys = pair_keys(pairs.left, pairs.right, n_rows)
         self._lists = _lists(n_rows, pairs)
 
-    def describe(self, wanted: CandidatePairs, logit: Floats) -> Features:
+    def compute(self, wanted: CandidatePairs, logit: Floats) -> Features:
         """Return the features of some pairs with their logits, each `(n_pairs,) float32`.
 
         What each side says apart becomes `…_low` and `…_high`, so that no pair has a first text. NaN says

@@ -15,7 +15,7 @@ from dupmine import MiningResult
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.inference.model_files import FITTED
 from dupmine.rerank.decision import load_decision
-from dupmine.rerank.neighbours import Neighbours
+from dupmine.rerank.neighbours import NeighbourFeatures
 from dupmine.schema import TEXT
 
 from ..helpers.shell import dupmine
@@ -58,7 +58,7 @@ def scene(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     corpus = write(folder / "corpus.csv", [("id", "text"), *enumerate(TEXTS)])
     done = mine(corpus, folder / "run", model, bi_encoder, "--set", "rerank.decision=pair")
     pairs = done.scored_pairs.where(done.scored_pairs.cosine >= FLOOR)
-    support = Neighbours(len(TEXTS), pairs).describe(pairs, pairs.pair_logit)["support_low"]
+    support = NeighbourFeatures(len(TEXTS), pairs).compute(pairs, pairs.pair_logit)["support_low"]
     texts = collapse_exact_duplicates(done.corpus.documents[TEXT]).texts
     apart = np.flatnonzero(pairs.left % 5 == pairs.right % 5)  # so that they hang together in five groups
     chosen = np.random.default_rng(0).choice(apart, 1000, replace=False)
@@ -176,7 +176,7 @@ def test_a_target_precision_is_the_decisions(scene: Scene, fitted: Path, tmp_pat
     models = ("--cross-encoder", fitted, "--bi-encoder", scene.bi_encoder, "--target-precision", "0.9")
     assert dupmine("mine", scene.corpus, "--out", tmp_path / "run", *models, *FEW).code == 0
     result = MiningResult.load(tmp_path / "run")
-    assert result.settings.rerank.threshold == decision.thresholds.reaching(0.9)
+    assert result.settings.rerank.threshold == decision.thresholds.threshold_for(0.9)
 
 
 def test_bad_input_is_named_and_nothing_written(scene: Scene, tmp_path: Path, tiny: TinyModels) -> None:

@@ -75,7 +75,7 @@ def test_it_finds_what_the_labels_follow(found: Calibration, made: tuple[Path, s
     assert found.ece["after"] < 0.08 < found.ece["before"]
     best = found.thresholds.best_f1
     assert best.f1_interval[0] < best.f1 < best.f1_interval[1]
-    assert found.thresholds.highest > 0.8
+    assert found.thresholds.highest_precision > 0.8
     screen = made[1].splitlines()
     rate = f"{found.base_rate:.1%}"
     assert screen[0] == f"{N} pairs, {rate} duplicates; probabilities for a base rate of {rate}"
@@ -133,11 +133,11 @@ def test_mining_takes_the_threshold_from_the_model(
     assert own["settings"]["rerank"]["threshold"] == best  # type: ignore[index]
     precise = mine(model, tiny, tmp_path / "precise", "--target-precision", "0.75")
     assert precise["threshold"] == {
-        "value": found.thresholds.reaching(0.75),
+        "value": found.thresholds.threshold_for(0.75),
         "by": "rerank.target_precision 0.75",
     }
     result = package.MiningResult.load(tmp_path / "precise")
-    assert result.settings.rerank.accepts_from == found.thresholds.reaching(0.75)
+    assert result.settings.rerank.accepts_from == found.thresholds.threshold_for(0.75)
     pairs = result.pairs
     scored = pairs[pairs["decided_by"] == "cross-encoder"]
     assert (scored["is_duplicate"] == (scored["probability"] >= result.settings.rerank.accepts_from)).all()
@@ -157,8 +157,8 @@ def test_a_precision_out_of_reach_is_refused(
     model, out = made[0], tmp_path / "out"
     assert mine(model, tiny, out, "--target-precision", "0.99") == {
         "error": f"dupmine: setting rerank.target_precision: 0.99 is out of reach of model {model}: its "
-        f"calibration pairs vouch for at most {found.thresholds.highest:g}; ask for less, or calibrate it "
-        "with more pairs\n"
+        f"calibration pairs vouch for at most {found.thresholds.highest_precision:g}; ask for less, or "
+        "calibrate it with more pairs\n"
     }
     name = tiny["sigmoid"]
     assert mine(Path(name), tiny, out, "--target-precision", "0.9") == {
@@ -184,7 +184,7 @@ def test_a_store_settles_the_threshold_once(
         "floor": 0.9,
     }
     store = Store.create(tmp_path / "store", progress=False, target_precision=0.75, **models)
-    expected = found.thresholds.reaching(0.75)
+    expected = found.thresholds.threshold_for(0.75)
     opened = Store.open(tmp_path / "store", progress=False)
     assert opened.settings == store.settings
     assert (opened.settings.rerank.threshold, opened.settings.rerank.target_precision) == (expected, None)
@@ -192,7 +192,7 @@ def test_a_store_settles_the_threshold_once(
         opened.rebuild(target_precision=0.8)
     assert opened.settings == store.settings
     opened.rebuild(target_precision=0.8, threshold=None)
-    assert opened.settings.rerank.threshold == found.thresholds.reaching(0.8)
+    assert opened.settings.rerank.threshold == found.thresholds.threshold_for(0.8)
     opened.rebuild(threshold=None)
     assert Store.open(tmp_path / "store").settings.rerank.threshold == found.thresholds.best_f1.threshold
 

@@ -80,7 +80,7 @@ def test_pairs_that_hang_together_widen_the_intervals() -> None:
     assert apart.best_f1.threshold == together.best_f1.threshold
     ratio = np.ptp(together.best_f1.precision_interval) / np.ptp(apart.best_f1.precision_interval)
     assert ratio == pytest.approx(np.sqrt(5), rel=0.15)
-    (_, lax), (_, strict) = ((p, found.reaching(0.9)) for p, found in ((0, apart), (1, together)))
+    (_, lax), (_, strict) = ((p, found.threshold_for(0.9)) for p, found in ((0, apart), (1, together)))
     assert lax is not None
     assert strict is not None
     assert strict > lax
@@ -91,7 +91,7 @@ def test_the_promise_is_kept_on_other_pairs() -> None:
     for seed in range(16):
         probability, actual = drawn(1200, seed)
         rate, group = float(actual.mean()), np.arange(1200) // 3
-        threshold = find_thresholds(probability, actual, group, base_rate=rate, seed=0).reaching(0.8)
+        threshold = find_thresholds(probability, actual, group, base_rate=rate, seed=0).threshold_for(0.8)
         assert threshold is not None
         kept.append(at(threshold, *drawn(50_000, 1000 + seed))["precision"] >= 0.8)
     assert sum(kept) >= 13
@@ -104,9 +104,9 @@ def test_a_few_lucky_pairs_vouch_for_nothing() -> None:
     found = find_thresholds(probability, actual, np.arange(220), base_rate=float(actual.mean()), seed=0)
     assert found.target_precision == {"0.90": None, "0.95": None, "0.99": None}
     least = 0.05 ** (1 / 20)  # where all 20 of 20 are duplicates
-    assert found.highest == np.floor(1000 * (1 - np.sqrt(2) * (1 - least))) / 1000
-    assert found.reaching(0.8) == 0.601
-    assert found.reaching(0.81) is None
+    assert found.highest_precision == np.floor(1000 * (1 - np.sqrt(2) * (1 - least))) / 1000
+    assert found.threshold_for(0.8) == 0.601
+    assert found.threshold_for(0.81) is None
 
 
 def test_reach_only_rises() -> None:
@@ -116,9 +116,9 @@ def test_reach_only_rises() -> None:
     assert list(precisions) == sorted(set(precisions))
     assert list(thresholds) == sorted(thresholds)
     assert precisions[0] == 0.5
-    assert found.reaching(0.93) == dict(found.reach)[0.93]
-    assert found.reaching(0.932) == dict(found.reach)[0.935]
-    assert found.reaching(found.highest) == thresholds[-1]
+    assert found.threshold_for(0.93) == dict(found.reach)[0.93]
+    assert found.threshold_for(0.932) == dict(found.reach)[0.935]
+    assert found.threshold_for(found.highest_precision) == thresholds[-1]
 
 
 def test_another_base_rate_is_that_of_pairs_drawn_anew() -> None:
@@ -149,7 +149,7 @@ def test_other_pairs_have_the_precision_that_was_asked_for() -> None:
     for seed in range(60):
         probability, actual = drawn(seed=seed)
         found = find_thresholds(probability, actual, np.arange(N), base_rate=float(actual.mean()), seed=0)
-        threshold = found.reaching(0.8)
+        threshold = found.threshold_for(0.8)
         assert threshold is not None
         others, truth = drawn(seed=1000 + seed)
         kept += truth[others >= threshold].mean() >= 0.8

@@ -10,8 +10,8 @@ import numpy as np
 
 from dupmine.inference.locate import fingerprint
 from dupmine.rerank.bands import FEATURES, Bands, Bounds, FittedCascade
-from dupmine.rerank.calibration import Fitted
-from dupmine.rerank.decision import identity
+from dupmine.rerank.calibration import FittedOn
+from dupmine.rerank.decision import fingerprint_logits
 
 
 def bounds(lower: float | None, upper: float | None) -> Bounds:
@@ -46,7 +46,7 @@ def fitted_cascade(bands: Bands, *, floor: float, threshold: float = 0.5) -> Fit
         floor=floor,
         threshold=threshold,
         candidates=1,
-        pairs=Fitted(n=2, duplicates=1, sha256=""),
+        pairs=FittedOn(n=2, duplicates=1, sha256=""),
         bands=bands,
     )
 
@@ -55,6 +55,6 @@ def with_cascade(cross_encoder: Path, bi_encoder: Path, cascade: FittedCascade, 
     """Copy a cross-encoder to `folder`, if it is another, and put a cascade for a bi-encoder beside it."""
     if folder != cross_encoder:
         shutil.copytree(cross_encoder, folder)
-    own = {"bi_encoder": fingerprint(bi_encoder), "cross_encoder": identity(folder, None)}
+    own = {"bi_encoder": fingerprint(bi_encoder), "cross_encoder": fingerprint_logits(folder, None)}
     cascade.model_copy(update=own).write(folder)
     return folder

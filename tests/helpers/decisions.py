@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dupmine.inference.locate import fingerprint
-from dupmine.rerank.calibration import Fitted, OperatingPoint, Platt, Thresholds
-from dupmine.rerank.decision import FEATURES, Decision, identity
+from dupmine.rerank.calibration import FittedOn, OperatingPoint, Platt, Thresholds
+from dupmine.rerank.decision import FEATURES, Decision, fingerprint_logits
 
 Table = npt.NDArray[np.float32]
 Rule = Callable[[Table], npt.NDArray[np.bool_]]
@@ -46,7 +46,7 @@ def fitted_to(rule: Rule, *, n_tokens: int, floor: float, seed: int = 6) -> Deci
         cross_encoder="",
         floor=floor,
         corpus_texts=1,
-        pairs=Fitted(n=2, duplicates=1, sha256=""),
+        pairs=FittedOn(n=2, duplicates=1, sha256=""),
         features=FEATURES,
         curve=Platt(slope=2.0, intercept=0.5),
         ece={},
@@ -60,6 +60,6 @@ def fitted_to(rule: Rule, *, n_tokens: int, floor: float, seed: int = 6) -> Deci
 def with_decision(cross_encoder: Path, bi_encoder: Path, decision: Decision, folder: Path) -> Path:
     """Copy a cross-encoder to `folder` and put a decision for it and a bi-encoder beside it."""
     shutil.copytree(cross_encoder, folder)
-    own = {"bi_encoder": fingerprint(bi_encoder), "cross_encoder": identity(folder, None)}
+    own = {"bi_encoder": fingerprint(bi_encoder), "cross_encoder": fingerprint_logits(folder, None)}
     decision.model_copy(update=own).write(folder)
     return folder

@@ -7,7 +7,7 @@ import pytest
 
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
-from dupmine.rerank.bands import FEATURES, Bounds, evidence, find_kinds
+from dupmine.rerank.bands import FEATURES, Bounds, evidence, find_token_kinds
 from dupmine.schema import CandidatePairs, Floats, TokenStore
 
 from ..helpers.cascades import bands_by_cosine, bounds
@@ -23,7 +23,7 @@ TEXTS = [
     "",
     "how do i learn python",
 ]
-KINDS = find_kinds(TOKENIZER)
+KINDS = find_token_kinds(TOKENIZER)
 IDF = np.ones(TOKENIZER.get_vocab_size(), np.float32)
 
 

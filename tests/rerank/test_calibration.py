@@ -20,7 +20,7 @@ from dupmine.progress import SILENT
 from dupmine.rerank.calibration import (
     Beta,
     Calibration,
-    Fitted,
+    FittedOn,
     Isotonic,
     OperatingPoint,
     Platt,
@@ -57,7 +57,7 @@ def calibration(folder: Path | None = None, **changes: Any) -> Calibration:
         "head": "sigmoid",
         "score_max": 1.0,
         "both_orders": False,
-        "pairs": Fitted(n=100, duplicates=40, sha256="0" * 64),
+        "pairs": FittedOn(n=100, duplicates=40, sha256="0" * 64),
         "base_rate": 0.4,
         "shift": 0.0,
         "curve": Platt(slope=0.5, intercept=-1.0),

@@ -11,7 +11,7 @@ import pytest
 from dupmine.errors import ModelError, SettingsError
 from dupmine.inference.model_files import DECISION
 from dupmine.progress import SILENT
-from dupmine.rerank.decision import FEATURES, Decision, find_decision, identity, load_decision
+from dupmine.rerank.decision import FEATURES, Decision, find_decision, fingerprint_logits, load_decision
 from dupmine.schema import CORPUS, DECIDERS, ScoredPairs, TokenStore, probabilities
 from dupmine.settings import RerankSettings
 
@@ -110,7 +110,9 @@ def test_which_decision_is_found(
     assert not caplog.records
     with pytest.raises(SettingsError, match="needs a fitted decision, and model quora-minilm-l6 has none"):
         find_decision(corpus, tmp_path, "b", None)
-    fitting = decision.model_copy(update={"bi_encoder": "b", "cross_encoder": identity(tmp_path, None)})
+    fitting = decision.model_copy(
+        update={"bi_encoder": "b", "cross_encoder": fingerprint_logits(tmp_path, None)}
+    )
     fitting.write(tmp_path)
     assert find_decision(auto, tmp_path, "b", None) == find_decision(corpus, tmp_path, "b", None) == fitting
     assert find_decision(pair, tmp_path, "b", None) is None

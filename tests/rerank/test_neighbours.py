@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dupmine.rerank.neighbours import DEPTHS, Neighbours
+from dupmine.rerank.neighbours import DEPTHS, NeighbourFeatures
 from dupmine.schema import ScoredPairs
 
 N = 12
@@ -73,7 +73,7 @@ class Slow:
 
 
 def test_every_feature_is_what_its_definition_says(graph: ScoredPairs) -> None:
-    found, slow = Neighbours(N, graph).describe(graph, graph.logit), Slow(graph)
+    found, slow = NeighbourFeatures(N, graph).compute(graph, graph.logit), Slow(graph)
     for i, (a, b) in enumerate(zip(graph.left.tolist(), graph.right.tolist(), strict=True)):
         sides = slow.side(a, b), slow.side(b, a)
         for name in sides[0]:
@@ -89,8 +89,8 @@ def test_no_pair_has_a_first_text(graph: ScoredPairs) -> None:
     left, right = N - 1 - graph.right, N - 1 - graph.left
     order = np.lexsort((right, left))
     turned = ScoredPairs.from_logits(left[order], right[order], graph.cosine[order], graph.logit[order])
-    straight = Neighbours(N, graph).describe(graph, graph.logit)
-    back = Neighbours(N, turned).describe(turned, turned.logit)
+    straight = NeighbourFeatures(N, graph).compute(graph, graph.logit)
+    back = NeighbourFeatures(N, turned).compute(turned, turned.logit)
     for name, values in straight.items():
         np.testing.assert_allclose(back[name], values[order], rtol=1e-6, err_msg=name)
 
@@ -99,7 +99,7 @@ def test_texts_without_other_neighbours_say_so(graph: ScoredPairs) -> None:
     alone = ScoredPairs.from_logits(
         np.array([0]), np.array([1]), np.array([0.9], np.float32), np.array([2.0], np.float32)
     )
-    found = Neighbours(2, alone).describe(alone, alone.logit)
+    found = NeighbourFeatures(2, alone).compute(alone, alone.logit)
     assert found["distance_to_1_low"] == pytest.approx(1.0)
     assert found["support_high"] == found["accepted_high"] == found["shared_high"] == 0
     assert np.isnan([found["best_other_logit_high"], found["lead_low"], found["distance_to_2_low"]]).all()

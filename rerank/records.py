@@ -13,7 +13,7 @@ from ..errors import ModelError
 M = TypeVar("M", bound=BaseModel)
 
 
-def read_fitted(kind: type[M], path: Path, advice: str) -> M | None:
+def read_record(kind: type[M], path: Path, advice: str) -> M | None:
     """Return what a file holds, None where there is none.
 
     Raises:
@@ -27,7 +27,7 @@ def read_fitted(kind: type[M], path: Path, advice: str) -> M | None:
         raise ModelError(f"{path} cannot be read ({_first_problem(error)}): {advice}") from None
 
 
-def write_fitted(fitted: BaseModel, path: Path, *, indent: int = 1) -> None:
+def write_record(fitted: BaseModel, path: Path, *, indent: int = 1) -> None:
     """Write a file, whole or not at all."""
     text = fitted.model_dump_json(indent=indent) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dupmine.rerank.wording import Wording, rarity
+from dupmine.rerank.lexical import LexicalFeatures, compute_idf
 from dupmine.schema import CandidatePairs, Floats, TokenStore
 
 
@@ -20,7 +20,7 @@ def pair(left: int = 0, right: int = 1) -> CandidatePairs:
 
 
 def said(tokens: TokenStore, idf: Floats) -> dict[str, float]:
-    return {name: float(value[0]) for name, value in Wording(tokens, idf).describe(pair()).items()}
+    return {name: float(value[0]) for name, value in LexicalFeatures(tokens, idf).compute(pair()).items()}
 
 
 IDF = np.array([0.5, 1.0, 2.0, 3.0, 4.0, 0.0], np.float32)
@@ -53,5 +53,5 @@ def test_texts_without_a_token_share_nothing() -> None:
 
 
 def test_rarity_counts_texts_not_tokens() -> None:
-    idf = rarity(store([0, 0, 1], [0, 2], [0]), 4)
+    idf = compute_idf(store([0, 0, 1], [0, 2], [0]), 4)
     np.testing.assert_allclose(idf, np.log([4 / 4, 4 / 2, 4 / 2, 4 / 1]), rtol=1e-6)

@@ -13,14 +13,14 @@ _HASH = 1 << 20  # numbers for pairs of tokens
 _PRIME = 40_009
 
 
-def rarity(tokens: TokenStore, n_tokens: int) -> Floats:
+def compute_idf(tokens: TokenStore, n_tokens: int) -> Floats:
     """Return how rare each of a vocabulary's tokens is among texts, its idf, `(n_tokens,) float32`."""
     sets = token_sets(tokens.ids.astype(np.int64), tokens.lengths)
     frequency = np.bincount(sets.indices, minlength=n_tokens)
     return np.asarray(np.log((len(tokens.lengths) + 1) / (frequency + 1)), np.float32)
 
 
-class Wording:
+class LexicalFeatures:
     """The sets of tokens of all texts, weighted by how rare the tokens are."""
 
     def __init__(self, tokens: TokenStore, idf: Floats) -> None:
@@ -31,7 +31,7 @@ class Wording:
         self._bigrams = token_sets(*_bigrams(tokens))
         self._idf = idf[: self._sets.shape[1]]
 
-    def describe(self, pairs: CandidatePairs) -> Features:
+    def compute(self, pairs: CandidatePairs) -> Features:
         """Return the features of some pairs, each `(n_pairs,) float32`.
 
         Overlaps are shares of 0 to 1; what a text has alone is told by its rarest token's idf.
