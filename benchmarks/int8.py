@@ -24,15 +24,18 @@ from sentence_transformers import CrossEncoder
 from dupmine.benchmarks.machine import describe
 from dupmine.corpus.labelled import read_pairs
 from dupmine.evaluation.metrics import pair_metrics
-from dupmine.evaluation.model import EvaluateSettings, score_with_model
+from dupmine.evaluation.model import EvaluateSettings, load_model, score_with_loaded
 from dupmine.evaluation.thresholds import best_f1_threshold
-from dupmine.export.run import ExportPlan, export_model
+from dupmine.export.run import GRAPH, ExportPlan, export_model
+from dupmine.export.session import with_graph
 from dupmine.inference.locate import locate_model
 from dupmine.progress import SILENT
 from dupmine.schema import Floats, LabelledPairs
 from dupmine.settings import BUILTIN_CROSS_ENCODER, PairSettings
 
-SETTINGS = EvaluateSettings().changed({"rerank.calibrate": False, "compute.device": "cpu"})
+SETTINGS = EvaluateSettings().changed(
+    {"rerank.calibrate": False, "compute.device": "cpu", "compute.precision": "fp32"}
+)
 Score = Callable[[LabelledPairs], Floats]
 
 
@@ -44,13 +47,15 @@ def main() -> None:
         for split in ("valid", "test")
     )
     with TemporaryDirectory() as folder:
-        exported = str(Path(folder, "int8"))
-        export_model(arguments.model, valid, Path(exported), ExportPlan(int8=True), SETTINGS, SILENT)
+        out = Path(folder, "int8")
+        export_model(arguments.model, valid, out, ExportPlan(int8=True), SETTINGS, SILENT)
+        exported = with_graph(load_model(arguments.model, SETTINGS), out / GRAPH)
+        longest = SETTINGS.corpus.max_tokens
         weights = {"dtype": torch.float32}  # the shipped ones are stored in half
         reference = CrossEncoder(str(locate_model(arguments.model)), device="cpu", model_kwargs=weights)
         models: dict[str, Score] = {
             "sentence_transformers_fp32": lambda pairs: predict(reference, pairs),
-            "dupmine_int8": lambda pairs: score_with_model(exported, pairs, SETTINGS, SILENT).value,
+            "dupmine_int8": lambda pairs: score_with_loaded(exported, pairs, longest, SILENT).value,
         }
         figures = {
             "machine": describe() | {"threads": torch.get_num_threads()},

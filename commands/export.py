@@ -56,7 +56,7 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
 ) -> None:
-    """Write a model as an ONNX graph that mine can use, after a check against the original."""
+    """Write a model as an ONNX graph for other engines, after a check against the original."""
     set_level(log_level)
     from ..corpus.labelled import read_pairs
     from ..evaluation.model import EvaluateSettings

@@ -14,7 +14,7 @@ from ..corpus.questions import distinct_texts
 from ..disk.folder import write_json, write_table
 from ..errors import InputError
 from ..inference.device import resolve_device
-from ..inference.locate import locate_model, quiet_loading, read_config
+from ..inference.locate import is_bi_encoder, locate_model, quiet_loading
 from ..inference.tokens import tokenise
 from ..progress import Progress
 from ..rerank.scorer import CrossEncoder
@@ -138,7 +138,17 @@ def write_evaluation(evaluation: ModelEvaluation, folder: Path) -> None:
 def score_with_model(
     name: str, pairs: LabelledPairs, settings: EvaluateSettings, progress: Progress
 ) -> Scores:
-    """Score pairs with a bi- or cross-encoder; every distinct text is tokenised once.
+    """Load a bi- or cross-encoder and score pairs with it.
+
+    Raises:
+        ModelError: the model cannot be found or loaded, or is neither a bi- nor a cross-encoder.
+        SettingsError: the device, the precision or the head do not fit.
+    """
+    return score_with_loaded(load_model(name, settings), pairs, settings.corpus.max_tokens, progress)
+
+
+def load_model(name: str, settings: EvaluateSettings) -> BiEncoder | CrossEncoder:
+    """Load a bi- or cross-encoder.
 
     Raises:
         ModelError: the model cannot be found or loaded, or is neither a bi- nor a cross-encoder.
@@ -147,14 +157,17 @@ def score_with_model(
     device = resolve_device(settings.compute)
     folder = locate_model(name)
     with quiet_loading():
-        model = (
-            BiEncoder(name, device)
-            if is_bi_encoder(folder)
-            else CrossEncoder(settings.rerank.model_copy(update={"cross_encoder": name}), device)
-        )
+        if is_bi_encoder(folder):
+            return BiEncoder(name, device)
+        return CrossEncoder(settings.rerank.model_copy(update={"cross_encoder": name}), device)
+
+
+def score_with_loaded(
+    model: BiEncoder | CrossEncoder, pairs: LabelledPairs, max_tokens: int, progress: Progress
+) -> Scores:
+    """Score pairs, cutting texts to `max_tokens`; every distinct text is tokenised once."""
     started = time.perf_counter()
     texts, left, right = distinct_texts(pairs)
-    max_tokens = settings.corpus.max_tokens
     if isinstance(model, BiEncoder):
         vectors = encode_texts(model, texts, progress, max_tokens=max_tokens)
         cosine = pair_cosines(vectors, left, right)
@@ -163,12 +176,6 @@ def score_with_model(
     logit = model.score(tokens, left, right, progress)
     seconds = time.perf_counter() - started
     return Scores("logit", logit, probabilities(logit), model.calibration is not None, seconds)
-
-
-def is_bi_encoder(folder: Path) -> bool:
-    """Whether a model's folder holds a sentence-transformers embedding model."""
-    kind = read_config(folder, "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
-    return (folder / "modules.json").is_file() and kind == "SentenceTransformer"
 
 
 def _require_labels(pairs: LabelledPairs) -> None:

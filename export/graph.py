@@ -10,9 +10,8 @@ import torch
 
 from ..errors import ModelError
 from ..inference.locate import first_line
-from ..inference.onnx import INSTALL
-from ..rerank.classifier import Classifier
-from ..retrieval.sentences import SentenceModel
+from ..inference.token_model import TokenModel
+from .session import INSTALL
 
 try:
     import onnx
@@ -48,7 +47,7 @@ class _TracedSentenceModel(torch.nn.Module):
         return features["sentence_embedding"]
 
 
-def trace(name: str, source: Classifier | SentenceModel) -> onnx.ModelProto:
+def trace(name: str, model: TokenModel) -> onnx.ModelProto:
     """Return the graph of a model over inputs of one length: no padding, so no attention mask.
 
     Its inputs are `input_ids` and, where the model takes them, `token_type_ids`, each `(batch, length)
@@ -58,12 +57,12 @@ def trace(name: str, source: Classifier | SentenceModel) -> onnx.ModelProto:
         ModelError: torch cannot trace it.
     """
     module, output = (
-        (_TracedClassifier(source.model), "logits")
-        if isinstance(source, Classifier)
-        else (_TracedSentenceModel(source.model), "sentence_embedding")
+        (_TracedClassifier(model.model), "logits")
+        if model.texts_per_input == 2
+        else (_TracedSentenceModel(model.model), "sentence_embedding")
     )
     ids = torch.full((2, 8), 4)
-    inputs = (ids, torch.zeros_like(ids)) if source.takes_types else (ids,)
+    inputs = (ids, torch.zeros_like(ids)) if model.takes_types else (ids,)
     names = ["input_ids", "token_type_ids"][: len(inputs)]
     try:
         with TemporaryDirectory() as folder, warnings.catch_warnings(), torch.inference_mode():
@@ -82,7 +81,7 @@ def trace(name: str, source: Classifier | SentenceModel) -> onnx.ModelProto:
             graph = onnx.load(file)
     except Exception as error:
         raise ModelError(f"model {name} cannot be traced as an ONNX graph: {first_line(error)}") from error
-    return _with_size(graph, source.dim)
+    return _with_size(graph, model.dim)
 
 
 def _with_size(graph: onnx.ModelProto, dim: int) -> onnx.ModelProto:

@@ -6,33 +6,30 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from tokenizers import Tokenizer
 
 from ..disk.folder import check_target, replacing, write_json
 from ..errors import InputError, ModelError
-from ..evaluation.model import EvaluateSettings, is_bi_encoder, score_with_model
-from ..inference.batches import length_batches
-from ..inference.device import DeviceConfig, resolve_device
-from ..inference.layout import find_layout
-from ..inference.locate import locate_model, quiet_loading
-from ..inference.model_files import NOT_SCORING
-from ..inference.onnx import GRAPH, RECORD, Ids, is_exported, open_session
+from ..evaluation.model import EvaluateSettings, load_model, score_with_loaded
+from ..inference.layout import Ids
+from ..inference.model_files import EXPORT_RECORD, NOT_SCORING
+from ..inference.token_model import TokenModel, input_batches
 from ..inference.tokens import tokenise
 from ..progress import Progress
-from ..rerank.classifier import Classifier
-from ..retrieval.sentences import SentenceModel
+from ..rerank.scorer import CrossEncoder
+from ..retrieval.encoder import BiEncoder
 from ..schema import LabelledPairs, TokenStore
 from .check import Check, compare
 from .graph import trace
 from .int8 import NOTHING, Range, exposing, linear_inputs, quantise, widened
+from .session import open_session, with_graph
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+GRAPH = "model.onnx"
 CALIBRATION_PAIRS = 400
 
 _SEED = 42
@@ -40,9 +37,6 @@ _BATCH_TOKENS = 512  # all activations of a batch are in memory at once
 _COPIED = {".json", ".md", ".model", ".txt"}
 _NOT_COPIED = (".", "checkpoint", "onnx", "openvino")  # so they begin
 _ON_CPU = {"compute.device": "cpu", "compute.precision": "fp32", "rerank.calibrate": False}
-
-
-Source = Classifier | SentenceModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +60,7 @@ def export_model(
     settings: EvaluateSettings,
     progress: Progress,
 ) -> Check:
-    """Write a bi- or cross-encoder as an ONNX graph, with all beside it that mining needs.
+    """Write a bi- or cross-encoder as an ONNX graph, with its tokenizer and configuration beside it.
 
     `out` is new or empty, and stays so if the export fails.
 
@@ -82,77 +76,77 @@ def export_model(
         )
     pairs = _drawn(pairs, plan.most_pairs)
     settings = settings.changed(_ON_CPU)
+    model = load_model(name, settings)
+    _require_token_ids(name, model)
     with replacing(out, (), overwrite=False) as folder:
-        record = _write(name, folder, pairs if plan.int8 else None, settings, progress)
-        before, after = (score_with_model(each, pairs, settings, progress) for each in (name, str(folder)))
+        _write(name, model, folder, pairs if plan.int8 else None, settings.corpus.max_tokens, progress)
+        models = model, with_graph(model, folder / GRAPH)
+        before, after = (
+            score_with_loaded(each, pairs, settings.corpus.max_tokens, progress) for each in models
+        )
         check = compare(pairs, before, after)
         if check.loss > plan.max_loss:
             raise ModelError(_refusal(name, plan, check))
-        write_json(folder / RECORD, record | {"check": check.to_dict()})
+        write_json(
+            folder / EXPORT_RECORD,
+            {
+                "exported_from": name,
+                "kind": "cross-encoder" if isinstance(model, CrossEncoder) else "bi-encoder",
+                "weights": "int8" if plan.int8 else "fp32",
+                "max_length": model.model.max_length,
+                "check": check.to_dict(),
+            },
+        )
     return check
 
 
-def _write(
-    name: str, out: Path, calibration: LabelledPairs | None, settings: EvaluateSettings, progress: Progress
-) -> dict[str, Any]:
-    """Write an exported model, in int8 where there are pairs to calibrate it with; return its record."""
-    folder = locate_model(name)
-    if is_exported(folder):
-        raise ModelError(f"model {name} is an export itself; export the model it was made from")
-    source, tokenizer = _load(name, folder, resolve_device(settings.compute))
-    graph = trace(name, source)
-    if calibration is not None:
-        drawn = _drawn(calibration, CALIBRATION_PAIRS)
-        longest = settings.corpus.max_tokens
-        tokens = tokenise([*drawn.left, *drawn.right], tokenizer, max_tokens=longest, progress=progress)
-        graph = quantise(graph, _ranges(name, graph, _inputs(source, tokenizer, tokens)))
-    _copy_files(folder, out)
-    (out / GRAPH).write_bytes(graph.SerializeToString())
-    tokenizer.save(str(out / "tokenizer.json"))
-    record = {
-        "kind": "cross-encoder" if isinstance(source, Classifier) else "bi-encoder",
-        "weights": "fp32" if calibration is None else "int8",
-        "max_length": source.max_length,
-    }
-    write_json(out / RECORD, record)
-    return record
-
-
-def _load(name: str, folder: Path, compute: DeviceConfig) -> tuple[Source, Tokenizer]:
-    with quiet_loading():
-        if not is_bi_encoder(folder):
-            classifier = Classifier(name, folder, compute)
-            return classifier, classifier.tokenizer
-        sentences = SentenceModel(name, folder, compute)
-    if sentences.tokenizer is None:
+def _require_token_ids(name: str, model: BiEncoder | CrossEncoder) -> None:
+    if model.tokenizer is None:
         raise ModelError(
             f"model {name} cannot be exported: it takes texts, not token ids (it has no transformer with a "
             "fast tokenizer, or it has a prompt)"
         )
-    return sentences, sentences.tokenizer
 
 
-def _inputs(source: Source, tokenizer: Tokenizer, tokens: TokenStore) -> Iterator[tuple[Ids, Ids]]:
+def _write(
+    name: str,
+    model: BiEncoder | CrossEncoder,
+    out: Path,
+    calibration: LabelledPairs | None,
+    longest: int,
+    progress: Progress,
+) -> None:
+    """Write a model's graph, in int8 where there are pairs to calibrate it with, and its other files."""
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    graph = trace(name, model.model)
+    if calibration is not None:
+        drawn = _drawn(calibration, CALIBRATION_PAIRS)
+        tokens = tokenise([*drawn.left, *drawn.right], tokenizer, max_tokens=longest, progress=progress)
+        graph = quantise(graph, _ranges(graph, _inputs(model.model, tokens)))
+    _copy_files(model.folder, out)
+    (out / GRAPH).write_bytes(graph.SerializeToString())
+    tokenizer.save(str(out / "tokenizer.json"))
+
+
+def _inputs(model: TokenModel, tokens: TokenStore) -> Iterator[tuple[Ids, Ids]]:
     """Yield batches of ids and token types: of pairs for a cross-encoder, else of each text alone.
 
     `tokens` has the left texts of all pairs and behind them the right ones.
     """
-    texts = np.arange(len(tokens.lengths))
-    rows = tuple(np.split(texts, 2)) if isinstance(source, Classifier) else (texts,)
-    layout, limit = find_layout(tokenizer, len(rows)), source.max_length
-    for batch in length_batches(layout.lengths(tokens, rows, limit), _BATCH_TOKENS):
-        yield layout.assemble(tokens, tuple(of[batch] for of in rows), limit)
+    rows = np.split(np.arange(len(tokens.lengths)), model.texts_per_input)
+    return input_batches(model, tokens, tuple(rows), _BATCH_TOKENS)
 
 
-def _ranges(name: str, graph: ModelProto, inputs: Iterator[tuple[Ids, Ids]]) -> dict[str, Range]:
+def _ranges(graph: ModelProto, inputs: Iterator[tuple[Ids, Ids]]) -> dict[str, Range]:
     """Return the range of every activation that enters a linear layer."""
     activations = linear_inputs(graph)
-    session = open_session(name, exposing(graph, activations), torch.device("cpu"))
-    given = [tensor.name for tensor in session.get_inputs()]
+    session = open_session(exposing(graph, activations))
+    names = [tensor.name for tensor in session.get_inputs()]
     ranges = dict.fromkeys(activations, NOTHING)
     for batch in inputs:
-        values = session.run(activations, dict(zip(given, batch, strict=False)))
-        ranges = {each: widened(ranges[each], of) for each, of in zip(activations, values, strict=True)}
+        values = session.run(activations, dict(zip(names, batch, strict=False)))
+        ranges = {each: widened(ranges[each], seen) for each, seen in zip(activations, values, strict=True)}
     return ranges
 
 

@@ -17,7 +17,7 @@ from ..settings import ComputeSettings
 _KEPT, _BLOCKS = (-1, 512 << 20), (-3, 32 << 20)
 
 _BATCH_TOKENS = 4096
-_GPU_SCALE = 16
+_GPU_FACTOR = 16
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,9 +38,14 @@ class DeviceConfig:
     attention: torch.dtype = torch.float32
 
     @property
-    def scale(self) -> int:
+    def batch_factor(self) -> int:
         """How many times as much as a CPU the device is given at a time, in batches and shards."""
-        return _scale(self.device)
+        return _batch_factor(self.device)
+
+    @property
+    def loading_dtype(self) -> torch.dtype:
+        """The number format that a model is loaded in; fp32 where it may become int8."""
+        return self.dtype if self.int8 == "never" else torch.float32
 
 
 def resolve_device(settings: ComputeSettings) -> DeviceConfig:
@@ -68,15 +73,15 @@ def resolve_device(settings: ComputeSettings) -> DeviceConfig:
     return DeviceConfig(
         device,
         dtype,
-        settings.batch_tokens or _BATCH_TOKENS * _scale(device),
+        settings.batch_tokens or _BATCH_TOKENS * _batch_factor(device),
         settings.trust_remote_code,
         "always" if asked == "int8" else auto,
         _fastest_dtype(device) if device.type == "cpu" else torch.float32,
     )
 
 
-def _scale(device: torch.device) -> int:
-    return _GPU_SCALE if device.type == "cuda" else 1
+def _batch_factor(device: torch.device) -> int:
+    return _GPU_FACTOR if device.type == "cuda" else 1
 
 
 def multiplies_int8(device: torch.device) -> bool:

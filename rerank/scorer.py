@@ -10,13 +10,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from ..disk.work import Work, shard_name
-from ..inference.batches import Batch, filled, length_batches, one_by_one, scheduled
+from ..inference.batches import Batch
 from ..inference.device import DeviceConfig
-from ..inference.int8.layers import MOST_TOKENS
-from ..inference.int8.quantise import is_int8, settle_precision
-from ..inference.layout import find_layout, require_vocabulary
+from ..inference.int8.quantise import settle_precision
 from ..inference.locate import fingerprint, locate_model
-from ..inference.onnx import OnnxModel, is_exported
+from ..inference.runner import BatchRunner
 from ..progress import Bar, Progress
 from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, TokenStore
 from ..settings import RerankSettings
@@ -57,35 +55,20 @@ class CrossEncoder:
         """
         name = settings.cross_encoder
         self.folder = locate_model(name)
-        self._model = (
-            OnnxModel(name, self.folder, compute, kind="cross-encoder")
-            if is_exported(self.folder)
-            else Classifier(name, self.folder, compute)
-        )
+        self.model = Classifier(name, self.folder, compute)
         self.sha256 = fingerprint(self.folder)
-        self.precision = (
-            self._model.precision
-            if isinstance(self._model, OnnxModel)
-            else settle_precision(name, self._model, self.sha256, compute)
-        )
-        in_torch = isinstance(self._model, Classifier)
-        int8 = in_torch and is_int8(self.precision)
-        self._each = scheduled(compute.device, int8=int8) if in_torch else one_by_one
-        self._scale = compute.scale if in_torch else 1
-        self._budget = min(compute.batch_tokens, MOST_TOKENS) if int8 else compute.batch_tokens
-        self.head = find_head(name, self._model.config, self._model.dim, settings)
+        self.precision = settle_precision(name, self.model, self.sha256, compute)
+        self.head = find_head(name, self.model.config, self.model.dim, settings)
         self.calibration = find_calibration(self.folder, self.head) if settings.calibrate else None
         self.orders = 2 if self.head.both_orders else 1
-        self.tokenizer = self._model.tokenizer
-        require_vocabulary(name, self.tokenizer)
-        self._layout = find_layout(self.tokenizer, 2)
-        self._limit = self._model.max_length
-        self.max_tokens = (self._limit - self._layout.n_special) // 2
+        self.tokenizer = self.model.tokenizer
+        self.runner = BatchRunner(name, self.model, self.precision, compute)
+        self.max_tokens = self.runner.max_tokens
 
     @property
     def shard(self) -> int:
         """See `PairScorer`."""
-        return SHARD * self._scale
+        return SHARD * self.runner.batch_factor
 
     def score(
         self, tokens: TokenStore, left: Rows, right: Rows, progress: Progress, *, fill: bool = True
@@ -103,15 +86,11 @@ class CrossEncoder:
 
     def _one_order(self, tokens: TokenStore, pair: tuple[Rows, Rows], bar: Bar, fill: bool) -> Floats:
         logits = np.empty(len(pair[0]), np.float32)
-        lengths = self._layout.lengths(tokens, pair, self._limit)
-        fill = fill and self._model.needs_filling
 
-        def run(batch: Batch) -> None:
-            rows = filled(batch, int(lengths[batch[0]]), self._budget) if fill else batch
-            ids, types = self._layout.assemble(tokens, (pair[0][rows], pair[1][rows]), self._limit)
-            logits[batch] = self.head.logits(self._model.run(ids, types)[: len(batch)])
+        def put(batch: Batch, outputs: Floats) -> None:
+            logits[batch] = self.head.logits(outputs)
 
-        for done in self._each(length_batches(lengths, self._budget), run):
+        for done in self.runner.run(tokens, pair, put, fill=fill):
             bar.update(done)
         return logits
 

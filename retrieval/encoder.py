@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,13 +13,11 @@ from tokenizers import Tokenizer
 
 from ..disk.files import claim
 from ..disk.work import Work, shard_name
-from ..inference.batches import Batch, filled, length_batches, one_by_one, scheduled
+from ..inference.batches import Batch
 from ..inference.device import DeviceConfig
-from ..inference.int8.layers import MOST_TOKENS
-from ..inference.int8.quantise import is_int8, settle_precision
-from ..inference.layout import find_layout, require_vocabulary
+from ..inference.int8.quantise import settle_precision
 from ..inference.locate import fingerprint, locate_model
-from ..inference.onnx import OnnxModel, is_exported
+from ..inference.runner import BatchRunner
 from ..inference.tokens import tokenise
 from ..progress import Progress
 from ..schema import Floats, Rows, TokenStore
@@ -28,6 +26,8 @@ from .sentences import SentenceModel
 log = logging.getLogger(__name__)
 
 SHARD = 16_384  # texts on a CPU
+
+_TEXTS = 1024  # per call of a model that takes texts
 
 Embeddings = npt.NDArray[np.float16]
 
@@ -70,38 +70,23 @@ class BiEncoder:
             SettingsError: int8 is asked for by name, and does not do for it.
         """
         self.folder = locate_model(name)
-        self._model = (
-            OnnxModel(name, self.folder, compute, kind="bi-encoder")
-            if is_exported(self.folder)
-            else SentenceModel(name, self.folder, compute)
-        )
+        self.model = SentenceModel(name, self.folder, compute)
         self.sha256 = fingerprint(self.folder)
-        self.precision = (
-            settle_precision(name, self._model, self.sha256, compute)
-            if isinstance(self._model, SentenceModel)
-            else self._model.precision
-        )
-        self.dim = self._model.dim
-        self.tokenizer = self._model.tokenizer
-        in_torch = isinstance(self._model, SentenceModel) and self.tokenizer is not None
-        int8 = in_torch and is_int8(self.precision)
-        self._each = scheduled(compute.device, int8=int8) if in_torch else one_by_one
-        self._scale = compute.scale if in_torch else 1
-        self._budget = min(compute.batch_tokens, MOST_TOKENS) if int8 else compute.batch_tokens
-        longest = self._model.max_length
+        self.precision = settle_precision(name, self.model, self.sha256, compute)
+        self.dim = self.model.dim
+        self.tokenizer = self.model.tokenizer
         if self.tokenizer is None:
             log.info("bi-encoder %s takes texts, not token ids: slower", name)
-            self.max_tokens = longest
+            self.runner = None
+            self.max_tokens = self.model.max_length
         else:
-            require_vocabulary(name, self.tokenizer)
-            self._layout = find_layout(self.tokenizer, 1)
-            self._limit = longest
-            self.max_tokens = longest - self._layout.n_special
+            self.runner = BatchRunner(name, self.model, self.precision, compute)
+            self.max_tokens = self.runner.max_tokens
 
     @property
     def shard(self) -> int:
         """See `TextEncoder`."""
-        return SHARD * self._scale
+        return SHARD * (1 if self.runner is None else self.runner.batch_factor)
 
     def encode(
         self,
@@ -118,30 +103,31 @@ class BiEncoder:
         `fill` few texts take less time, and their last bits depend on how many they are.
         """
 
-        def run(batch: Batch) -> None:
-            vectors = torch.from_numpy(self._forward(texts, tokens, batch, fill))
-            out[batch] = torch.nn.functional.normalize(vectors, dim=1).half().numpy()
+        def put(batch: Batch, vectors: Floats) -> None:
+            unit = torch.nn.functional.normalize(torch.from_numpy(vectors), dim=1)
+            out[batch] = unit.half().numpy()
 
         with progress.bar("embed", len(texts), "texts") as bar:
-            for done in self._each(self._batches(texts, tokens), run):
+            for done in self._run(texts, tokens, put, fill=fill):
                 bar.update(done)
 
-    def _batches(self, texts: Sequence[str], tokens: TokenStore | None) -> list[Batch]:
-        if self.tokenizer is None or tokens is None:
-            order = np.argsort([-len(text) for text in texts], kind="stable")
-            return [order[i : i + 1024] for i in range(0, len(order), 1024)]
-        lengths = self._layout.lengths(tokens, (np.arange(len(texts)),), self._limit)
-        return list(length_batches(lengths, self._budget))
-
-    def _forward(self, texts: Sequence[str], tokens: TokenStore | None, batch: Batch, fill: bool) -> Floats:
-        if self.tokenizer is None or tokens is None:
-            assert isinstance(self._model, SentenceModel), "others take token ids"
-            return self._model.encode([texts[i] for i in batch])
-        length = int(self._layout.lengths(tokens, (batch[:1],), self._limit)[0])
-        fill = fill and self._model.needs_filling
-        rows = filled(batch, length, self._budget) if fill else batch
-        ids, types = self._layout.assemble(tokens, (rows,), self._limit)
-        return self._model.run(ids, types)[: len(batch)]
+    def _run(
+        self,
+        texts: Sequence[str],
+        tokens: TokenStore | None,
+        put: Callable[[Batch, Floats], None],
+        *,
+        fill: bool,
+    ) -> Iterator[int]:
+        if self.runner is not None:
+            assert tokens is not None, "the model takes token ids"
+            yield from self.runner.run(tokens, (np.arange(len(texts)),), put, fill=fill)
+            return
+        order = np.argsort([-len(text) for text in texts], kind="stable")
+        for start in range(0, len(order), _TEXTS):
+            batch = order[start : start + _TEXTS]
+            put(batch, self.model.encode([texts[i] for i in batch]))
+            yield len(batch)
 
 
 def encode_texts(

@@ -11,9 +11,9 @@ from tokenizers import Tokenizer
 
 from ..errors import ModelError
 from ..inference.device import DeviceConfig
-from ..inference.layout import LONGEST_INPUT
-from ..inference.locate import first_line, read_config
-from ..inference.onnx import Ids
+from ..inference.layout import LONGEST_INPUT, Ids
+from ..inference.locate import first_line, is_bi_encoder
+from ..inference.token_model import model_inputs
 from ..schema import Floats
 
 
@@ -33,7 +33,7 @@ class SentenceModel:
             ModelError: it cannot be loaded, or is no bi-encoder.
         """
         self._place = name, folder, compute
-        self.load(torch.float32 if compute.int8 != "never" else compute.dtype)
+        self.load(compute.loading_dtype)
         self.dim = int(self.model.get_embedding_dimension() or 0)
         self.tokenizer = _fast_tokenizer(self.model)
         self.max_length = int(min(self.model.max_seq_length or 512, LONGEST_INPUT))
@@ -48,12 +48,8 @@ class SentenceModel:
 
     def run(self, ids: Ids, types: Ids) -> Floats:
         """Return the vectors of inputs of one length, `(n, length)` each, as `(n, dim) float32`."""
-        features = {
-            "input_ids": torch.from_numpy(ids).to(self._device),
-            "attention_mask": torch.ones(ids.shape, dtype=torch.int64, device=self._device),
-        }
-        if self.takes_types:
-            features["token_type_ids"] = torch.from_numpy(types).to(self._device)
+        features = model_inputs(ids, types, self._device, takes_types=self.takes_types)
+        features["attention_mask"] = torch.ones_like(features["input_ids"])
         with torch.inference_mode():
             vectors: Floats = self.model(features)["sentence_embedding"].float().cpu().numpy()
         return vectors
@@ -67,8 +63,7 @@ class SentenceModel:
 
 
 def _load_model(name: str, folder: Path, compute: DeviceConfig, dtype: torch.dtype) -> SentenceTransformer:
-    kind = read_config(folder, "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
-    if not (folder / "modules.json").is_file() or kind != "SentenceTransformer":
+    if not is_bi_encoder(folder):
         raise ModelError(
             f"model {name} is no bi-encoder: {folder} is no sentence-transformers embedding model "
             "(no modules.json of one); set retrieval.bi_encoder to one, as all-MiniLM-L6-v2"

@@ -28,10 +28,9 @@ from torch import nn
 from transformers import set_seed
 
 from ..corpus.questions import number_questions, question_components
-from ..errors import InputError, ModelError
+from ..errors import InputError
 from ..inference.device import DeviceConfig
 from ..inference.locate import locate_model
-from ..inference.onnx import is_exported
 from ..retrieval.sentences import SentenceModel
 from ..schema import Floats, LabelledPairs, Rows
 from .sampler import DistinctSampler, LengthGroupedSampler, input_lengths
@@ -92,8 +91,6 @@ def load_base(settings: EmbedderSettings, compute: DeviceConfig) -> SentenceTran
         ModelError: it cannot be found or loaded, or is no bi-encoder.
     """
     name, folder = settings.base, locate_model(settings.base)
-    if is_exported(folder):
-        raise ModelError(f"model {name} was exported to ONNX, which cannot be trained: give its original")
     model = SentenceModel(name, folder, replace(compute, dtype=torch.float32)).model
     if model.max_seq_length is not None:
         model.max_seq_length = min(model.max_seq_length, settings.max_tokens)

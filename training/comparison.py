@@ -14,10 +14,10 @@ from ..disk.folder import replacing, write_json, write_table
 from ..disk.lock import LOCK, WRITER, lock
 from ..errors import InputError, ModelError, OutputError, SettingsError
 from ..evaluation.classification import evaluate_scores
-from ..evaluation.model import EvaluateSettings, is_bi_encoder, score_with_model
+from ..evaluation.model import EvaluateSettings, score_with_model
 from ..evaluation.splits import split_file
 from ..evaluation.thresholds import best_f1_threshold
-from ..inference.locate import fingerprint, locate_model, read_config
+from ..inference.locate import fingerprint, is_bi_encoder, locate_model, read_config
 from ..progress import Progress
 from ..schema import LabelledPairs
 from ..settings import PairSettings

@@ -23,7 +23,6 @@ from ..inference.device import DeviceConfig
 from ..inference.first_token import first_token_only
 from ..inference.layout import LONGEST_INPUT, require_vocabulary
 from ..inference.locate import first_line, locate_model, read_config
-from ..inference.onnx import is_exported
 from ..rerank.heads import Head, find_head
 from ..schema import Floats, LabelledPairs
 from ..settings import HeadKind, RerankSettings
@@ -175,8 +174,6 @@ def _load(folder: Path, changes: dict[str, Any], compute: DeviceConfig, *, kept:
 def _body(name: str) -> Path:
     """Return the folder of a model's transformer: of a chain of modules it is the first."""
     folder = locate_model(name)
-    if is_exported(folder):
-        raise ModelError(f"model {name} was exported to ONNX, which cannot be trained: give its original")
     path = folder / "modules.json"
     if not path.is_file():
         return folder

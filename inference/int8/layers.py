@@ -19,8 +19,6 @@ from ..first_token import reads_first_token
 from .attention import Attention, FirstTokenAttention
 from .products import Product, Range, Steps, to_bytes
 
-MOST_TOKENS = 2048  # per batch: more do not stay in a core's own cache
-
 _STEADY_ROWS = 16
 _FUSED = {f"{family}Model" for family in ("Bert", "Camembert", "Electra", "Roberta", "XLMRoberta")}
 _ACTIVATIONS = {

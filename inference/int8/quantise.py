@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +20,11 @@ from torch import nn
 from ...errors import SettingsError
 from ...progress import SILENT
 from ...schema import Floats
-from ..batches import length_batches
 from ..cache import keep_cached, read_cached
 from ..device import DeviceConfig
-from ..layout import find_layout
+from ..layout import Ids
 from ..locate import first_line
-from ..onnx import Ids
+from ..token_model import TokenModel, input_batches
 from ..tokens import tokenise
 from .layers import fold_ranges
 from .products import Range
@@ -39,27 +38,6 @@ _LEAST = {1: 0.99, 2: 0.98}  # agreement with fp32, by texts per input
 _SAMPLE = Path(__file__).parents[2] / "examples" / "handwritten.csv"
 _BATCH_TOKENS = 1024
 _DIGITS = 6  # binary ones of a range: what rounds differently on another machine has the same range
-
-Inputs = tuple[Ids, Ids]
-
-
-class Source(Protocol):
-    """A model in torch that reads `texts_per_input` texts at a time as token ids."""
-
-    model: Any
-    max_length: int
-    texts_per_input: int
-    needs_filling: bool
-
-    @property
-    def tokenizer(self) -> Tokenizer | None:
-        """Its tokenizer, None where it takes texts."""
-
-    def load(self, dtype: torch.dtype) -> None:
-        """Load the model anew."""
-
-    def run(self, ids: Ids, types: Ids) -> Floats:
-        """Return the outputs for inputs of one length, one row each."""
 
 
 class _UnfitError(Exception):
@@ -77,7 +55,7 @@ class _Measured:
     agreement: float
 
 
-def settle_precision(name: str, source: Source, sha256: str, compute: DeviceConfig) -> str:
+def settle_precision(name: str, model: TokenModel, sha256: str, compute: DeviceConfig) -> str:
     """Bring a model to int8, if wanted and possible; return the precision it has now.
 
     In `int8+bf16` attention is in bf16, in `int8` in fp32.
@@ -87,8 +65,8 @@ def settle_precision(name: str, source: Source, sha256: str, compute: DeviceConf
     """
     if compute.int8 != "never":
         try:
-            _to_int8(name, source, sha256, compute.attention)
-            source.needs_filling = False
+            _to_int8(name, model, sha256, compute.attention)
+            model.needs_filling = False
             return INT8 if compute.attention == torch.float32 else f"{INT8}+bf16"
         except _UnfitError as reason:
             if compute.int8 == "always":
@@ -97,7 +75,7 @@ def settle_precision(name: str, source: Source, sha256: str, compute: DeviceConf
                     "or fp32"
                 ) from None
             log.info("model %s is not used in int8: %s", name, reason)
-            source.load(compute.dtype)
+            model.load(compute.dtype)
     return _name(compute.dtype)
 
 
@@ -110,38 +88,38 @@ def _name(dtype: torch.dtype) -> str:
     return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[str(dtype).removeprefix("torch.")]
 
 
-def _to_int8(name: str, source: Source, sha256: str, attention: torch.dtype) -> None:
-    if source.tokenizer is None:
+def _to_int8(name: str, model: TokenModel, sha256: str, attention: torch.dtype) -> None:
+    if model.tokenizer is None:
         raise _UnfitError("it takes texts, not token ids")
-    kind = f"{source.texts_per_input}-{_name(attention)}"
+    kind = f"{model.texts_per_input}-{_name(attention)}"
     key = f"int8/{sha256[:32]}-{kind}-v{VERSION}.json"
     kept = read_cached(key)
     if kept is None:
         log.info("model %s: measuring its ranges for int8", name)
-        measured = _measure(source, source.tokenizer, attention)
+        measured = _measure(model, model.tokenizer, attention)
         keep_cached(key, {"ranges": measured.ranges, "agreement": measured.agreement})
     else:
         measured = _Measured(kept["ranges"], kept["agreement"])
-    least = _LEAST[source.texts_per_input]
+    least = _LEAST[model.texts_per_input]
     if not measured.agreement >= least:  # nan neither
         raise _UnfitError(f"on sample texts it agrees with fp32 by {measured.agreement:.3f}, not {least}")
     if kept is not None:
-        fold_ranges(source.model, measured.ranges, attention)
+        fold_ranges(model.model, measured.ranges, attention)
 
 
-def _measure(source: Source, tokenizer: Tokenizer, attention: torch.dtype) -> _Measured:
+def _measure(model: TokenModel, tokenizer: Tokenizer, attention: torch.dtype) -> _Measured:
     """Measure a model in fp32 and then, brought to int8, against that."""
-    inputs = list(_inputs(source, tokenizer))
-    with _one_thread(), _ranges_seen(source.model) as ranges:
-        before = np.concatenate([source.run(*batch) for batch in inputs])
+    inputs = list(_inputs(model, tokenizer))
+    with _one_thread(), _ranges_seen(model.model) as ranges:
+        before = np.concatenate([model.run(*batch) for batch in inputs])
     if not ranges:
         raise _UnfitError("it has no linear layer over tokens")
     try:
-        fold_ranges(source.model, ranges, attention)
-        after = np.concatenate([source.run(*batch) for batch in inputs])
+        fold_ranges(model.model, ranges, attention)
+        after = np.concatenate([model.run(*batch) for batch in inputs])
     except Exception as error:  # whatever an architecture does with what was a linear layer
-        raise _UnfitError(f"{type(source.model).__name__} does not allow it: {first_line(error)}") from error
-    return _Measured(ranges, _agreement(before, after, vectors=source.texts_per_input == 1))
+        raise _UnfitError(f"{type(model.model).__name__} does not allow it: {first_line(error)}") from error
+    return _Measured(ranges, _agreement(before, after, vectors=model.texts_per_input == 1))
 
 
 @contextmanager
@@ -188,15 +166,13 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _inputs(source: Source, tokenizer: Tokenizer) -> Iterator[Inputs]:
-    """Yield batches of the sample: each text, or each with the next one and with the one after that."""
+def _inputs(model: TokenModel, tokenizer: Tokenizer) -> Iterator[tuple[Ids, Ids]]:
+    """Yield batches of the sample: each text, or each with the next one."""
     texts = sample_texts()
-    tokens = tokenise(texts, tokenizer, max_tokens=source.max_length, progress=SILENT)
+    tokens = tokenise(texts, tokenizer, max_tokens=model.max_length, progress=SILENT)
     at = np.arange(len(texts))
-    rows = (at, np.roll(at, -1))[: source.texts_per_input]
-    layout, limit = find_layout(tokenizer, len(rows)), source.max_length
-    for batch in length_batches(layout.lengths(tokens, rows, limit), _BATCH_TOKENS):
-        yield layout.assemble(tokens, tuple(of[batch] for of in rows), limit)
+    rows = (at, np.roll(at, -1))[: model.texts_per_input]
+    return input_batches(model, tokens, rows, _BATCH_TOKENS)
 
 
 @cache
