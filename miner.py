@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Miner:
     """Settings and, from the first call on, the loaded models.
 
-    Example:
+    Examples:
         >>> miner = Miner(threshold=0.8, progress=False)
         >>> miner.score_pairs([("How do I learn Python?", "how do I  learn python?")]).tolist()
         [1.0]
@@ -223,7 +223,7 @@ def mine(
     Raises:
         DupmineError: bad input, settings or models; see its subclasses.
 
-    Example:
+    Examples:
         >>> texts = ["How do I learn Python?", "How can I learn Python?", "What is the capital of France?"]
         >>> result = mine(texts, progress=False)
         >>> sorted(result.clusters["text"])
@@ -255,7 +255,7 @@ def score_pairs(
     Raises:
         DupmineError: an item that is not a pair of strings, bad settings or models.
 
-    Example:
+    Examples:
         >>> pairs = [
         ...     ("How do I learn Python?", "How can I learn Python?"),
         ...     ("How do I learn Python?", "Where do pythons live?"),
@@ -269,7 +269,7 @@ def score_pairs(
 def clear_models() -> None:
     """Free the models that `mine` and `score_pairs` keep for the next call.
 
-    Example:
+    Examples:
         >>> clear_models()
     """
     _LAST.clear()

@@ -40,7 +40,7 @@ class Store:
 
     One process writes at a time. Any number of processes read, and see the last committed generation.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> texts = ["How can I learn Python?", "Where do pythons live?", "How do I  learn Python?"]
         >>> store = Store.create("questions.store", progress=False)

@@ -40,6 +40,9 @@ def test_every_public_name_has_its_reference(site: Path) -> None:
     # The settings have a page of their own, made of the configuration file with its comments.
     assert set(dupmine.__all__) - {"MiningSettings"} <= names
     assert {"Miner.mine", "MiningResult.rethreshold", "Store.update"} <= targets
+    # Examples are code: a section "Example:" instead of "Examples:" would be shown as a quotation.
+    assert 'class="example"' not in page
+    assert page.count('<code><span class="gp">') > 4
 
 
 def test_a_reader_s_browser_loads_nothing_from_elsewhere(site: Path) -> None:
