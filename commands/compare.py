@@ -1,4 +1,4 @@
-"""`dupmine compare`: several approaches trained and tested on one split."""
+"""`dupmine compare`: several approaches, trained and tested on one split."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     pairs: Annotated[str | None, typer.Option(metavar="FILE", help=f"Labelled pairs: {PAIR_TITLES}.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for all of it; by default the config's name, here."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the results; by default the name of CONFIG.",
+        ),
     ] = None,
     set_: options.Set = None,
     device: options.Device = None,
@@ -35,7 +39,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Train and test several approaches on one split; again with the same --out, it goes on."""
+    """Train and test several approaches on one split; run again with the same --out, it continues."""
     set_level(log_level)
     from ..training.comparison_settings import CompareSettings, read_approaches
 
@@ -46,9 +50,9 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         typer.echo(settings.to_yaml(), nl=False)
         return
     try:
-        import accelerate  # noqa: F401 - the trainers look for it later, when hours may have passed
+        import accelerate  # noqa: F401 - the trainers need it only later, maybe after hours
 
-        from ..evaluation import plots  # noqa: F401 - so do the plots for theirs
+        from ..evaluation import plots  # noqa: F401 - likewise, for the plots
         from ..training.comparison import compare as compare_approaches
     except ImportError as error:
         raise SettingsError(

@@ -1,30 +1,26 @@
-"""`dupmine train …`: models of one's own, from labelled pairs."""
+"""`dupmine train cross-encoder` and `dupmine train bi-encoder`: models from labelled pairs."""
 
 from __future__ import annotations
 
 import importlib.util
 import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import SettingsError
 from ..formats import PAIR_TITLES
 from ..progress import Progress
-from ..staged import StagedSettings
 from . import options
-from .logs import set_level
+from .logs import LogFormat, set_level
 
 if TYPE_CHECKING:
-    from ..training.outcome import Outcome
     from ..training.run import Target
+    from ..training.settings import TrainSettings
 
 _NEEDED = ("accelerate", "datasets", "jinja2", "matplotlib")
-
-S = TypeVar("S", bound=StagedSettings)
 
 train = typer.Typer(
     name="train", help="Train a model on labelled pairs.", no_args_is_help=True, rich_markup_mode=None
@@ -42,7 +38,7 @@ Valid = Annotated[
     Path | None,
     typer.Option(
         metavar="PAIRS",
-        help="Pairs to validate with; by default the rows valid of PAIRS, else a twentieth is set aside.",
+        help="Pairs to validate on; by default the rows valid of PAIRS, or else 5 % of them.",
     ),
 ]
 Base = Annotated[str | None, typer.Option(help="Model to start from: built-in, folder or hub name.")]
@@ -52,33 +48,17 @@ HardNegatives = Annotated[
 Epochs = Annotated[int | None, typer.Option(help="Passes over the pairs.")]
 BatchSize = Annotated[int | None, typer.Option(help="Pairs per batch.")]
 LearningRate = Annotated[float | None, typer.Option(help="AdamW's rate after the warm-up.")]
-Seed = Annotated[int | None, typer.Option(help="Of the batches, the dropout and a fresh head.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the batches, the dropout and a new head.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from the last checkpoint of a killed training.")
+    bool, typer.Option("--resume", help="Continue from the last checkpoint of an interrupted training.")
 ]
-Restart = Annotated[bool, typer.Option("--restart", help="Discard the checkpoints of a killed training.")]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Discard the checkpoints of an interrupted training.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier training in --out.")]
 PrintConfig = Annotated[
     bool, typer.Option("--print-config", help="Print the effective settings as YAML and stop.")
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """The flags that settle a training's settings, and whether only to print them."""
-
-    config: Path | None
-    overrides: list[str] | None
-    flags: dict[str, Any]
-    only_print: bool
-
-    def settings(self, kind: type[S]) -> S:
-        """Build the settings: the file, then `--set`, then flags that were given; print them if asked to."""
-        settings = options.build_settings(kind, self.config, self.overrides, self.flags)
-        if self.only_print:
-            typer.echo(settings.to_yaml(), nl=False)
-            raise typer.Exit
-        return settings
 
 
 @train.command("cross-encoder")
@@ -96,7 +76,7 @@ def cross_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
     hard_negatives: HardNegatives = None,
     pseudo_labels: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Add pairs of this run's folder, with its probabilities as labels."),
+        typer.Option(metavar="RUN", help="Add the pairs of this run, labelled with its probabilities."),
     ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -112,7 +92,7 @@ def cross_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Train stage 2's model, which reads both texts of a pair at once."""
+    """Train a model for stage 2, which reads both texts of a pair together."""
     set_level(log_level)
     from ..training.settings import CrossEncoderTraining
 
@@ -131,12 +111,12 @@ def cross_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "compute.device": device,
         "compute.threads": threads,
     }
-    settings = _Choice(config, set_, flags, print_config).settings(CrossEncoderTraining)
-    request = _request(out, resume=resume, restart=restart, overwrite=overwrite)
-    from ..training.compose import train_cross_encoder
-
-    progress = Progress(options.bars(quiet, log_format))
-    _tell(train_cross_encoder(pairs, valid, settings, request, progress), request, quiet=quiet)
+    settings = options.build_settings(CrossEncoderTraining, config, set_, flags)
+    if print_config:
+        typer.echo(settings.to_yaml(), nl=False)
+        return
+    target = _target(out, resume=resume, restart=restart, overwrite=overwrite)
+    _train(pairs, valid, settings, target, quiet=quiet, log_format=log_format)
 
 
 @train.command("bi-encoder")
@@ -168,7 +148,7 @@ def bi_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Train stage 1's model, which makes a vector of each text."""
+    """Train a model for stage 1, which encodes each text as a vector."""
     set_level(log_level)
     from ..training.settings import BiEncoderTraining
 
@@ -186,12 +166,12 @@ def bi_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "compute.device": device,
         "compute.threads": threads,
     }
-    settings = _Choice(config, set_, flags, print_config).settings(BiEncoderTraining)
-    request = _request(out, resume=resume, restart=restart, overwrite=overwrite)
-    from ..training.compose import train_bi_encoder
-
-    progress = Progress(options.bars(quiet, log_format))
-    _tell(train_bi_encoder(pairs, valid, settings, request, progress), request, quiet=quiet)
+    settings = options.build_settings(BiEncoderTraining, config, set_, flags)
+    if print_config:
+        typer.echo(settings.to_yaml(), nl=False)
+        return
+    target = _target(out, resume=resume, restart=restart, overwrite=overwrite)
+    _train(pairs, valid, settings, target, quiet=quiet, log_format=log_format)
 
 
 def _require_extra() -> None:
@@ -202,7 +182,7 @@ def _require_extra() -> None:
         )
 
 
-def _request(out: Path | None, *, resume: bool, restart: bool, overwrite: bool) -> Target:
+def _target(out: Path | None, *, resume: bool, restart: bool, overwrite: bool) -> Target:
     if out is None:
         raise typer.BadParameter("name a folder for the model", param_hint="--out")
     if resume and restart:
@@ -214,9 +194,20 @@ def _request(out: Path | None, *, resume: bool, restart: bool, overwrite: bool) 
     return Target(out, resume=resume, restart=restart, overwrite=overwrite, command=command)
 
 
-def _tell(outcome: Outcome, request: Target, *, quiet: bool) -> None:
+def _train(
+    pairs: Path,
+    valid: Path | None,
+    settings: TrainSettings,
+    target: Target,
+    *,
+    quiet: bool,
+    log_format: LogFormat,
+) -> None:
+    from ..training.run import train_model
+
+    outcome = train_model(pairs, valid, settings, target, Progress(options.bars(quiet, log_format)))
     if quiet:
         return
     for name, value in outcome.summary().items():
         typer.echo(f"{value:>12,.4f} {name}" if isinstance(value, float) else f"{value:>12,} {name}")
-    typer.echo(f"\nwritten to {request.out}")
+    typer.echo(f"\nwritten to {target.folder}")

@@ -1,8 +1,7 @@
-"""Training a bi-encoder: base model, loss, and the batches and labels that the loss requires."""
+"""Prepare the training of a bi-encoder: base model, loss, and the batches and labels for that loss."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -27,17 +26,15 @@ from sentence_transformers.sentence_transformer.losses import (
 from torch import nn
 from transformers import set_seed
 
-from ..corpus.questions import number_questions, question_components
+from ..corpus.questions import distinct_texts, number_questions, question_components
 from ..errors import InputError
 from ..inference.device import DeviceConfig
 from ..inference.locate import locate_model
 from ..retrieval.sentences import SentenceModel
 from ..schema import Floats, LabelledPairs, Rows
-from .sampler import DistinctSampler, LengthGroupedSampler, input_lengths
+from .sampler import distinct_batches, input_lengths, length_grouped_batches
 from .settings import BiEncoderTraining, EmbedderSettings, ObjectiveSettings
-from .trainer import TrainingTask, attend_quickly, in_precision
-
-log = logging.getLogger(__name__)
+from .trainer import TrainingTask, choose_attention, in_precision
 
 RANKING = ("mnrl", "cached-mnrl")
 
@@ -46,62 +43,58 @@ _BOTH_WAYS: Any = ("query_to_doc", "doc_to_query")
 
 
 def prepare_bi_encoder(
-    pairs: LabelledPairs, settings: BiEncoderTraining, compute: DeviceConfig
+    pairs: LabelledPairs, settings: BiEncoderTraining, device: DeviceConfig
 ) -> TrainingTask:
-    """Load the base model and make what a training on `pairs` needs.
+    """Load the base model and prepare its training on `pairs`.
 
     Raises:
-        ModelError: the base cannot be found or loaded, or is no bi-encoder.
+        ModelError: the base cannot be found or loaded, or is not a bi-encoder.
     """
     training, objective = settings.training, settings.objective
     set_seed(training.seed)
-    model = load_base(settings.model, compute)
-    for part in (module.model for module in model if isinstance(module, Transformer)):
-        attend_quickly(part, compute, model.max_seq_length)
-    sampler: Any
+    model = load_base(settings.model, device)
+    for transformer in (module.model for module in model if isinstance(module, Transformer)):
+        choose_attention(transformer, device, model.max_seq_length)
     columns: dict[str, list[Any]]
     if objective.loss in RANKING:
         columns, groups = ranked_columns(pairs, objective, seed=training.seed)
-        sampler = partial(DistinctSampler, groups=groups)
-        n_batches = DistinctSampler.count(groups, training.batch_size)
+        make_batches = partial(distinct_batches, groups)
     else:
-        columns = {"left": pairs.left, "right": pairs.right, "label": labels_for(objective, pairs)}
-        sampler = partial(LengthGroupedSampler, lengths=_lengths(pairs, model))
-        n_batches = -(-len(pairs) // training.batch_size)
+        columns = {"left": pairs.left, "right": pairs.right, "label": target_labels(objective, pairs)}
+        make_batches = partial(length_grouped_batches, _lengths(pairs, model))
     return TrainingTask(
         model=model,
         trainer=SentenceTransformerTrainer,
         arguments=SentenceTransformerTrainingArguments,
         columns=columns,
         loss=make_loss(objective, model),
-        sampler=sampler,
-        n_batches=n_batches,
+        make_batches=make_batches,
         metric="average_precision" if pairs.is_binary else "spearman",
-        score=_scorer(model, compute),
+        score=_scorer(model, device),
         scale="cosine",
-        compute=compute,
+        device=device,
         around=nullcontext(),
     )
 
 
-def load_base(settings: EmbedderSettings, compute: DeviceConfig) -> SentenceTransformer:
+def load_base(settings: EmbedderSettings, device: DeviceConfig) -> SentenceTransformer:
     """Load a base model in fp32.
 
     Raises:
-        ModelError: it cannot be found or loaded, or is no bi-encoder.
+        ModelError: it cannot be found or loaded, or is not a bi-encoder.
     """
-    name, folder = settings.base, locate_model(settings.base)
-    model = SentenceModel(name, folder, replace(compute, dtype=torch.float32)).model
+    folder = locate_model(settings.base)
+    model = SentenceModel(settings.base, folder, replace(device, dtype=torch.float32)).model
     if model.max_seq_length is not None:
         model.max_seq_length = min(model.max_seq_length, settings.max_tokens)
     return model
 
 
-def labels_for(objective: ObjectiveSettings, pairs: LabelledPairs) -> list[float] | list[int]:
+def target_labels(objective: ObjectiveSettings, pairs: LabelledPairs) -> list[float] | list[int]:
     """Return the targets of a loss that compares the two texts of a pair.
 
-    For `cosine` a pair that differs has the target 0, not -1: the negatives of a set of hard questions are
-    near-duplicates, whose vectors only damage to the whole space could turn against each other.
+    For `cosine` a different pair has the target 0, not -1: hard negatives are near-duplicates, and opposite
+    vectors for them would damage the whole space.
     """
     labels: list[Any] = (pairs.label if objective.loss == "cosine" else pairs.label.astype(np.int64)).tolist()
     return labels
@@ -112,20 +105,20 @@ def ranked_columns(
 ) -> tuple[dict[str, list[Any]], Rows]:
     """Return the columns of a ranking loss, a row per duplicate, and the group of each row, `(n_rows,)`.
 
-    Rows of one group are about the same question, so none may be a negative of another. With
-    `labelled_negatives` a row whose texts have a pair that differs gets its other text as third column; a
-    row without gets a text of another group.
+    Rows of one group ask the same question, so none may be a negative of another. With `labelled_negatives`
+    the third column holds a text that was labelled different from one of the row's texts, or else a text of
+    another group.
 
     Raises:
-        InputError: all duplicates are about one question.
+        InputError: all duplicates ask the same question.
     """
     duplicates = np.flatnonzero(pairs.label > 0.5)
     rows = pairs.take(duplicates)
     groups = question_components(rows)
     if groups.max() == 0:
         raise InputError(
-            f"{pairs.source}: all duplicates are about one question, so none can be the other's negative; "
-            "take another objective.loss"
+            f"{pairs.source}: all duplicates ask the same question, so there are no negatives; use another "
+            "objective.loss"
         )
     columns = {"anchor": rows.left, "positive": rows.right}
     if objective.labelled_negatives and len(duplicates) < len(pairs):
@@ -136,12 +129,12 @@ def ranked_columns(
 def _negatives(
     pairs: LabelledPairs, duplicates: Rows, rows: LabelledPairs, groups: Rows, *, seed: int
 ) -> list[str]:
-    """Return a negative for each row, whose texts change places where only the right one has any."""
+    """Return a negative for each row; the row's texts are swapped if only the right one has a negative."""
     questions = number_questions(pairs)
     group_of = np.full(int(questions.max()) + 1, -1)
     group_of[questions[:, duplicates]] = groups
     texts, rng = _negative_texts(pairs, questions), np.random.default_rng(seed)
-    chosen = []
+    negatives = []
     for i, row in enumerate(duplicates):
         sides = [
             [text for question, text in texts.get(side, ()) if group_of[question] != groups[i]]
@@ -149,12 +142,12 @@ def _negatives(
         ]
         if sides[1] and not sides[0]:
             rows.left[i], rows.right[i] = rows.right[i], rows.left[i]
-        usable = sides[0] or sides[1] or [rows.left[_of_other_group(groups, i, rng)]]
-        chosen.append(usable[int(rng.integers(len(usable)))])
-    return chosen
+        usable = sides[0] or sides[1] or [rows.left[_draw_other_group(groups, i, rng)]]
+        negatives.append(usable[int(rng.integers(len(usable)))])
+    return negatives
 
 
-def _of_other_group(groups: Rows, row: int, rng: np.random.Generator) -> int:
+def _draw_other_group(groups: Rows, row: int, rng: np.random.Generator) -> int:
     drawn = row
     while groups[drawn] == groups[row]:
         drawn = int(rng.integers(len(groups)))
@@ -162,7 +155,7 @@ def _of_other_group(groups: Rows, row: int, rng: np.random.Generator) -> int:
 
 
 def make_loss(objective: ObjectiveSettings, model: SentenceTransformer) -> nn.Module:
-    """Return the loss; the ranking ones ask both ways, left among the rights and right among the lefts."""
+    """Return the loss; the ranking losses compare left texts with all right ones, and the reverse."""
     match objective.loss:
         case "cosine":
             return CosineSimilarityLoss(model)
@@ -185,7 +178,7 @@ def make_loss(objective: ObjectiveSettings, model: SentenceTransformer) -> nn.Mo
 
 
 def _negative_texts(pairs: LabelledPairs, questions: Rows) -> dict[int, list[tuple[int, str]]]:
-    """Return, by question, the questions and texts that it was said to differ from."""
+    """Return, by question, the questions and texts that were labelled different from it."""
     texts: dict[int, list[tuple[int, str]]] = {}
     for row in np.flatnonzero(pairs.label <= 0.5):
         left, right = (int(question) for question in questions[:, row])
@@ -195,28 +188,27 @@ def _negative_texts(pairs: LabelledPairs, questions: Rows) -> dict[int, list[tup
 
 
 def _lengths(pairs: LabelledPairs, model: SentenceTransformer) -> Rows:
-    """Return the tokens of each pair, or its characters where the model has no fast tokenizer."""
+    """Return the tokens of each pair, or its characters if the model has no fast tokenizer."""
     backend = getattr(getattr(model, "tokenizer", None), "backend_tokenizer", None)
     if backend is None:
         return np.array([len(a) + len(b) for a, b in zip(pairs.left, pairs.right, strict=True)])
     return input_lengths((pairs.left, pairs.right), backend, 2 * (model.max_seq_length or 512))
 
 
-def _scorer(model: SentenceTransformer, compute: DeviceConfig) -> Callable[[LabelledPairs], Floats]:
-    """Return what gives pairs their cosine; each text is encoded once."""
+def _scorer(model: SentenceTransformer, device: DeviceConfig) -> Callable[[LabelledPairs], Floats]:
+    """Return a function from pairs to cosines, which encodes each text once."""
 
     def score(pairs: LabelledPairs) -> Floats:
-        place = {text: i for i, text in enumerate(dict.fromkeys((*pairs.left, *pairs.right)))}
-        with in_precision(compute):
+        texts, left, right = distinct_texts(pairs)
+        with in_precision(device):
             vectors = model.encode(
-                list(place),
+                texts,
                 batch_size=_BATCH,
                 show_progress_bar=False,
                 convert_to_numpy=False,
                 convert_to_tensor=True,
             )
         unit = nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
-        left, right = (unit[[place[text] for text in side]] for side in (pairs.left, pairs.right))
-        return np.asarray((left * right).sum(axis=1), np.float32)
+        return np.asarray((unit[left] * unit[right]).sum(axis=1), np.float32)
 
     return score

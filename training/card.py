@@ -1,4 +1,4 @@
-"""What a training leaves beside the model: its card, `training.json` and the curves."""
+"""The files that a training writes beside the model: its card, `training.json` and the plots."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _front_matter(outcome: Outcome) -> dict[str, Any]:
     }
     if base == BUILTIN_BI_ENCODER:
         front["base_model"] = f"sentence-transformers/{base}"
-    elif not Path(base).expanduser().exists():  # a folder's name says nothing to others
+    elif not Path(base).expanduser().exists():  # a local folder means nothing to others
         front["base_model"] = base
     return front
 

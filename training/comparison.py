@@ -1,4 +1,4 @@
-"""Approaches trained and tested on one split: what is done already is not done again."""
+"""Train and test several approaches on one split; finished parts of an earlier comparison are kept."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from ..schema import LabelledPairs
 from ..settings import PairSettings
 from .comparison_report import FILES, Comparison, Row, read_rows
 from .comparison_settings import Approach, CompareSettings, read_approaches
-from .compose import train_bi_encoder, train_cross_encoder
 from .folder import RECORD
-from .run import Target
-from .settings import BiEncoderTraining
+from .plan import describe_changes, effective_settings
+from .run import Target, train_model
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +33,7 @@ SPLIT = "split"
 MODELS = "models"
 SETS = ("train", "valid", "test")
 
-_MADE = "split.json"
-_SHOWN = 3
-_NO_MATTER = {"device", "threads", "batch_tokens", "keep_checkpoints"}
+_SPLIT_RECORD = "split.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,57 +44,57 @@ class _Split:
     facts: dict[str, Any]
     sets: dict[str, LabelledPairs]
 
-    def fingerprints(self, *names: str) -> dict[str, str]:
+    def digests(self, *names: str) -> dict[str, str]:
         return {f"{name} pairs": pairs_sha256(self.sets[name]) for name in names}
 
 
 def compare(settings: CompareSettings, out: Path, progress: Progress, *, command: str) -> Comparison:
-    """Train each approach on one split, test it, and write what was found after each.
+    """Train each approach on one split, test it, and write the results after each.
 
-    In `out` are the split, the trained models and `FILES`; of an earlier, interrupted comparison with the
-    same settings everything is kept.
+    `out` holds the split, the trained models and `FILES`. What an interrupted comparison with the same
+    settings left there is kept.
 
     Raises:
-        DupmineError: pairs, settings, a base model or a folder that do not fit; see its subclasses.
+        DupmineError: the pairs, the settings, a base model or a folder do not fit; see its subclasses.
     """
     approaches = read_approaches(settings)
-    bases = {approach.name: _locate(approach) for approach in approaches}
+    bases = {approach.name: _locate_base(approach) for approach in approaches}
     out = out.expanduser().absolute()
     _check_target(out)
-    division = _divide(settings, out / SPLIT)
-    comparison = Comparison(settings.model_dump(), division.facts, [])
+    split = _split_pairs(settings, out / SPLIT)
+    comparison = Comparison(settings.model_dump(), split.facts, [])
     with lock(out):
         for approach in approaches:
-            _require_same(out / MODELS / approach.folder, approach, bases[approach.name], division)
+            _require_same(out / MODELS / approach.folder, approach, bases[approach.name], split)
         earlier = read_rows(out)
         for approach in approaches:
             model = bases[approach.name]
             if approach.trained:
                 model = out / MODELS / approach.folder
-                _train(approach, model, division, command, progress)
-            comparison.rows.append(_judge(approach, model, division, earlier, progress))
+                _train(approach, model, split, command, progress)
+            comparison.rows.append(_evaluate(approach, model, split, earlier, progress))
             with output_errors(out):
                 comparison.write(out)
     return comparison
 
 
-def _locate(approach: Approach) -> Path:
-    """Find an approach's base before anything is trained, and whether it is of its kind."""
+def _locate_base(approach: Approach) -> Path:
+    """Find an approach's base and check its kind, before anything is trained."""
     try:
         folder = locate_model(approach.base)
     except ModelError as error:
         raise ModelError(
-            f"approach {approach.name}: {error}; without the hub take configs/compare-quora-offline.yaml"
+            f"approach {approach.name}: {error}; without the hub use configs/compare-quora-offline.yaml"
         ) from None
     if approach.kind == "bi-encoder" and not is_bi_encoder(folder):
         raise ModelError(
-            f"approach {approach.name}: model {approach.base} is no sentence-transformers bi-encoder; set "
-            "its base to one, as all-MiniLM-L6-v2"
+            f"approach {approach.name}: model {approach.base} is not a sentence-transformers bi-encoder; set "
+            "its base to one such as all-MiniLM-L6-v2"
         )
     if approach.kind == "cross-encoder" and not approach.trained and is_bi_encoder(folder):
         raise ModelError(
             f"approach {approach.name}: model {approach.base} is a bi-encoder; set its base to a "
-            "cross-encoder, as quora-minilm-l6, or let it be trained"
+            "cross-encoder such as quora-minilm-l6, or let it be trained"
         )
     return folder
 
@@ -108,40 +105,40 @@ def _check_target(out: Path) -> None:
             return
         if not out.is_dir():
             raise OutputError(f"{out} exists and is not a folder; give another --out")
-        ours = {SPLIT, MODELS, LOCK, WRITER, *FILES}
-        strange = sorted(p.name for p in out.iterdir() if p.name not in ours and not p.name.startswith("."))
-    if strange:
-        raise OutputError(f"{out} holds {strange[0]}, which no comparison writes; give another --out")
+        own = {SPLIT, MODELS, LOCK, WRITER, *FILES}
+        unknown = [p.name for p in out.iterdir() if p.name not in own and not p.name.startswith(".")]
+    if unknown:
+        raise OutputError(f"{out} holds {min(unknown)}, which compare does not write; give another --out")
 
 
-def _divide(settings: CompareSettings, folder: Path) -> _Split:
-    """Make the split or, where it was made already in this way, read it."""
+def _split_pairs(settings: CompareSettings, folder: Path) -> _Split:
+    """Split the pairs, or read the split that was made before with the same settings."""
     if settings.split.file is None:
-        raise SettingsError(
-            "setting split.file: name a file of labelled pairs there, or give one with --pairs"
-        )
+        raise SettingsError("setting split.file: set it to a file of labelled pairs, or give --pairs")
     path = Path(settings.split.file).expanduser()
-    made = {
+    basis = {
         **settings.split.model_dump(exclude={"file"}),
         **settings.pairs.model_dump(),
         "file": path.name,
         "sha256": digest(path) if path.is_file() else None,
     }
     if folder.exists():
-        before = read_config(folder, _MADE)
-        _require_equal({name: before.get(name) for name in made}, made, f"{folder} was made otherwise")
-        return _Split(folder, before, _read_sets(folder, settings.pairs))
-    files = [_MADE, *(f"{name}.parquet" for name in SETS)]
+        facts = read_config(folder, _SPLIT_RECORD)
+        before = {name: facts.get(name) for name in basis}
+        _require_equal(before, basis, f"{folder} holds another split")
+        return _Split(folder, facts, _read_sets(folder, settings.pairs))
+    files = [_SPLIT_RECORD, *(f"{name}.parquet" for name in SETS)]
     tables, leaks = split_file(path, settings.pairs, settings.split.plan())
-    facts = {**made, "splits": {name: asdict(leak) for name, leak in leaks.items()}}
+    facts = {**basis, "splits": {name: asdict(leak) for name, leak in leaks.items()}}
     with replacing(folder, files, overwrite=False) as staging:
         for name, table in tables.items():
             write_table(staging / f"{name}.parquet", table)
-        write_json(staging / _MADE, facts)
+        write_json(staging / _SPLIT_RECORD, facts)
         sets = _read_sets(staging, settings.pairs)
         if not all(pairs.is_binary for pairs in sets.values()):
             raise InputError(f"{path}: a comparison needs labels 0 and 1, and there are others between them")
-    log.info("divided %s into %s", path, ", ".join(f"{name} {len(of):,}" for name, of in sets.items()))
+    sizes = ", ".join(f"{name} {len(pairs):,}" for name, pairs in sets.items())
+    log.info("divided %s into %s", path, sizes)
     return _Split(folder, facts, sets)
 
 
@@ -149,68 +146,53 @@ def _read_sets(folder: Path, settings: PairSettings) -> dict[str, LabelledPairs]
     return {name: read_pairs(folder / f"{name}.parquet", settings) for name in SETS}
 
 
-def _require_same(folder: Path, approach: Approach, base: Path, division: _Split) -> None:
-    """Check that a model that is there already is the one that would be trained."""
+def _require_same(folder: Path, approach: Approach, base: Path, split: _Split) -> None:
+    """Check that a model trained before is the one that would be trained now."""
     record = read_config(folder, RECORD)
     if not (approach.trained and record):
         return
     data = record.get("data", {})
-    before = _flat(record.get("settings", {})) | {
+    before = effective_settings(record.get("settings", {})) | {
         "base model": record.get("base_sha256"),
         **{f"{name} pairs": data.get(name, {}).get("sha256") for name in ("train", "valid")},
     }
-    now = _flat(approach.settings.model_dump()) | {"base model": fingerprint(base)}
-    now |= division.fingerprints("train", "valid")
-    _require_equal(before, now, f"{folder} holds approach {approach.name} trained otherwise")
-
-
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    return {
-        f"{stage}.{key}": value
-        for stage, of in settings.items()
-        for key, value in of.items()
-        if key not in _NO_MATTER
-    }
+    now = effective_settings(approach.settings.model_dump()) | {"base model": fingerprint(base)}
+    now |= split.digests("train", "valid")
+    _require_equal(before, now, f"{folder} holds approach {approach.name} trained differently")
 
 
 def _require_equal(before: dict[str, Any], now: dict[str, Any], fact: str) -> None:
-    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if changed:
-        shown = [f"{name} was {before.get(name)}, is {now.get(name)}" for name in changed[:_SHOWN]]
+    if changes := describe_changes(before, now):
         raise SettingsError(
-            f"{fact} ({'; '.join(shown)}): go on as it began, remove that folder, or give another --out"
+            f"{fact} ({changes}): use the same settings, remove that folder, or give another --out"
         )
 
 
-def _train(approach: Approach, folder: Path, division: _Split, command: str, progress: Progress) -> None:
+def _train(approach: Approach, folder: Path, split: _Split, command: str, progress: Progress) -> None:
     if (folder / RECORD).is_file():
         log.info("%s is trained already: %s", approach.name, folder)
         return
     log.info("train %s", approach.name)
-    train, valid = division.folder / "train.parquet", division.folder / "valid.parquet"
-    request = Target(folder, resume=True, command=command)
-    if isinstance(approach.settings, BiEncoderTraining):
-        train_bi_encoder(train, valid, approach.settings, request, progress)
-    else:
-        train_cross_encoder(train, valid, approach.settings, request, progress)
+    train, valid = split.folder / "train.parquet", split.folder / "valid.parquet"
+    train_model(train, valid, approach.settings, Target(folder, resume=True, command=command), progress)
 
 
-def _judge(approach: Approach, model: Path, division: _Split, earlier: list[Row], progress: Progress) -> Row:
-    """Return an approach's row, the earlier one where nothing changed since."""
+def _evaluate(approach: Approach, model: Path, split: _Split, earlier: list[Row], progress: Progress) -> Row:
+    """Return an approach's row, the earlier one if nothing has changed since."""
     compute = approach.settings.compute
     basis = {
         "model": fingerprint(model),
         "compute": f"{compute.device} {compute.precision} {compute.threads}",
+        **split.digests("valid", "test"),
     }
-    basis |= division.fingerprints("valid", "test")
     for row in earlier:
         if (row.name, row.basis) == (approach.name, basis):
             return row
-    judging = EvaluateSettings(pairs=approach.settings.pairs, compute=compute)
-    valid, test = division.sets["valid"], division.sets["test"]
-    on_valid = score_with_model(str(model), valid, judging, progress)
-    on_test = score_with_model(str(model), test, judging, progress)
-    threshold = best_f1_threshold(valid.label > 0.5, on_valid.decision)
+    settings = EvaluateSettings(pairs=approach.settings.pairs, compute=compute)
+    valid, test = split.sets["valid"], split.sets["test"]
+    valid_scores = score_with_model(str(model), valid, settings, progress)
+    test_scores = score_with_model(str(model), test, settings, progress)
+    threshold = best_f1_threshold(valid.label > 0.5, valid_scores.decision)
     seconds = read_config(model, RECORD).get("seconds") if approach.trained else None
     return Row(
         name=approach.name,
@@ -218,8 +200,8 @@ def _judge(approach: Approach, model: Path, division: _Split, earlier: list[Row]
         base=approach.base,
         objective=approach.objective,
         training_seconds=seconds,
-        scoring_seconds=on_test.seconds,
-        valid=evaluate_scores(valid.label > 0.5, on_valid, None, group=question_components(valid)),
-        test=evaluate_scores(test.label > 0.5, on_test, threshold, group=question_components(test)),
+        scoring_seconds=test_scores.seconds,
+        valid=evaluate_scores(valid.label > 0.5, valid_scores, None, group=question_components(valid)),
+        test=evaluate_scores(test.label > 0.5, test_scores, threshold, group=question_components(test)),
         basis=basis,
     )

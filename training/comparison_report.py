@@ -1,4 +1,4 @@
-"""What a comparison found: a row per approach, as JSON, as a table and as a chart."""
+"""The result of a comparison: a row per approach, as JSON, as a table and as a chart."""
 
 from __future__ import annotations
 
@@ -18,18 +18,27 @@ from ..evaluation.model import ModelKind
 
 FILES = ("comparison.json", "comparison.md", "comparison.svg")
 
+_HEAD = (
+    "approach",
+    "valid F1",
+    "test F1",
+    "threshold",
+    "average precision",
+    "training s",
+    "scoring s",
+)
 _NOTE = (
-    "The threshold, of a cosine or a probability, is the one with the best F1 on the valid pairs; the test "
-    "pairs are judged at it. In brackets are 95 % bootstrap intervals. Seconds of training are those without "
-    "validations, the seconds of scoring those of the test pairs."
+    "The threshold, of a cosine or a probability, has the best F1 on the valid pairs; the test F1 is at that "
+    "threshold. In brackets: 95 % bootstrap intervals. The training seconds are without "
+    "validations; the scoring seconds are for the test pairs."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An approach on the valid pairs, which chose its threshold and are flattered, and on the test pairs.
+    """The metrics of an approach on the valid pairs, on which its threshold was chosen, and the test pairs.
 
-    `training_seconds` is None where nothing was trained. `basis` is what the row follows from.
+    `training_seconds` is None for a model that was not trained. `basis` is what the metrics depend on.
     """
 
     name: str
@@ -51,26 +60,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Rows of approaches on one split; `split` says of it how it was made and what leaks."""
+    """Rows of approaches on one split; `split` describes how it was made and its leaks."""
 
     settings: dict[str, Any]
     split: dict[str, Any]
     rows: list[Row]
 
     def table(self) -> list[str]:
-        """Return the lines of a Markdown table, aligned for the screen too."""
-        head = [
-            "approach",
-            "valid F1",
-            "test F1",
-            "threshold",
-            "average precision",
-            "training s",
-            "scoring s",
-        ]
-        cells = [head, *(_cells(row) for row in self.rows)]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
-        lines = ["| " + " | ".join(_padded(line, widths)) + " |" for line in cells]
+        """Return the lines of a Markdown table, aligned for the screen."""
+        cells = [list(_HEAD), *(_cells(row) for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["| " + " | ".join(_pad(line, widths)) + " |" for line in cells]
         rule = [f"{'-' * (width + 1)}{':' if i else '-'}" for i, width in enumerate(widths)]
         return [lines[0], "|" + "|".join(rule) + "|", *lines[1:]]
 
@@ -92,35 +92,35 @@ class Comparison:
         plot_bars(bars, folder / FILES[2], xlabel=f"{self.rows[0].test.pairs:,} test pairs")
 
     def _origin(self) -> str:
-        made, leaks = self.split, self.split["splits"]
+        leaks = self.split["splits"]
         sizes = ", ".join(f"{name} {leak['pairs']:,}" for name, leak in leaks.items())
         leaked = leaks["test"]["leaked_pairs"] / leaks["test"]["pairs"]
+        n_pairs = sum(leak["pairs"] for leak in leaks.values())
         return (
-            f"{sum(leak['pairs'] for leak in leaks.values()):,} pairs of {made['file']}, divided by "
-            f"{made['by']} with seed {made['seed']}: {sizes}. Of the test pairs {100 * leaked:.1f} % have a "
-            "question that is in train too."
+            f"{n_pairs:,} pairs of {self.split['file']}, divided by {self.split['by']} with seed "
+            f"{self.split['seed']}: {sizes}. {leaked:.1%} of the test pairs have a question of train."
         )
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """Return the rows of an earlier comparison in a folder, none where there is none or it is damaged."""
+    """Return the rows of an earlier comparison in a folder, none if there is no valid one."""
     try:
-        found = json.loads((folder / FILES[0]).read_bytes())
-        return TypeAdapter(list[Row]).validate_python(found["rows"])
+        content = json.loads((folder / FILES[0]).read_bytes())
+        return TypeAdapter(list[Row]).validate_python(content["rows"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         return []
 
 
 def _cells(row: Row) -> list[str]:
     threshold = row.test.validated.threshold if row.test.validated else float("nan")
-    trained = "-" if row.training_seconds is None else f"{row.training_seconds:,.0f}"
+    seconds = "-" if row.training_seconds is None else f"{row.training_seconds:,.0f}"
     return [
         row.name,
         f"{row.valid.best.f1.value:.4f}",
         _with_interval(row.test_f1),
         f"{threshold:.4f}",
         _with_interval(row.test.average_precision),
-        trained,
+        seconds,
         f"{row.scoring_seconds:,.1f}",
     ]
 
@@ -129,6 +129,6 @@ def _with_interval(estimate: Estimate) -> str:
     return f"{estimate.value:.4f} ({estimate.low:.3f}-{estimate.high:.3f})"
 
 
-def _padded(line: Sequence[str], widths: Sequence[int]) -> list[str]:
+def _pad(line: Sequence[str], widths: Sequence[int]) -> list[str]:
     first, *others = zip(line, widths, strict=True)
     return [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]

@@ -1,4 +1,4 @@
-"""The settings of a comparison: one split of labelled pairs, and the approaches trained and tested on it."""
+"""The settings of a comparison: one split of labelled pairs, and the approaches to train and test on it."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _KINDS: dict[ModelKind, type[BiEncoderTraining] | type[CrossEncoderTraining]] = 
 }
 
 
-class DivisionSettings(Stage):
-    """Which pairs are compared on, and how they are divided."""
+class SplitSettings(Stage):
+    """Which pairs the approaches are compared on, and how they are divided."""
 
     file: str | None = Field(
-        default=None, min_length=1, description="file of labelled pairs; --pairs goes before it"
+        default=None, min_length=1, description="file of labelled pairs; --pairs replaces it"
     )
     sample: int | None = Field(
-        default=None, ge=1, description="divide so many pairs, drawn with the labels of all; by default all"
+        default=None, ge=1, description="number of pairs to divide, stratified by label; by default all"
     )
     by: Literal["pair", "question"] = Field(
-        default="question", description="question: no question in two splits; pair: at random"
+        default="question", description="question: no question is in two splits; pair: at random"
     )
     train: float = Field(default=0.8, gt=0.0, lt=1.0, description="share of the pairs to train on")
     valid: float = Field(
-        default=0.1, gt=0.0, lt=1.0, description="share that chooses the checkpoint and the threshold"
+        default=0.1, gt=0.0, lt=1.0, description="share on which checkpoint and threshold are chosen"
     )
-    test: float = Field(default=0.1, gt=0.0, lt=1.0, description="share that is tested on")
-    seed: int = Field(default=42, ge=0, le=2**32 - 1, description="seed of the sample and of the splits")
+    test: float = Field(default=0.1, gt=0.0, lt=1.0, description="share to test on")
+    seed: int = Field(default=42, ge=0, le=2**32 - 1, description="seed of the sample and the splits")
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_shares(self) -> Self:
         if abs(self.train + self.valid + self.test - 1) > 1e-6:
             raise PydanticCustomError(
                 "contradiction", "settings split.train, split.valid and split.test: they should sum to 1"
@@ -57,18 +57,20 @@ class DivisionSettings(Stage):
 
 
 class Approaches(BaseModel):
-    """What is compared, by name; each has a kind, whether it is trained, and settings of that training."""
+    """What is compared, by name: a kind, whether to train it, and the settings of that training."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     __pydantic_extra__: dict[str, dict[str, Any]] = Field(init=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _reach_inside(cls, values: Any) -> Any:
+    def _merge_overrides(cls, values: Any) -> Any:
         """Let `--set "approaches.NAME.epochs=1"` change one setting of an approach."""
         if not isinstance(values, Mapping):
             return values
-        merged = {name: dict(of) if isinstance(of, Mapping) else of for name, of in values.items()}
+        merged = {
+            name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()
+        }
         for name in values:
             approach, _, key = str(name).rpartition(".")
             if isinstance(merged.get(approach), dict) and not isinstance(values[name], Mapping):
@@ -80,7 +82,7 @@ class CompareSettings(StagedSettings):
     """The settings of `compare`."""
 
     pairs: PairSettings = PairSettings()
-    split: DivisionSettings = DivisionSettings()
+    split: SplitSettings = SplitSettings()
     compute: ComputeSettings = ComputeSettings()
     approaches: Approaches = Approaches()
 
@@ -96,12 +98,12 @@ class Approach:
 
     @property
     def base(self) -> str:
-        """The model that it is or starts from."""
+        """The model to test, or to train from."""
         return self.settings.model.base
 
     @property
     def objective(self) -> str | None:
-        """The loss, a cross-encoder's by its head; None where nothing is trained."""
+        """The loss of a bi-encoder or the head of a cross-encoder; None for a model that is not trained."""
         if not self.trained:
             return None
         if isinstance(self.settings, BiEncoderTraining):
@@ -110,7 +112,7 @@ class Approach:
 
     @property
     def folder(self) -> str:
-        """The name as that of a folder: `MiniLM + MNRL` is `minilm-mnrl`."""
+        """The name of its folder: `minilm-mnrl` for `MiniLM + MNRL`."""
         return re.sub(r"[^\w.]+", "-", self.name.lower()).strip("-.")
 
 
@@ -118,27 +120,27 @@ def read_approaches(settings: CompareSettings) -> list[Approach]:
     """Return the approaches in their order, each with all its settings.
 
     Raises:
-        SettingsError: there is none, two have names too similar, or one has a setting that is unknown, out
-            of range or missing.
+        SettingsError: there is none, two would have the same folder, or one has a setting that is unknown,
+            out of range or missing.
     """
-    given = settings.approaches.model_extra or {}
-    if not given:
+    content = settings.approaches.model_extra or {}
+    if not content:
         raise SettingsError("setting approaches: there is none; configs/compare-quora.yaml has five")
-    found = [_approach(name, of, settings) for name, of in given.items()]
-    named: dict[str, str] = {}
-    for approach in found:
-        other = named.setdefault(approach.folder, approach.name)
+    approaches = [_read_approach(name, values, settings) for name, values in content.items()]
+    name_of: dict[str, str] = {}
+    for approach in approaches:
+        other = name_of.setdefault(approach.folder, approach.name)
         if not approach.folder or other != approach.name:
             raise SettingsError(
-                f"setting approaches.{approach.name}: its name makes no name of a folder, or that of one "
-                "before it; rename it"
+                f"setting approaches.{approach.name}: its name gives no folder name, or the same one as "
+                f"{other!r}; rename it"
             )
-    return found
+    return approaches
 
 
-def _approach(name: str, given: Mapping[str, Any], settings: CompareSettings) -> Approach:
-    own = dict(given)
-    kind, trained = own.pop("kind", None), own.pop("trained", True)
+def _read_approach(name: str, values: Mapping[str, Any], settings: CompareSettings) -> Approach:
+    training = dict(values)
+    kind, trained = training.pop("kind", None), training.pop("trained", True)
     if kind not in _KINDS:
         raise SettingsError(
             f"setting approaches.{name}.kind: should be bi-encoder or cross-encoder, not {kind!r}"
@@ -147,6 +149,6 @@ def _approach(name: str, given: Mapping[str, Any], settings: CompareSettings) ->
         raise SettingsError(f"setting approaches.{name}.trained: should be true or false, not {trained!r}")
     shared = {"pairs": settings.pairs.model_dump(), "compute": settings.compute.model_dump()}
     try:
-        return Approach(name, kind, trained, load_staged(_KINDS[kind], None, {**shared, **own}))
+        return Approach(name, kind, trained, load_staged(_KINDS[kind], None, {**shared, **training}))
     except SettingsError as error:
         raise SettingsError(f"approach {name}: {error}") from None

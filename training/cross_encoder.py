@@ -1,4 +1,4 @@
-"""Training a cross-encoder: base model, head, loss and batches."""
+"""Prepare the training of a cross-encoder: base model, head, loss and batches."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from ..inference.locate import first_line, locate_model, read_config
 from ..rerank.heads import Head, find_head
 from ..schema import Floats, LabelledPairs
 from ..settings import HeadKind, RerankSettings
-from .sampler import LengthGroupedSampler, input_lengths
+from .sampler import input_lengths, length_grouped_batches
 from .settings import ClassifierSettings, CrossEncoderTraining
-from .trainer import TrainingTask, attend_quickly, in_precision
+from .trainer import TrainingTask, choose_attention, in_precision
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +46,14 @@ _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn
 
 
 class SwappedPairs(nn.Module):
-    """A loss over pairs that shows each in either order, at random.
+    """A loss over pairs, each in random order.
 
-    It draws when the loss is computed, not when a batch is prepared ahead: a resumed training then draws the
-    same.
+    The order is drawn when the loss is computed, not when a batch is prepared: a resumed training then draws
+    the same.
     """
 
     def __init__(self, loss: nn.Module) -> None:
-        """Take the loss of the pairs as they are shown."""
+        """Take the loss of the pairs in the order drawn."""
         super().__init__()
         self.loss = loss
 
@@ -64,33 +64,35 @@ class SwappedPairs(nn.Module):
         prompt: str | None = None,
         task: str | None = None,
     ) -> torch.Tensor:
-        """Return the loss of a batch, each pair in its own order or turned."""
-        turned = (torch.rand(len(inputs[0])) < 0.5).tolist()
-        ends = list(zip(*inputs, strict=True))
-        shown = [(b, a) if turn else (a, b) for (a, b), turn in zip(ends, turned, strict=True)]
-        loss: torch.Tensor = self.loss([list(side) for side in zip(*shown, strict=True)], labels)
+        """Return the loss of a batch, each pair in its own order or swapped."""
+        swaps = (torch.rand(len(inputs[0])) < 0.5).tolist()
+        pairs = zip(*inputs, swaps, strict=True)
+        drawn = [(right, left) if swap else (left, right) for left, right, swap in pairs]
+        loss: torch.Tensor = self.loss([list(side) for side in zip(*drawn, strict=True)], labels)
         return loss
 
 
 def prepare_cross_encoder(
-    pairs: LabelledPairs, settings: CrossEncoderTraining, compute: DeviceConfig
+    pairs: LabelledPairs, settings: CrossEncoderTraining, device: DeviceConfig
 ) -> TrainingTask:
-    """Load the base model and make what a training on `pairs` needs.
+    """Load the base model and prepare its training on `pairs`.
 
     Raises:
-        ModelError: the base cannot be found, or is no model that can become a classifier of pairs.
-        SettingsError: a dropout that the base does not have.
+        ModelError: the base cannot be found, or cannot become a classifier of pairs.
+        SettingsError: the base does not have a dropout that is set.
     """
     training = settings.training
-    set_seed(training.seed)  # for a fresh head
-    model = load_base(settings.model, compute)
-    config = model.model.config  # type: ignore[union-attr] # it is a transformer, not a chain of modules
+    set_seed(training.seed)  # for a new head
+    model = load_base(settings.model, device)
+    config = model.model.config  # type: ignore[union-attr] # a transformer, not a chain of modules
     head = find_head(settings.model.base, config.to_dict(), model.num_labels, RerankSettings())
-    hard = np.isin(pairs.label, (0.0, 1.0)) | (settings.model.head == "score")  # pseudo-labels are smooth
+    hard = np.isin(pairs.label, (0.0, 1.0)) | (
+        settings.model.head == "score"
+    )  # pseudo-labels are already smooth
     loss, labels = _loss(model, head, pairs, training.label_smoothing * hard)
-    ends = (pairs.left, pairs.right)
-    lengths = input_lengths(ends, model.tokenizer.backend_tokenizer, model.max_seq_length or LONGEST_INPUT)
-    attend_quickly(model.model, compute, model.max_seq_length)
+    tokenizer, longest = model.tokenizer.backend_tokenizer, model.max_seq_length or LONGEST_INPUT
+    lengths = input_lengths((pairs.left, pairs.right), tokenizer, longest)
+    choose_attention(model.model, device, model.max_seq_length)
     if settings.model.freeze_embeddings:
         _freeze_embeddings(settings.model.base, model.model)  # type: ignore[arg-type] # as above
     return TrainingTask(
@@ -99,12 +101,11 @@ def prepare_cross_encoder(
         arguments=CrossEncoderTrainingArguments,
         columns={"left": pairs.left, "right": pairs.right, "label": labels},
         loss=SwappedPairs(loss) if training.swap else loss,
-        sampler=partial(LengthGroupedSampler, lengths=lengths),
-        n_batches=-(-len(pairs) // training.batch_size),
+        make_batches=partial(length_grouped_batches, lengths),
         metric="spearman" if settings.model.head == "score" else "average_precision",
-        score=_scorer(model, head, compute),
+        score=_scorer(model, head, device),
         scale="logit",
-        compute=compute,
+        device=device,
         around=first_token_only(model.model),  # type: ignore[arg-type] # as above
     )
 
@@ -113,27 +114,27 @@ def _freeze_embeddings(name: str, model: nn.Module) -> None:
     embeddings = getattr(model.base_model, "embeddings", None)
     if not isinstance(embeddings, nn.Module):
         raise ModelError(
-            f"model {name} has no embeddings to freeze: take a base such as BERT, or set "
+            f"model {name} has no embeddings to freeze: use a base such as BERT, or set "
             "model.freeze_embeddings: false"
         )
     embeddings.requires_grad_(False)
 
 
-def load_base(settings: ClassifierSettings, compute: DeviceConfig) -> CrossEncoder:
-    """Load a base model in fp32, with the labels of the head; a head that does not fit becomes a fresh one.
+def load_base(settings: ClassifierSettings, device: DeviceConfig) -> CrossEncoder:
+    """Load a base model in fp32, with the labels of the head; a head that does not fit is replaced.
 
     A head `score` is trained and read as a logit, so the model's configuration does not call it a regression.
 
     Raises:
-        ModelError: it cannot be found or loaded, or is no transformer that can be a sequence classifier.
-        SettingsError: a dropout that it does not have.
+        ModelError: it cannot be found or loaded, or is not a transformer for sequence classification.
+        SettingsError: it does not have a dropout that is set.
     """
-    name, folder = settings.base, _body(settings.base)
+    name, folder = settings.base, _transformer_folder(settings.base)
     config = read_config(folder)
     labels = _label_names(config, settings.head)
     architecture = str((config.get("architectures") or ["?"])[0])
     kept = architecture.endswith("ForSequenceClassification") and _n_labels(config) == len(labels)
-    log.info("base %s (%s): %s", name, architecture, "keeps its head" if kept else "gets a fresh head")
+    log.info("base %s (%s): %s", name, architecture, "keeps its head" if kept else "gets a new head")
     changes = {
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
@@ -142,24 +143,24 @@ def load_base(settings: ClassifierSettings, compute: DeviceConfig) -> CrossEncod
         **_dropouts(name, config, settings),
     }
     try:
-        body = _load(folder, changes, compute, kept=kept)
+        body = _load(folder, changes, device, kept=kept)
         body.max_seq_length = min(settings.max_tokens, _longest(body))
         model: CrossEncoder = CrossEncoder(
             modules=[body],
-            device=str(compute.device),
+            device=str(device.device),
             activation_fn=nn.Sigmoid() if len(labels) == 1 else nn.Identity(),
             local_files_only=True,
         )
     except Exception as error:
         raise ModelError(
-            f"model {name} ({architecture}) can become no cross-encoder: {first_line(error)}; {_ADVICE}"
+            f"model {name} ({architecture}) cannot become a cross-encoder: {first_line(error)}; {_ADVICE}"
         ) from error
     _require_tokens(name, model)
     return model
 
 
-def _load(folder: Path, changes: dict[str, Any], compute: DeviceConfig, *, kept: bool) -> Transformer:
-    options = {"local_files_only": True, "trust_remote_code": compute.trust_remote_code}
+def _load(folder: Path, changes: dict[str, Any], device: DeviceConfig, *, kept: bool) -> Transformer:
+    options = {"local_files_only": True, "trust_remote_code": device.trust_remote_code}
     loading = {"dtype": torch.float32, "ignore_mismatched_sizes": not kept, "use_safetensors": True}
     body: Transformer = Transformer(
         str(folder),
@@ -171,22 +172,22 @@ def _load(folder: Path, changes: dict[str, Any], compute: DeviceConfig, *, kept:
     return body
 
 
-def _body(name: str) -> Path:
-    """Return the folder of a model's transformer: of a chain of modules it is the first."""
+def _transformer_folder(name: str) -> Path:
+    """Return the folder of a model's transformer, which is the first of a chain of modules."""
     folder = locate_model(name)
     path = folder / "modules.json"
     if not path.is_file():
         return folder
     try:
         first = json.loads(path.read_text(encoding="utf-8"))[0]
-        kind, place = str(first["type"]), str(first.get("path", ""))
+        kind, subfolder = str(first["type"]), str(first.get("path", ""))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ModelError(f"model {name}: modules.json cannot be read ({first_line(error)})") from None
     if not kind.endswith("Transformer"):
         raise ModelError(
-            f"model {name} can become no cross-encoder: it begins with {kind.rpartition('.')[2]}; {_ADVICE}"
+            f"model {name} cannot become a cross-encoder: it begins with {kind.rpartition('.')[2]}; {_ADVICE}"
         )
-    return folder / place
+    return folder / subfolder
 
 
 def _n_labels(config: dict[str, Any]) -> int:
@@ -194,31 +195,31 @@ def _n_labels(config: dict[str, Any]) -> int:
 
 
 def _label_names(config: dict[str, Any], head: HeadKind) -> tuple[str, ...]:
-    """Return the labels of a head by number: for NLI in the order of a base that was trained for it."""
-    there = {int(i): str(label).lower() for i, label in dict(config.get("id2label") or {}).items()}
-    if head == "nli" and sorted(there.values()) == sorted(_NLI):
-        return tuple(there[i] for i in sorted(there))
+    """Return the labels of a head by number; for NLI in the order of a base that was trained for it."""
+    own = {int(i): str(label).lower() for i, label in dict(config.get("id2label") or {}).items()}
+    if head == "nli" and sorted(own.values()) == sorted(_NLI):
+        return tuple(own[i] for i in sorted(own))
     return _LABELS[head]
 
 
 def _dropouts(name: str, config: dict[str, Any], settings: ClassifierSettings) -> dict[str, float]:
-    wanted = {
+    options = {
         "hidden_dropout": (settings.hidden_dropout, _HIDDEN_DROPOUT),
         "attention_dropout": (settings.attention_dropout, _ATTENTION_DROPOUT),
     }
-    found: dict[str, float] = {}
-    for setting, (share, keys) in wanted.items():
+    dropouts: dict[str, float] = {}
+    for setting, (share, keys) in options.items():
         if share is None:
             continue
         key = next((key for key in keys if key in config), None)
         if key is None:
             raise SettingsError(f"setting model.{setting}: {name} has no such dropout; set it to null")
-        found[key] = share
-    return found
+        dropouts[key] = share
+    return dropouts
 
 
 def _longest(body: Transformer) -> int:
-    """Return the longest input of a transformer; RoBERTa's kin count positions from behind the padding id."""
+    """Return the longest input of a transformer; models like RoBERTa count positions after the padding id."""
     embeddings = getattr(getattr(body.model, "base_model", None), "embeddings", None)
     padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
     positions = getattr(body.model.config, "max_position_embeddings", None) or LONGEST_INPUT
@@ -233,14 +234,14 @@ def _require_tokens(name: str, model: CrossEncoder) -> None:
         raise ModelError(f"model {name} has no fast tokenizer; save it with its tokenizer.json")
     require_vocabulary(name, backend)
     if tokenizer.pad_token_id is None:
-        raise ModelError(f"model {name} has no padding token, so its pairs make no batches; {_ADVICE}")
+        raise ModelError(f"model {name} has no padding token, so pairs cannot be batched; {_ADVICE}")
     model.model.config.pad_token_id = tokenizer.pad_token_id  # type: ignore[union-attr] # a transformer
 
 
 def _loss(
     model: CrossEncoder, head: Head, pairs: LabelledPairs, smoothing: Floats
 ) -> tuple[nn.Module, list[float] | list[int]]:
-    """Return the loss and the targets: for NLI a duplicate entails, and a different pair is neutral."""
+    """Return the loss and the targets; for NLI a duplicate is an entailment, a different pair neutral."""
     if head.kind == "sigmoid":
         targets = pairs.label.astype(np.float64) * (1 - smoothing) + smoothing / 2
         return BinaryCrossEntropyLoss(model), targets.tolist()
@@ -251,11 +252,11 @@ def _loss(
     return CrossEntropyLoss(model, label_smoothing=float(smoothing.max())), classes.tolist()
 
 
-def _scorer(model: CrossEncoder, head: Head, compute: DeviceConfig) -> Callable[[LabelledPairs], Floats]:
-    """Return what gives pairs their logits as the scorer does, 64 at a time."""
+def _scorer(model: CrossEncoder, head: Head, device: DeviceConfig) -> Callable[[LabelledPairs], Floats]:
+    """Return a function from pairs to logits, which reads the head as `rerank` does."""
 
     def one_order(left: list[str], right: list[str]) -> Floats:
-        with in_precision(compute):
+        with in_precision(device):
             raw = model.predict(
                 list(zip(left, right, strict=True)),
                 batch_size=_BATCH,

@@ -1,4 +1,4 @@
-"""A training's folder: checkpoints while it runs, and at its end the model, whole or not at all."""
+"""The folder of a training: checkpoints while it runs, and at its end the complete model."""
 
 from __future__ import annotations
 
@@ -7,97 +7,91 @@ import logging
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ..disk.files import make_folder, output_errors, write_atomically
-from ..disk.folder import publish, put_back, remove_stale, staging_folder
+from ..disk.files import make_folder, output_errors
+from ..disk.folder import publish, put_back, remove_empty, remove_stale, staging_folder, write_json
 from ..disk.lock import lock
 from ..errors import OutputError, SettingsError
 from ..inference.model_files import FITTED
+from .plan import describe_changes
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 RECORD = "training.json"
 _PLAN = "plan.json"
-_STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")  # zip files, all of them
-_SHOWN = 3
-_NOTHING = "not there"
+_STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")  # all are zip files
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingFolder:
-    """Where a training works: `staging` takes the place of its folder at the end."""
+    """Where a training writes; `staging` replaces its folder at the end."""
 
     staging: Path
     checkpoints: Path
 
-    def last(self) -> Path | None:
-        """Return the last whole checkpoint."""
-        return max(filter(is_whole, self.checkpoints.glob("checkpoint-*")), key=step_of, default=None)
+    def last_checkpoint(self) -> Path | None:
+        """Return the last complete checkpoint."""
+        complete = filter(is_complete, self.checkpoints.glob("checkpoint-*"))
+        return max(complete, key=step_number, default=None)
 
-    def sweep(self) -> None:
-        """Remove the checkpoints that a killed process left half-written."""
+    def remove_partial(self) -> None:
+        """Remove the checkpoints that a killed process left incomplete."""
         for path in self.checkpoints.glob("checkpoint-*"):
-            if not is_whole(path):
-                log.warning("%s is half-written: removed", path)
+            if not is_complete(path):
+                log.warning("%s is incomplete: removed", path)
                 shutil.rmtree(path)
 
-    def planned(self) -> dict[str, str]:
-        """Return what the checkpoints follow from, empty where that is not known."""
+    def read_basis(self) -> dict[str, str]:
+        """Return what the checkpoints depend on, empty where it is unknown."""
         return {name: str(value) for name, value in (_read(self.checkpoints / _PLAN) or {}).items()}
 
-    def require(self, before: Mapping[str, str], basis: Mapping[str, str]) -> None:
-        """Check that the checkpoints follow from the same as this training, and note what that is.
+    def require_basis(self, before: Mapping[str, str], basis: Mapping[str, str]) -> None:
+        """Check that the checkpoints depend on the same as this training, and record what that is.
 
         Raises:
             SettingsError: they do not; the message names the first differences.
         """
-        names = [name for name in {**before, **basis} if before.get(name) != basis.get(name)]
-        if before and names:
-            shown = [
-                f"{n} was {before.get(n, _NOTHING)}, is {basis.get(n, _NOTHING)}" for n in names[:_SHOWN]
-            ]
-            shown += [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+        if before and (changes := describe_changes(before, basis)):
             raise SettingsError(
-                f"{self.checkpoints} holds a training that began otherwise ({'; '.join(shown)}): resume it "
-                "as it began, or discard it with --restart"
+                f"{self.checkpoints} holds a training with other settings ({changes}): resume it with the "
+                "same ones, or discard it with --restart"
             )
-        if not before and self.last() is not None:
-            log.warning("%s has no %s: taken for this training's", self.checkpoints, _PLAN)
-        text = json.dumps(basis, indent=2) + "\n"
-        write_atomically(self.checkpoints / _PLAN, lambda file: file.write(text.encode()))
+        if not before and self.last_checkpoint() is not None:
+            log.warning("%s has no %s: assumed to be of this training", self.checkpoints, _PLAN)
+        write_json(self.checkpoints / _PLAN, basis)
 
 
 @contextmanager
 def open_training(
     folder: Path, *, resume: bool = False, restart: bool = False, overwrite: bool = False
 ) -> Iterator[TrainingFolder]:
-    """Yield where to train, as its only writer; on leaving, `staging` takes the place of `folder`.
+    """Yield where to train, as its only writer; on leaving, `staging` replaces `folder`.
 
-    After an error or an interrupt `folder` is as it was, but for the checkpoints.
+    After an error or an interrupt `folder` is unchanged except for the checkpoints.
 
     Raises:
         LockError: another process trains there.
-        OutputError: `folder` holds a finished training that is not to be overwritten, an interrupted one
-            without `resume` or `restart`, or something else; no write access.
+        OutputError: `folder` holds a finished training that may not be overwritten, an interrupted one
+            without `resume` or `restart`, or other files; no write access.
     """
     with output_errors(folder):
         folder = folder.expanduser().resolve()
         put_back(folder, CHECKPOINTS)
-        _check(folder, overwrite=overwrite)
+        _check_target(folder, overwrite=overwrite)
         checkpoints = folder / CHECKPOINTS
-        if not (resume or restart) and any(map(is_whole, checkpoints.glob("checkpoint-*"))):
+        if not (resume or restart) and any(map(is_complete, checkpoints.glob("checkpoint-*"))):
             raise OutputError(
                 f"{folder} holds an interrupted training: continue it with --resume, or discard it with "
                 "--restart"
             )
-        made = not folder.exists()
+        missing = [] if folder.exists() else [folder]
         make_folder(checkpoints)
     try:
         with output_errors(folder), lock(checkpoints):
@@ -110,14 +104,18 @@ def open_training(
                 yield TrainingFolder(staging, checkpoints)
                 publish(staging, folder)
     except BaseException:
-        _tidy(checkpoints, made=made)
+        if any(checkpoints.glob("checkpoint-*")):
+            log.warning("%s: the checkpoints are kept; continue with --resume", folder)
+        else:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+            remove_empty(missing)
         raise
 
 
-def is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end: the trainer writes its state last."""
+def is_complete(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written completely; the trainer writes its state last."""
     state = _read(checkpoint / "trainer_state.json")
-    if state is None or state.get("global_step") != step_of(checkpoint):
+    if state is None or state.get("global_step") != step_number(checkpoint):
         return False
     weights = list(checkpoint.rglob("*.safetensors"))
     try:
@@ -129,48 +127,35 @@ def is_whole(checkpoint: Path) -> bool:
     return bool(weights) and all(zipfile.is_zipfile(checkpoint / name) for name in _STATES)
 
 
-def step_of(checkpoint: Path) -> int:
-    """Return the step that a checkpoint's name says, -1 where it says none."""
+def step_number(checkpoint: Path) -> int:
+    """Return the step in a checkpoint's name, -1 where there is none."""
     digits = checkpoint.name.rpartition("-")[2]
     return int(digits) if digits.isdecimal() else -1
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
-def _check(folder: Path, *, overwrite: bool) -> None:
+def _check_target(folder: Path, *, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
         raise OutputError(f"{folder} exists and is not a folder; give another --out")
     present = {path.name for path in folder.iterdir()} - {CHECKPOINTS}
     record = _read(folder / RECORD)
-    if present and record is None:
-        raise OutputError(
-            f"{folder} holds {min(present)} and no training of dupmine, so it is not written to; "
-            "give another --out"
-        )
-    if record is not None and not overwrite:
-        raise OutputError(f"{folder} holds a finished training; give --overwrite or another --out")
-    strange = present - set(record.get("files", ()) if record else ()) - {RECORD} - FITTED
-    if strange:
-        raise OutputError(
-            f"{folder} holds {min(strange)}, which is not of its training, so it is not overwritten; "
-            "give another --out"
-        )
-
-
-def _tidy(checkpoints: Path, *, made: bool) -> None:
-    """Remove what was made for a training that came to no checkpoint."""
-    if any(checkpoints.glob("checkpoint-*")):
-        log.warning("%s: its checkpoints are kept; go on with --resume", checkpoints.parent)
+    if record is None:
+        if present:
+            raise OutputError(f"{folder} holds {min(present)}, not a training of dupmine; give another --out")
         return
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    if made:
-        with suppress(OSError):
-            checkpoints.parent.rmdir()
+    if not overwrite:
+        raise OutputError(f"{folder} holds a finished training; give --overwrite or another --out")
+    if unknown := present - {*record.get("files", ()), RECORD, *FITTED}:
+        raise OutputError(
+            f"{folder} holds {min(unknown)}, which is not part of its training, so it is not overwritten; "
+            "give another --out"
+        )

@@ -1,4 +1,4 @@
-"""What came of a training: its steps and time, and how good the model is on the validation pairs."""
+"""A finished training: its steps and time, and the metrics of the model on the validation pairs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ..corpus.questions import question_components
-from ..evaluation.classification import (
-    ClassificationMetrics,
-    CorrelationMetrics,
-    Scores,
-    evaluate_correlation,
-    evaluate_scores,
-)
+from ..evaluation.classification import ClassificationMetrics, CorrelationMetrics, Scores, evaluate_pairs
 from ..schema import Floats, LabelledPairs, probabilities
-from .folder import step_of
+from .callback import History
+from .folder import step_number
 from .settings import TrainSettings
-from .trainer import TrainingResult, TrainingTask, metric_of
+from .trainer import TrainingResult, TrainingTask, compute_metric
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +24,9 @@ _PACKAGES = ("dupmine", "sentence-transformers", "transformers", "accelerate", "
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished training; `score` is the model's for each validation pair.
+    """A finished training; `score` holds the model's score of each validation pair.
 
-    `before` is the metric of the base model; one that starts with a fresh head has none.
+    `before` is the metric of the base model, None for one that starts with a new head.
     """
 
     kind: str
@@ -45,24 +39,21 @@ class Outcome:
     pairs_per_second: float
     result: ClassificationMetrics | CorrelationMetrics
     score: Floats
-    history: list[dict[str, float]]
+    history: History
     precision: str
 
     def summary(self) -> dict[str, float | int]:
-        """Return what the command line tells of it."""
+        """Return the figures that the command line prints."""
         if isinstance(self.result, CorrelationMetrics):
-            measures = {"Pearson": self.result.pearson, "Spearman": self.result.spearman}
+            metrics = {"Pearson": self.result.pearson, "Spearman": self.result.spearman}
         else:
-            measures = {
-                "average precision": self.result.average_precision,
-                "best F1": self.result.best.f1,
-            }
-        told: dict[str, float | int] = {"steps": self.steps, "pairs/s": round(self.pairs_per_second)}
-        told |= {f"{name} on the validation pairs": of.value for name, of in measures.items()}
-        return told if self.before is None else told | {f"{next(iter(measures))} before": self.before}
+            metrics = {"average precision": self.result.average_precision, "best F1": self.result.best.f1}
+        figures: dict[str, float | int] = {"steps": self.steps, "pairs/s": round(self.pairs_per_second)}
+        figures |= {f"{name} on the validation pairs": metric.value for name, metric in metrics.items()}
+        return figures if self.before is None else figures | {f"{next(iter(metrics))} before": self.before}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `training.json` says of it."""
+        """Return the content of `training.json`."""
         return {
             "kind": self.kind,
             "settings": self.settings.model_dump(),
@@ -79,56 +70,48 @@ class Outcome:
         }
 
 
-def start_of(task: TrainingTask, valid: LabelledPairs) -> float | None:
-    """Return the metric of a bi-encoder before its training."""
-    return metric_of(task.metric, valid, task.score(valid)) if task.scale == "cosine" else None
+def metric_before(task: TrainingTask, valid: LabelledPairs) -> float | None:
+    """Return the metric of a bi-encoder before its training; a cross-encoder may have a new head."""
+    return compute_metric(task.metric, valid, task.score(valid)) if task.scale == "cosine" else None
 
 
 def evaluate_training(
     task: TrainingTask,
     valid: LabelledPairs,
-    fitted: TrainingResult,
+    training: TrainingResult,
     settings: TrainSettings,
     *,
-    sha256: str,
+    base_sha256: str,
     before: float | None,
 ) -> Outcome:
-    """Judge the trained model on the validation pairs."""
+    """Evaluate the trained model on the validation pairs."""
     started = time.perf_counter()
     value = task.score(valid)
-    likely = probabilities(value) if task.scale == "logit" else np.clip(value, 0, 1)
-    scores = Scores(task.scale, value, likely, False, time.perf_counter() - started)
-    agreement = task.metric == "spearman"
-    after = metric_of(task.metric, valid, value)
+    probability = probabilities(value) if task.scale == "logit" else np.clip(value, 0, 1)
+    scores = Scores(task.scale, value, probability, False, time.perf_counter() - started)
+    after = compute_metric(task.metric, valid, value)
     if before is not None and round(after, 4) < round(before, 4):
         log.warning(
             "the training made the model worse: %s fell from %.4f to %.4f on the validation pairs; lower "
-            "training.learning_rate or take another objective.loss",
+            "training.learning_rate or use another objective.loss",
             task.metric.replace("_", " "),
             before,
             after,
         )
-    group = question_components(valid)
-    if agreement:
-        result: ClassificationMetrics | CorrelationMetrics = evaluate_correlation(
-            valid.label, scores, group=group
-        )
-    else:
-        result = evaluate_scores(valid.label > 0.5, scores, None, group=group)
-    seen = fitted.steps * settings.training.batch_size * settings.training.accumulate
+    trained_pairs = training.steps * settings.training.batch_size * settings.training.accumulate
     return Outcome(
         kind="cross-encoder" if task.scale == "logit" else "bi-encoder",
         settings=settings,
-        base_sha256=sha256,
+        base_sha256=base_sha256,
         before=before,
-        steps=fitted.steps,
-        best_step=step_of(fitted.best),
-        seconds=fitted.seconds,
-        pairs_per_second=seen / fitted.seconds,
-        result=result,
+        steps=training.steps,
+        best_step=step_number(training.best),
+        seconds=training.seconds,
+        pairs_per_second=trained_pairs / training.seconds,
+        result=evaluate_pairs(valid, scores, binary=task.metric != "spearman"),
         score=value,
-        history=fitted.history,
-        precision=str(task.compute.dtype).removeprefix("torch."),
+        history=training.history,
+        precision=str(task.device.dtype).removeprefix("torch."),
     )
 
 

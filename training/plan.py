@@ -1,4 +1,4 @@
-"""The steps of a training, its learning rate over them, and what a resumed one may change."""
+"""The steps of a training, its learning rate over them, and which settings a resumed training may change."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 
 from .settings import TrainingSettings, TrainSettings
 
-_FREE = {"training.keep_checkpoints", "compute.threads", "compute.device", "compute.batch_tokens"}
-_LATER = ("training.epochs", "training.max_steps", "training.decay", "warm-up ends", "decay begins")
+_MISSING = "missing"
+_SHOWN = 3
+_NO_EFFECT = {"training.keep_checkpoints", "compute.threads", "compute.device", "compute.batch_tokens"}
+_LENGTH = ("training.epochs", "training.max_steps", "training.decay", "warm-up ends", "decay begins")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """Steps in all and per epoch, those of the warm-up and of the decay, between validations and saves."""
+    """The number of steps: in all, per epoch, of warm-up and decay, between validations and checkpoints."""
 
     steps: int
     per_epoch: int
@@ -41,7 +43,7 @@ class TrainingPlan:
 
     @property
     def decay_begins(self) -> int:
-        """The step from which a warmup-stable-decay schedule falls."""
+        """The step at which the rate of a warmup-stable-decay schedule starts to fall."""
         return self.steps - self.decay
 
     def schedule(self, settings: TrainingSettings) -> dict[str, Any]:
@@ -53,24 +55,40 @@ class TrainingPlan:
         return {**arguments, "lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": options}
 
 
-def basis_of(settings: TrainSettings, plan: TrainingPlan, facts: Mapping[str, str]) -> dict[str, str]:
-    """Return what the checkpoints of a training follow from: it is resumed with the same only."""
-    stages = settings.model_dump(exclude={"pairs"})
-    values = {f"{stage}.{key}": str(value) for stage, of in stages.items() for key, value in of.items()}
+def effective_settings(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the settings that change the trained weights, as `stage.key`."""
+    named = {f"{stage}.{key}": value for stage, values in stages.items() for key, value in values.items()}
+    return {name: value for name, value in named.items() if name not in _NO_EFFECT}
+
+
+def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """Return the first values that differ and the number of others, None where all are equal."""
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    shown = [
+        f"{name} was {before.get(name, _MISSING)}, is {now.get(name, _MISSING)}" for name in changed[:_SHOWN]
+    ]
+    if len(changed) > _SHOWN:
+        shown.append(f"{len(changed) - _SHOWN} more")
+    return "; ".join(shown) or None
+
+
+def resume_basis(settings: TrainSettings, plan: TrainingPlan, digests: Mapping[str, str]) -> dict[str, str]:
+    """Return what the checkpoints depend on; a training is resumed only if all of it is equal."""
+    values = effective_settings(settings.model_dump(exclude={"pairs"}))
     steps = {"warm-up ends": str(plan.warmup), "decay begins": str(plan.decay_begins)}
-    return {name: value for name, value in values.items() if name not in _FREE} | steps | dict(facts)
+    return {name: str(value) for name, value in values.items()} | steps | dict(digests)
 
 
-def prolonged(before: Mapping[str, str], basis: Mapping[str, str], step: int) -> dict[str, str]:
-    """Return what began before with the length of now, if at `step` the two have had the same rates.
+def prolong(before: Mapping[str, str], basis: Mapping[str, str], step: int) -> dict[str, str]:
+    """Return the earlier basis, with the new length if the rates up to `step` are the same for both lengths.
 
-    So it is with warmup-stable-decay between the warm-up and the decay.
+    They are with warmup-stable-decay, after both warm-ups and before both decays.
     """
     stable = "warmup-stable-decay" == before.get("training.schedule") == basis["training.schedule"]
-    if not stable or not all(name in before for name in _LATER):
+    if not stable or not all(name in before for name in _LENGTH):
         return dict(before)
-    plans = (before, basis)
-    begun = max(int(plan["warm-up ends"]) for plan in plans)
-    if not begun <= step <= min(int(plan["decay begins"]) for plan in plans):
+    warmed_up = max(int(values["warm-up ends"]) for values in (before, basis))
+    decays = min(int(values["decay begins"]) for values in (before, basis))
+    if not warmed_up <= step <= decays:
         return dict(before)
-    return dict(before) | {name: basis[name] for name in _LATER}
+    return dict(before) | {name: basis[name] for name in _LENGTH}

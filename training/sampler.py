@@ -1,8 +1,8 @@
-"""Batches of pairs of similar length: little padding, in an order that only the seed and epoch decide."""
+"""Batches whose rows and order depend only on the seed and the epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,12 @@ from ..schema import Rows
 
 _POOL = 64  # batches that are sorted together
 
+# From a batch size and random numbers to the rows of each batch; the number of batches is always the same.
+MakeBatches = Callable[[int, np.random.Generator], list[Rows]]
 
-class LengthGroupedSampler(DefaultBatchSampler):
-    """Shuffle the rows, sort pools of 64 batches by length, and shuffle the batches."""
+
+class EpochSampler(DefaultBatchSampler):
+    """The batches that a function makes, in random order."""
 
     def __init__(  # noqa: PLR0913 - as the trainer calls it
         self,
@@ -30,68 +33,54 @@ class LengthGroupedSampler(DefaultBatchSampler):
         generator: torch.Generator | None = None,
         seed: int = 0,
         *,
-        lengths: Rows,
+        make_batches: MakeBatches,
     ) -> None:
-        """Take the tokens of each row, `lengths (n_rows,)`, beside what the trainer gives to any sampler."""
+        """Take what makes the batches, and what the trainer passes to any sampler."""
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
-        self.lengths = lengths
+        self._make_batches = make_batches
+        self._n_batches = len(make_batches(batch_size, np.random.default_rng(0)))
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the rows of each batch of the epoch that was set."""
+        """Yield the rows of each batch of the current epoch."""
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.lengths))
-        batches: list[Rows] = []
-        for start in range(0, len(order), _POOL * self.batch_size):
-            pool = order[start : start + _POOL * self.batch_size]
-            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
-            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
+        batches = self._make_batches(self.batch_size, rng)
         for i in rng.permutation(len(batches)):
             yield batches[i].tolist()
 
     def __len__(self) -> int:
-        """Return the batches of an epoch."""
-        return -(-len(self.lengths) // self.batch_size)
+        """Return the number of batches in an epoch."""
+        return self._n_batches
 
 
-class DistinctSampler(DefaultBatchSampler):
-    """Batches in which no two rows are of one group, so that none is a false negative of another."""
+def length_grouped_batches(lengths: Rows, batch_size: int, rng: np.random.Generator) -> list[Rows]:
+    """Return batches of rows with similar `lengths`, `(n_rows,)`, so that little is padded.
 
-    def __init__(  # noqa: PLR0913 - as the trainer calls it
-        self,
-        dataset: Any,
-        batch_size: int,
-        drop_last: bool,
-        valid_label_columns: list[str] | None = None,
-        generator: torch.Generator | None = None,
-        seed: int = 0,
-        *,
-        groups: Rows,
-    ) -> None:
-        """Take the group of each row, `groups (n_rows,)`, beside what the trainer gives to any sampler."""
-        super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
-        self.groups = groups
+    The shuffled rows are sorted by length within pools of 64 batches.
+    """
+    order = rng.permutation(len(lengths))
+    batches: list[Rows] = []
+    for start in range(0, len(order), _POOL * batch_size):
+        pool = order[start : start + _POOL * batch_size]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+    return batches
 
-    @staticmethod
-    def count(groups: Rows, batch_size: int) -> int:
-        """Return the batches of an epoch: no fewer than the largest group has rows."""
-        return max(-(-len(groups) // batch_size), int(np.bincount(groups).max()))
 
-    def __iter__(self) -> Iterator[list[int]]:
-        """Deal the rows, group by group in random order, to the batches in turn."""
-        rng = np.random.default_rng([self.seed, self.epoch])
-        shuffled = rng.permutation(len(self.groups))
-        rank = rng.permutation(int(self.groups.max()) + 1)
-        dealt = shuffled[np.argsort(rank[self.groups[shuffled]], kind="stable")]
-        for i in rng.permutation(len(self)):
-            yield dealt[i :: len(self)].tolist()
+def distinct_batches(groups: Rows, batch_size: int, rng: np.random.Generator) -> list[Rows]:
+    """Return batches without two rows of one group, so that no row is a false negative of another.
 
-    def __len__(self) -> int:
-        """Return the batches of an epoch."""
-        return self.count(self.groups, self.batch_size)
+    `groups` is `(n_rows,)`. The rows are dealt to the batches in turn, group by group in random order. There
+    are at least as many batches as the largest group has rows.
+    """
+    n_batches = max(-(-len(groups) // batch_size), int(np.bincount(groups).max()))
+    shuffled = rng.permutation(len(groups))
+    rank = rng.permutation(int(groups.max()) + 1)
+    dealt = shuffled[np.argsort(rank[groups[shuffled]], kind="stable")]
+    return [dealt[i::n_batches] for i in range(n_batches)]
 
 
 def input_lengths(texts: tuple[Sequence[str], ...], tokenizer: Tokenizer, max_tokens: int) -> Rows:
-    """Return the tokens of each row's texts together, `(n_rows,)`, with the special ones, cut at a limit."""
+    """Return the tokens of each row's texts with special tokens, at most `max_tokens`, `(n_rows,)`."""
     stores = [tokenise(column, tokenizer, max_tokens=max_tokens, progress=SILENT) for column in texts]
     special = find_layout(tokenizer, len(texts)).n_special if len(texts) <= 2 else 0
     together = np.sum([store.lengths for store in stores], axis=0)

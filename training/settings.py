@@ -1,4 +1,4 @@
-"""The settings of a training: one frozen model per stage, composed per kind of model."""
+"""The settings of a training, by stage and by kind of model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LossKind = Literal["cosine", "contrastive", "online-contrastive", "mnrl", "cache
 
 
 class ClassifierSettings(Stage):
-    """What is trained, and what its outputs mean."""
+    """The base model, and the meaning of its outputs."""
 
     base: str = Field(
         default=BUILTIN_BI_ENCODER,
         min_length=1,
-        description="model to start from: built-in, folder or hub name; one without a fitting head gets a "
-        "fresh one",
+        description="model to start from: built-in, folder or hub name; without a suitable "
+        "head it gets a new one",
     )
     head: HeadKind = Field(
         default="sigmoid",
@@ -30,22 +30,22 @@ class ClassifierSettings(Stage):
         default=128,
         ge=8,
         le=4096,
-        description="longer pairs are cut to so many tokens",
+        description="longer pairs are cut to this number of tokens",
     )
     hidden_dropout: float | None = Field(
-        default=None, ge=0.0, lt=1.0, description="share of hidden units dropped; by default the base's"
+        default=None, ge=0.0, lt=1.0, description="share of hidden units dropped; by default that of the base"
     )
     attention_dropout: float | None = Field(
-        default=None, ge=0.0, lt=1.0, description="share of attention dropped; by default the base's"
+        default=None, ge=0.0, lt=1.0, description="share of attention dropped; by default that of the base"
     )
     freeze_embeddings: bool = Field(
         default=False,
-        description="leave the embeddings as the base has them: for a base that was trained on such texts",
+        description="do not train the embeddings; for a base that was trained on such texts",
     )
 
 
 class EmbedderSettings(Stage):
-    """What is trained."""
+    """The base model."""
 
     base: str = Field(
         default=BUILTIN_BI_ENCODER,
@@ -56,12 +56,12 @@ class EmbedderSettings(Stage):
         default=128,
         ge=4,
         le=4096,
-        description="longer texts are cut to so many tokens",
+        description="longer texts are cut to this number of tokens",
     )
 
 
 class ObjectiveSettings(Stage):
-    """What a training of a bi-encoder minimises."""
+    """The loss of a bi-encoder."""
 
     loss: LossKind = Field(
         default="online-contrastive",
@@ -69,18 +69,21 @@ class ObjectiveSettings(Stage):
         "margin; mnrl, cached-mnrl: each duplicate against all other texts of its batch",
     )
     margin: float = Field(
-        default=0.5, gt=0.0, le=2.0, description="(online-)contrastive: cosine distance different pairs keep"
+        default=0.5,
+        gt=0.0,
+        le=2.0,
+        description="(online-)contrastive: least cosine distance of different pairs",
     )
     scale: float = Field(default=20.0, gt=0.0, description="(cached-)mnrl: factor of the cosines")
     labelled_negatives: bool = Field(
         default=True,
-        description="(cached-)mnrl: let a duplicate's texts also keep away from one they were labelled to "
-        "differ from",
+        description="(cached-)mnrl: also contrast a duplicate's texts with one that was labelled different "
+        "from them",
     )
     mini_batch: int = Field(
         default=32,
         ge=1,
-        description="cached-mnrl: pairs in memory at once; the batch can be far larger",
+        description="cached-mnrl: pairs in memory at once; the batch can be much larger",
     )
 
 
@@ -88,7 +91,7 @@ class TrainingSettings(Stage):
     """How long, how fast and in what batches; a step is one update of the weights."""
 
     epochs: int = Field(default=3, ge=1, description="passes over the pairs")
-    max_steps: int | None = Field(default=None, ge=1, description="end after so many steps instead")
+    max_steps: int | None = Field(default=None, ge=1, description="number of steps, instead of epochs")
     batch_size: int = Field(default=64, ge=2, description="pairs per batch")
     accumulate: int = Field(default=1, ge=1, description="batches per step")
     learning_rate: float = Field(default=5e-5, gt=0.0, lt=1.0, description="AdamW's rate after the warm-up")
@@ -97,7 +100,8 @@ class TrainingSettings(Stage):
     )
     schedule: Literal["linear", "cosine", "warmup-stable-decay"] = Field(
         default="linear",
-        description="how the rate falls to 0; warmup-stable-decay holds it and can be prolonged on --resume",
+        description="how the rate falls to 0; warmup-stable-decay keeps it before, and --resume can prolong "
+        "it",
     )
     decay: float = Field(
         default=0.1,
@@ -106,18 +110,20 @@ class TrainingSettings(Stage):
         description="warmup-stable-decay: share of the steps, at the end, in which the rate falls",
     )
     weight_decay: float = Field(default=0.01, ge=0.0, description="AdamW's weight decay")
-    seed: int = Field(default=42, ge=0, description="of the batches, the dropout and a fresh head")
+    seed: int = Field(default=42, ge=0, description="seed of the batches, the dropout and a new head")
     evaluate_every: int | None = Field(
         default=None, ge=1, description="steps between validations; by default a quarter of an epoch"
     )
     save_every: int | None = Field(
-        default=None, ge=1, description="steps between checkpoints; there is one at each validation anyway"
+        default=None, ge=1, description="steps between further checkpoints; each validation saves one"
     )
     patience: int | None = Field(
-        default=None, ge=1, description="stop after so many validations without progress; by default never"
+        default=None,
+        ge=1,
+        description="stop after this number of validations without progress; by default never",
     )
     keep_checkpoints: int = Field(
-        default=2, ge=1, description="checkpoints kept on disk; the best one and the last always are"
+        default=2, ge=1, description="checkpoints kept on disk, the best and the last among them"
     )
 
 
@@ -125,9 +131,9 @@ class ClassifierTrainingSettings(TrainingSettings):
     """How long, how fast and in what batches; a step is one update of the weights."""
 
     label_smoothing: float = Field(
-        default=0.0, ge=0.0, lt=1.0, description="0.1 makes the targets 0.05 and 0.95: for noisy labels"
+        default=0.0, ge=0.0, lt=1.0, description="0.1 makes the targets 0.05 and 0.95, for noisy labels"
     )
-    swap: bool = Field(default=True, description="show each pair in either order, at random")
+    swap: bool = Field(default=True, description="present each pair in random order")
 
 
 class EmbedderTrainingSettings(TrainingSettings):
@@ -138,43 +144,43 @@ class EmbedderTrainingSettings(TrainingSettings):
 
 
 class NegativesSettings(Stage):
-    """Hard negatives: texts of a corpus that look like duplicates and are none."""
+    """Hard negatives: texts of a corpus that look like duplicates but are not."""
 
     corpus: str | None = Field(
         default=None,
         description="file or folder to mine them from; by default none are mined",
     )
     per_positive: int = Field(
-        default=1, ge=1, le=100, description="negatives for each text that has a duplicate, the nearest first"
+        default=1, ge=1, le=100, description="negatives for each text with a duplicate, the nearest first"
     )
-    neighbours: int = Field(default=30, ge=1, le=1000, description="nearest texts looked at")
+    neighbours: int = Field(default=30, ge=1, le=1000, description="nearest texts considered")
     max_cosine: float = Field(
-        default=0.95, gt=0.0, le=1.0, description="a nearer one is taken for a duplicate and left out"
+        default=0.95, gt=0.0, le=1.0, description="a nearer text is taken for a duplicate and excluded"
     )
     max_probability: float = Field(
         default=0.2,
         ge=0.0,
         le=1.0,
-        description="one that the guard gives this probability or more is taken for a duplicate and left out",
+        description="a text to which the guard gives this probability or more is excluded as a duplicate",
     )
     miner: str = Field(default=BUILTIN_BI_ENCODER, min_length=1, description="bi-encoder that finds them")
     guard: str = Field(
         default=BUILTIN_CROSS_ENCODER,
         min_length=1,
-        description="cross-encoder that spots duplicates",
+        description="cross-encoder that recognises duplicates",
     )
 
 
 class PseudoLabelSettings(Stage):
-    """Pseudo-labels: pairs that a run found, each with the probability that it gave them."""
+    """Pseudo-labels: pairs of a run, labelled with its probabilities."""
 
     run: str | None = Field(
         default=None,
         min_length=1,
-        description="folder of the run; by default no such pairs are added",
+        description="folder of the run; by default no pairs are added",
     )
     most_pairs: int = Field(
-        default=300_000, ge=1, description="so many at most, drawn evenly over the probabilities"
+        default=300_000, ge=1, description="number of pairs at most, drawn evenly over the probabilities"
     )
 
 

@@ -1,4 +1,4 @@
-"""A training's steps, from the last checkpoint on, and the checkpoint that is best."""
+"""The steps of a training, from the last checkpoint on, and its best checkpoint."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from datasets import Dataset
 from scipy.stats import spearmanr
@@ -21,26 +23,27 @@ from ..errors import SettingsError
 from ..inference.device import DeviceConfig
 from ..progress import Progress
 from ..schema import Floats, LabelledPairs
-from .callback import History, TrainingCallback, is_exhausted, seconds_of
+from .callback import History, TrainingCallback, elapsed_seconds, is_out_of_patience
 from .folder import TrainingFolder
 from .plan import TrainingPlan
+from .sampler import EpochSampler, MakeBatches
 from .settings import TrainingSettings
 
 log = logging.getLogger(__name__)
 
 Metric = Literal["average_precision", "spearman"]
 
-_LOGGED = 100  # steps between two losses of the history, at most
+_LOGGING_STEPS = 100  # at most
 _SHORT = 256  # tokens
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingTask:
-    """What one kind of model brings to a training.
+    """What one kind of model contributes to a training.
 
-    `model`, `trainer` and `arguments` are those of sentence-transformers, `columns` the training set;
-    `sampler` makes its `n_batches` batches per epoch. `score` says how alike pairs are, `(n_pairs,)`, by a
-    logit or a cosine. Training happens inside `around`.
+    `model`, `trainer` and `arguments` are those of sentence-transformers. `columns` is the training set,
+    which `make_batches` divides. `score` gives the logit or cosine of pairs, `(n_pairs,)`, as `scale` says.
+    Training runs in the context `around`.
     """
 
     model: Any
@@ -48,18 +51,21 @@ class TrainingTask:
     arguments: type[Any]
     columns: dict[str, list[Any]]
     loss: nn.Module
-    sampler: Any
-    n_batches: int
+    make_batches: MakeBatches
     metric: Metric
     score: Callable[[LabelledPairs], Floats]
     scale: Literal["logit", "cosine"]
-    compute: DeviceConfig
+    device: DeviceConfig
     around: AbstractContextManager[None]
+
+    def count_batches(self, batch_size: int) -> int:
+        """Return the number of batches in an epoch."""
+        return len(self.make_batches(batch_size, np.random.default_rng(0)))
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """How a training went: `best` is the best checkpoint, `seconds` are those without validation."""
+    """How a training went; `best` is the best checkpoint, `seconds` excludes the validations."""
 
     steps: int
     best: Path
@@ -68,16 +74,17 @@ class TrainingResult:
 
 
 class Validation(BaseEvaluator):
-    """The metric of the validation pairs, as the trainer asks for it."""
+    """The metric on the validation pairs, in the form that the trainer calls."""
 
     def __init__(self, task: TrainingTask, pairs: LabelledPairs) -> None:
-        """Take the pairs to validate with."""
-        super().__init__()  # type: ignore[no-untyped-call] # as its authors left it
+        """Take the pairs to validate on."""
+        super().__init__()  # type: ignore[no-untyped-call] # untyped in the library
         self._task, self._pairs = task, pairs
 
     def __call__(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Score the pairs with the model as it is."""
-        return {self._task.metric: metric_of(self._task.metric, self._pairs, self._task.score(self._pairs))}
+        """Return the metric of the current model."""
+        score = self._task.score(self._pairs)
+        return {self._task.metric: compute_metric(self._task.metric, self._pairs, score)}
 
 
 def fit(
@@ -88,10 +95,12 @@ def fit(
     folder: TrainingFolder,
     progress: Progress,
 ) -> TrainingResult:
-    """Train, from the last checkpoint on where there is one, and return how that went."""
-    last, metric = folder.last(), f"eval_{task.metric}"
+    """Train, from the last checkpoint on if there is one, and return how that went."""
+    last, metric = folder.last_checkpoint(), f"eval_{task.metric}"
     state = TrainerState() if last is None else TrainerState.load_from_json(str(last / "trainer_state.json"))
-    if state.global_step < plan.steps and not is_exhausted(state.log_history, metric, settings.patience):
+    if state.global_step < plan.steps and not is_out_of_patience(
+        state.log_history, metric, settings.patience
+    ):
         _without_examples(task.model.model_card_data)
         with progress.bar("train", plan.steps, "steps") as bar, task.around:
             trainer = task.trainer(
@@ -105,55 +114,57 @@ def fit(
             trainer.remove_callback(PrinterCallback)
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
             state = trainer.state
-    return _fitted(state, metric, folder)
+    return _result(state, metric, folder)
 
 
-def metric_of(metric: Metric, pairs: LabelledPairs, score: Floats) -> float:
-    """Return the average precision for labels 0 or 1, Spearman's correlation for similarities."""
+def compute_metric(metric: Metric, pairs: LabelledPairs, score: Floats) -> float:
+    """Return the average precision for labels 0 or 1, or Spearman's correlation for similarities."""
     if metric == "spearman":
         return float(spearmanr(pairs.label, score).statistic)
     return float(average_precision_score(pairs.label > 0.5, score))
 
 
-def in_precision(compute: DeviceConfig) -> AbstractContextManager[Any]:
-    """Return what computes in the asked-for number format while the weights are fp32."""
-    if compute.dtype == torch.float32:
+def in_precision(device: DeviceConfig) -> AbstractContextManager[Any]:
+    """Return a context that computes in the configured number format while the weights are fp32."""
+    if device.dtype == torch.float32:
         return nullcontext()
-    return torch.autocast(compute.device.type, compute.dtype)
+    return torch.autocast(device.device.type, device.dtype)
 
 
-def attend_quickly(transformer: Any, compute: DeviceConfig, longest: int | None) -> None:
-    """Have a CPU multiply attention out in bf16, where inputs are short.
+def choose_attention(transformer: Any, device: DeviceConfig, longest: int | None) -> None:
+    """Use plain attention on a CPU in bf16 if inputs are short.
 
-    The backward pass of torch's fused attention alone takes more than a quarter of a step there.
+    The backward pass of torch's fused attention takes more than a quarter of a step there.
     """
-    slow = compute.device.type == "cpu" and compute.dtype == torch.bfloat16
+    slow = device.device.type == "cpu" and device.dtype == torch.bfloat16
     fused = transformer.config._attn_implementation == "sdpa"
     if slow and fused and longest is not None and longest <= _SHORT:
         transformer.set_attn_implementation("eager")
 
 
-def require_first_device(compute: DeviceConfig) -> None:
-    """Refuse a GPU other than the first.
+def require_device(device: DeviceConfig) -> None:
+    """Check that models can be trained on a device.
 
     Raises:
-        SettingsError: it is another.
+        SettingsError: it is a GPU other than the first, or its precision is int8.
     """
-    if compute.device.type == "cuda" and compute.device.index:
+    if device.int8 == "always":
+        raise SettingsError("setting compute.precision: int8 is not for training; use auto, fp32 or bf16")
+    if device.device.type == "cuda" and device.device.index:
         raise SettingsError(
-            f"setting compute.device: {compute.device}: training takes the first GPU that it sees; take cuda "
-            f"and set the environment's CUDA_VISIBLE_DEVICES={compute.device.index}"
+            f"setting compute.device: {device.device}: training uses the first visible GPU; set it to cuda, "
+            f"and the environment variable CUDA_VISIBLE_DEVICES={device.device.index}"
         )
 
 
 def _without_examples(card: Any) -> None:
-    """Keep the trainer from computing examples for the cards of checkpoints, which nobody reads."""
+    """Keep the trainer from computing examples for the model cards of checkpoints."""
     card.generate_widget_examples = False
     card.widget = [{"source_sentence": "", "sentences": []}]
 
 
 def _arguments(task: TrainingTask, settings: TrainingSettings, plan: TrainingPlan, checkpoints: Path) -> Any:
-    compute = task.compute
+    device = task.device
     arguments = task.arguments(
         output_dir=str(checkpoints),
         **plan.schedule(settings),
@@ -163,7 +174,7 @@ def _arguments(task: TrainingTask, settings: TrainingSettings, plan: TrainingPla
         weight_decay=settings.weight_decay,
         optim="adamw_torch_fused",
         seed=settings.seed,
-        batch_sampler=task.sampler,
+        batch_sampler=partial(EpochSampler, make_batches=task.make_batches),
         eval_strategy="steps",
         eval_steps=plan.evaluate_every,
         save_strategy="steps",
@@ -171,25 +182,25 @@ def _arguments(task: TrainingTask, settings: TrainingSettings, plan: TrainingPla
         save_total_limit=settings.keep_checkpoints,
         metric_for_best_model=task.metric,
         greater_is_better=True,
-        logging_steps=max(min(_LOGGED, plan.steps // 20), 1),
+        logging_steps=max(min(_LOGGING_STEPS, plan.steps // 20), 1),
         logging_nan_inf_filter=False,
-        use_cpu=compute.device.type == "cpu",
-        bf16=compute.dtype == torch.bfloat16,
-        fp16=compute.dtype == torch.float16,
-        dataloader_pin_memory=compute.device.type == "cuda",
+        use_cpu=device.device.type == "cpu",
+        bf16=device.dtype == torch.bfloat16,
+        fp16=device.dtype == torch.float16,
+        dataloader_pin_memory=device.device.type == "cuda",
         report_to=[],
         disable_tqdm=True,
     )
     if arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # more would divide each batch among them, and in-batch negatives with it
+        arguments._n_gpu = 1  # with more, the trainer divides each batch and its in-batch negatives
     return arguments
 
 
-def _fitted(state: TrainerState, metric: str, folder: TrainingFolder) -> TrainingResult:
-    validated = {int(record["step"]): record for record in state.log_history if metric in record}
-    there = [step for step in validated if (folder.checkpoints / f"checkpoint-{step}").is_dir()]
-    best = max(there, key=lambda step: validated[step][metric])  # the first of several
-    idle = sum(record.get("eval_runtime", 0.0) for record in validated.values())
+def _result(state: TrainerState, metric: str, folder: TrainingFolder) -> TrainingResult:
+    validations = {int(record["step"]): record for record in state.log_history if metric in record}
+    kept = [step for step in validations if (folder.checkpoints / f"checkpoint-{step}").is_dir()]
+    best = max(kept, key=lambda step: validations[step][metric])  # the first of several
+    validating = sum(record.get("eval_runtime", 0.0) for record in validations.values())
     history = [record for record in state.log_history if "loss" in record or metric in record]
-    checkpoint = folder.checkpoints / f"checkpoint-{best}"
-    return TrainingResult(state.global_step, checkpoint, max(seconds_of(history) - idle, 1e-9), history)
+    seconds = max(elapsed_seconds(history) - validating, 1e-9)
+    return TrainingResult(state.global_step, folder.checkpoints / f"checkpoint-{best}", seconds, history)

@@ -12,9 +12,8 @@ import numpy as np
 from dupmine.progress import SILENT
 from dupmine.schema import LabelledPairs
 from dupmine.staged import load_staged
-from dupmine.training.compose import train_bi_encoder, train_cross_encoder
 from dupmine.training.outcome import Outcome
-from dupmine.training.run import Target
+from dupmine.training.run import Target, train_model
 from dupmine.training.settings import BiEncoderTraining, CrossEncoderTraining
 
 from .tiny_models import WORDS
@@ -75,16 +74,16 @@ def small(base: str, **settings: Any) -> dict[str, Any]:
 
 
 def teach_cross_encoder(
-    pairs: Path, request: Target, settings: dict[str, Any], config: Path | None = None
+    pairs: Path, target: Target, settings: dict[str, Any], config: Path | None = None
 ) -> Outcome:
     """Train a cross-encoder on a file."""
     loaded = load_staged(CrossEncoderTraining, config, settings)
-    return train_cross_encoder(pairs, None, loaded, request, SILENT)
+    return train_model(pairs, None, loaded, target, SILENT)
 
 
-def teach_bi_encoder(pairs: Path, request: Target, settings: dict[str, Any]) -> Outcome:
+def teach_bi_encoder(pairs: Path, target: Target, settings: dict[str, Any]) -> Outcome:
     """Train a bi-encoder on a file."""
-    return train_bi_encoder(pairs, None, load_staged(BiEncoderTraining, None, settings), request, SILENT)
+    return train_model(pairs, None, load_staged(BiEncoderTraining, None, settings), target, SILENT)
 
 
 def losses(outcome: Outcome) -> list[float]:

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from dupmine.errors import InputError
 from dupmine.schema import LabelledPairs
-from dupmine.training.bi_encoder import labels_for, ranked_columns
+from dupmine.training.bi_encoder import ranked_columns, target_labels
 from dupmine.training.run import Target
 from dupmine.training.settings import ObjectiveSettings
 
@@ -67,8 +67,8 @@ def test_a_training_that_does_harm_says_so(
 
 def test_the_targets_of_cosine_are_0_and_1() -> None:
     pairs = LabelledPairs(["a", "b"], ["c", "d"], np.array([0, 1], np.float32))
-    assert labels_for(ObjectiveSettings(loss="cosine"), pairs) == [0.0, 1.0]
-    assert labels_for(ObjectiveSettings(loss="contrastive"), pairs) == [0, 1]
+    assert target_labels(ObjectiveSettings(loss="cosine"), pairs) == [0.0, 1.0]
+    assert target_labels(ObjectiveSettings(loss="contrastive"), pairs) == [0, 1]
 
 
 def test_ranked_rows_have_negatives_of_their_own() -> None:
@@ -93,5 +93,5 @@ def test_a_row_without_negative_gets_a_text_of_another_group() -> None:
 
 def test_duplicates_of_one_question_cannot_be_ranked() -> None:
     pairs = LabelledPairs(["a", "b"], ["b", "c"], np.ones(2, np.float32))
-    with pytest.raises(InputError, match="all duplicates are about one question"):
+    with pytest.raises(InputError, match="all duplicates ask the same question"):
         ranked_columns(pairs, ObjectiveSettings(), seed=0)

@@ -180,11 +180,11 @@ def test_an_interrupted_comparison_goes_on(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ("split.seed=43", "split was made otherwise (seed was 42, is 43)"),
-        ("split.sample=150", "split was made otherwise (sample was 180, is 150)"),
+        ("split.seed=43", "split holds another split (seed was 42, is 43)"),
+        ("split.sample=150", "split holds another split (sample was 180, is 150)"),
         (
             "approaches.pairs at once.epochs=3",
-            "holds approach pairs at once trained otherwise (training.epochs was 2, is 3): go on as it began",
+            "holds approach pairs at once trained differently (training.epochs was 2, is 3): use the same",
         ),
     ],
 )
@@ -202,7 +202,7 @@ def test_a_model_that_cannot_be_had_is_named_before_anything_is_done(place: Path
     outcome = run(place, tmp_path / "a" / "out", "--set", f"approaches.tiny + Cosine.base={name}")
     assert outcome.code == 2
     assert outcome.err.startswith(f"dupmine: approach tiny + Cosine: model {name}: ")
-    assert outcome.err.endswith("take configs/compare-quora-offline.yaml\n")
+    assert outcome.err.endswith("use configs/compare-quora-offline.yaml\n")
     assert not (tmp_path / "a").exists()
 
 
@@ -222,7 +222,7 @@ def test_a_model_that_cannot_be_had_is_named_before_anything_is_done(place: Path
         ),
         (
             {"approaches": {"a b": {"kind": "bi-encoder"}, "a-b": {"kind": "bi-encoder"}}},
-            "setting approaches.a-b: its name makes no name of a folder, or that of one before it",
+            "setting approaches.a-b: its name gives no folder name, or the same one as 'a b'",
         ),
         ({"approaches": {"a": 5}}, "setting approaches.a: should be a valid dictionary, not 5"),
         ({"split": {"train": 0.9}}, "settings split.train, split.valid and split.test: they should sum to 1"),
@@ -242,10 +242,10 @@ def test_mistakes_in_the_settings_are_named(
 
 def test_mistakes_of_other_kinds(place: Path, tiny: TinyModels, tmp_path: Path) -> None:
     outcome = dupmine("compare", place / "config.yaml", "--out", tmp_path / "out")
-    assert outcome.err.startswith("dupmine: setting split.file: name a file of labelled pairs there")
+    assert outcome.err.startswith("dupmine: setting split.file: set it to a file of labelled pairs")
     outcome = run(place, tmp_path / "out", "--set", f"approaches.tiny + Cosine.base={tiny['bert']}")
     assert "approach tiny + Cosine: model" in outcome.err
-    assert "is no sentence-transformers bi-encoder" in outcome.err
+    assert "is not a sentence-transformers bi-encoder" in outcome.err
     cross = f"approaches.pairs at once={{kind: cross-encoder, base: '{tiny['bi-encoder']}', trained: false}}"
     assert (
         "is a bi-encoder; set its base to a cross-encoder" in run(place, tmp_path / "out", "--set", cross).err
@@ -259,7 +259,7 @@ def test_mistakes_of_other_kinds(place: Path, tiny: TinyModels, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").touch()
-    assert "out holds thesis.txt, which no comparison writes" in run(place, tmp_path / "out").err
+    assert "out holds thesis.txt, which compare does not write" in run(place, tmp_path / "out").err
 
 
 @pytest.mark.parametrize("name", ["compare-quora", "compare-quora-offline"])

@@ -27,10 +27,10 @@ from dupmine.settings import ComputeSettings
 from dupmine.staged import load_staged
 from dupmine.training.bi_encoder import prepare_bi_encoder
 from dupmine.training.cross_encoder import SwappedPairs, prepare_cross_encoder
-from dupmine.training.folder import is_whole, step_of
+from dupmine.training.folder import is_complete, step_number
 from dupmine.training.run import Target
 from dupmine.training.settings import BiEncoderTraining, CrossEncoderTraining
-from dupmine.training.trainer import attend_quickly
+from dupmine.training.trainer import choose_attention
 
 from ..helpers.killed import NEVER, Death, in_process
 from ..helpers.lessons import lesson, losses, small, teach_cross_encoder, write_lesson
@@ -80,9 +80,9 @@ def test_a_head_learns_and_is_read_alike_everywhere(  # noqa: PLR0917 - fixtures
 
 
 def test_what_a_training_leaves(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
-    request = Target(tmp_path / "model", command="dupmine train cross-encoder pairs.csv")
-    outcome = teach_cross_encoder(pairs, request, small(tiny["bert"]))
-    files = {path.name for path in request.out.iterdir()}
+    target = Target(tmp_path / "model", command="dupmine train cross-encoder pairs.csv")
+    outcome = teach_cross_encoder(pairs, target, small(tiny["bert"]))
+    files = {path.name for path in target.folder.iterdir()}
     assert {
         "README.md",
         "training.json",
@@ -92,17 +92,17 @@ def test_what_a_training_leaves(pairs: Path, tiny: TinyModels, tmp_path: Path) -
         "tokenizer.json",
     } <= files
     assert "checkpoints" not in files
-    card = (request.out / "README.md").read_text(encoding="utf-8")
+    card = (target.folder / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\nlibrary_name: sentence-transformers\npipeline_tag: text-ranking\n")
-    for said in (request.command, "SHA-256", "| average precision |", "learning_rate: 0.01", "30 steps"):
+    for said in (target.command, "SHA-256", "| average precision |", "learning_rate: 0.01", "30 steps"):
         assert said in card
     assert outcome.best_step in {10, 20, 30}
-    assert list(tmp_path.iterdir()) == [request.out]
+    assert list(tmp_path.iterdir()) == [target.folder]
     with pytest.raises(OutputError, match="holds a finished training; give --overwrite"):
-        teach_cross_encoder(pairs, request, small(tiny["bert"]))
-    (request.out / "mine.txt").write_text("")
-    with pytest.raises(OutputError, match=r"holds mine.txt, which is not of its training"):
-        teach_cross_encoder(pairs, Target(request.out, overwrite=True), small(tiny["bert"]))
+        teach_cross_encoder(pairs, target, small(tiny["bert"]))
+    (target.folder / "mine.txt").write_text("")
+    with pytest.raises(OutputError, match=r"holds mine.txt, which is not part of its training"):
+        teach_cross_encoder(pairs, Target(target.folder, overwrite=True), small(tiny["bert"]))
 
 
 def test_a_killed_training_resumes_to_the_same_weights(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_killed_training_resumes_to_the_same_weights(pairs: Path, tiny: TinyMo
     with pytest.raises(SettingsError, match=r"training.learning_rate was 0.01, is 0.1"):
         run(pairs, Target(broken, resume=True), settings | {"training.learning_rate": 0.1})
     assert {path.name for path in (broken / "checkpoints").glob("checkpoint-*")} == there
-    last = max((broken / "checkpoints").glob("checkpoint-*"), key=step_of)
+    last = max((broken / "checkpoints").glob("checkpoint-*"), key=step_number)
     torn = broken / "checkpoints" / "checkpoint-29"
     shutil.copytree(last, torn)
     (torn / "trainer_state.json").write_text('{"global_step": 2')
@@ -138,8 +138,8 @@ def test_a_killed_training_resumes_to_the_same_weights(pairs: Path, tiny: TinyMo
         assert first_record[name] == second_record[name]
 
 
-def run(pairs: Path, request: Target, settings: dict[str, Any]) -> int:
-    return teach_cross_encoder(pairs, request, settings).steps
+def run(pairs: Path, target: Target, settings: dict[str, Any]) -> int:
+    return teach_cross_encoder(pairs, target, settings).steps
 
 
 def test_a_stable_rate_is_prolonged(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_stable_rate_is_prolonged(pairs: Path, tiny: TinyModels, tmp_path: Pat
 
 
 def die_behind(checkpoint: Path) -> None:
-    while not is_whole(checkpoint):
+    while not is_complete(checkpoint):
         time.sleep(0.001)
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -226,7 +226,7 @@ def test_short_inputs_are_attended_to_plainly_in_bf16(
     precision: Any, longest: int | None, attention: str, tiny: TinyModels
 ) -> None:
     model = AutoModel.from_pretrained(tiny["bert"])
-    attend_quickly(model, resolve_device(ComputeSettings(device="cpu", precision=precision)), longest)
+    choose_attention(model, resolve_device(ComputeSettings(device="cpu", precision=precision)), longest)
     assert model.config._attn_implementation == attention
 
 
@@ -309,8 +309,12 @@ def test_the_last_layer_for_the_first_token_changes_nothing(name: str, tiny: Tin
             ModelError,
             "begins with StaticEmbedding; set model.base to a transformer",
         ),
-        ({"model.base": "t5"}, ModelError, "can become no cross-encoder"),
-        ({"pseudo_labels.run": "run", "model.head": "nli"}, SettingsError, "of head sigmoid, not nli: set"),
+        ({"model.base": "t5"}, ModelError, "cannot become a cross-encoder"),
+        (
+            {"pseudo_labels.run": "run", "model.head": "nli"},
+            SettingsError,
+            "with model.head sigmoid, not nli: set",
+        ),
         ({"training.batch_size": 512}, InputError, "228 training pairs are less than one batch of 512"),
         ({"pairs.label_max": 2.0}, InputError, "a label is 0.5, expected 0 .* or 1"),
     ],

@@ -32,9 +32,9 @@ def test_what_is_set_aside_shares_no_question() -> None:
     assert set_aside(pairs, seed=2)[1].left != valid.left
 
 
-def test_pairs_that_all_hang_together_cannot_be_divided() -> None:
+def test_connected_pairs_cannot_be_divided() -> None:
     star = LabelledPairs(["hub"] * 50, [f"q{i}" for i in range(50)], np.zeros(50, np.float32))
-    with pytest.raises(InputError, match=r"hang together, .* give some with --valid"):
+    with pytest.raises(InputError, match=r"are all connected, .* give some with --valid"):
         set_aside(star, seed=1)
 
 
@@ -69,7 +69,7 @@ def test_a_leak_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        ([1, 1, 1, 1], "all 4 training pairs have the label 1; add pairs of the other kind"),
+        ([1, 1, 1, 1], "all 4 training pairs have the label 1; add pairs with other labels"),
         ([0, 1, 0.25, 1], "a label is 0.25, expected 0"),
         ([0, 1], "2 training pairs are less than one batch of 4"),
     ],

@@ -1,4 +1,4 @@
-"""A training's folder: what may be there before, and what is left of one that ends early."""
+"""The folder of a training: what it may hold before, and what is left of an interrupted training."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ def finished(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_what_is_staged_takes_the_place_of_a_finished_training(tmp_path: Path) -> None:
+def test_staging_replaces_a_finished_training_and_its_calibration(tmp_path: Path) -> None:
     out = finished(tmp_path / "model", "model.safetensors")
-    (out / "dupmine.json").write_text("{}")
+    for name in ("dupmine.json", "decision.json", "cascade.json"):  # of `calibrate`
+        (out / name).write_text("{}")
     with open_training(out, overwrite=True) as folder:
         (folder.checkpoints / "checkpoint-1").mkdir()
         (folder.staging / "new").write_text("new")
@@ -30,7 +31,7 @@ def test_what_is_staged_takes_the_place_of_a_finished_training(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+def test_an_error_leaves_the_folder_unchanged(tmp_path: Path) -> None:
     def fail(out: Path) -> None:
         with open_training(out, overwrite=True) as folder:
             (folder.staging / "new").write_text("new")
@@ -45,10 +46,10 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with (
-        pytest.raises(OutputError, match=r"holds notes.txt and no training of dupmine"),
+        pytest.raises(OutputError, match=r"holds notes.txt, not a training of dupmine"),
         open_training(tmp_path),
     ):
         pass
@@ -59,13 +60,13 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_differences_are_named_the_first_three_of_them(tmp_path: Path) -> None:
+def test_the_first_three_differences_are_named(tmp_path: Path) -> None:
     folder = TrainingFolder(tmp_path, tmp_path)
-    folder.require({}, {"seed": "1"})
-    assert folder.planned() == {"seed": "1"}
+    folder.require_basis({}, {"seed": "1"})
+    assert folder.read_basis() == {"seed": "1"}
     before = {"a": "1", "b": "1", "c": "1", "d": "1", "same": "1"}
     now = {"a": "2", "b": "2", "c": "2", "same": "1", "new": "1"}
     with pytest.raises(SettingsError) as caught:
-        folder.require(before, now)
+        folder.require_basis(before, now)
     assert "(a was 1, is 2; b was 1, is 2; c was 1, is 2; 2 more)" in str(caught.value)
-    assert folder.planned() == {"seed": "1"}
+    assert folder.read_basis() == {"seed": "1"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dupmine.staged import load_staged
-from dupmine.training.plan import TrainingPlan, basis_of, prolonged
+from dupmine.training.plan import TrainingPlan, prolong, resume_basis
 from dupmine.training.settings import ClassifierTrainingSettings, CrossEncoderTraining
 
 STABLE = {"training.schedule": "warmup-stable-decay", "training.warmup": 0.01, "training.max_steps": 20000}
@@ -35,26 +35,32 @@ def test_steps_follow_from_the_settings() -> None:
 
 
 def test_a_stable_rate_may_be_prolonged_between_warm_up_and_decay() -> None:
-    before, now = basis_of(*made(), {}), basis_of(*made(training__max_steps=30000, training__decay=0.2), {})
+    before, now = (
+        resume_basis(*made(), {}),
+        resume_basis(*made(training__max_steps=30000, training__decay=0.2), {}),
+    )
     assert before != now
     for step in (300, 18000):  # the new warm-up ends at 300, the old decay begins at 18,000
-        assert prolonged(before, now, step) == now
+        assert prolong(before, now, step) == now
     for step in (299, 18001):
-        assert prolonged(before, now, step) == before
+        assert prolong(before, now, step) == before
 
 
 def test_nothing_else_may_change() -> None:
-    before, now = basis_of(*made(), {}), basis_of(*made(training__max_steps=30000, training__seed=1), {})
-    assert prolonged(before, now, 1000)["training.seed"] == "42"
-    linear = basis_of(*made(training__schedule="linear"), {})
-    longer = basis_of(*made(training__schedule="linear", training__max_steps=30000), {})
-    assert prolonged(linear, longer, 5000) == linear
+    before, now = (
+        resume_basis(*made(), {}),
+        resume_basis(*made(training__max_steps=30000, training__seed=1), {}),
+    )
+    assert prolong(before, now, 1000)["training.seed"] == "42"
+    linear = resume_basis(*made(training__schedule="linear"), {})
+    longer = resume_basis(*made(training__schedule="linear", training__max_steps=30000), {})
+    assert prolong(linear, longer, 5000) == linear
 
 
 def test_where_it_runs_is_not_part_of_the_basis() -> None:
-    here = basis_of(*made(), {"training pairs": "abc"})
+    here = resume_basis(*made(), {"training pairs": "abc"})
     assert here["training pairs"] == "abc"
-    assert here == basis_of(
+    assert here == resume_basis(
         *made(compute__threads=3, compute__device="cpu", training__keep_checkpoints=9),
         {"training pairs": "abc"},
     )

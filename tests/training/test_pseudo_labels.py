@@ -13,7 +13,7 @@ from dupmine.corpus.unique import normalised_key
 from dupmine.errors import InputError
 from dupmine.schema import LabelledPairs
 from dupmine.training.data import PairSets
-from dupmine.training.pseudo_labels import add_pseudo_labels, spread
+from dupmine.training.pseudo_labels import add_pseudo_labels, sample_evenly
 from dupmine.training.run import Target
 from dupmine.training.settings import PseudoLabelSettings
 
@@ -43,7 +43,7 @@ def probabilities_of(run: Path) -> dict[frozenset[str], float]:
 
 
 def test_pairs_come_with_the_probabilities_of_the_run(run: Path) -> None:
-    sets = add_pseudo_labels(PairSets(TRAIN, VALID), run, PseudoLabelSettings(), seed=1)
+    sets = add_pseudo_labels(PairSets(TRAIN, VALID), PseudoLabelSettings(run=str(run)), seed=1)
     assert sets.valid is VALID
     assert (sets.train.left[:2], sets.train.right[:2]) == (TRAIN.left, TRAIN.right)
     new = sets.train.take(np.arange(2, len(sets.train)))
@@ -68,8 +68,7 @@ def test_what_the_labels_imply_and_other_splits_are_left_out(run: Path) -> None:
     chain = LabelledPairs(TEXTS[:2], TEXTS[1:3], np.ones(2, np.float32))
     sets = add_pseudo_labels(
         PairSets(chain, VALID, elsewhere=frozenset({normalised_key(TEXTS[7])})),
-        run,
-        PseudoLabelSettings(),
+        PseudoLabelSettings(run=str(run)),
         seed=1,
     )
     new = sets.train.take(np.arange(2, len(sets.train)))
@@ -80,30 +79,28 @@ def test_what_the_labels_imply_and_other_splits_are_left_out(run: Path) -> None:
 
 
 def test_no_more_than_asked_for(run: Path) -> None:
-    settings = PseudoLabelSettings(most_pairs=5)
-    first, again, other = (
-        add_pseudo_labels(PairSets(TRAIN, VALID), run, settings, seed=s) for s in (1, 1, 2)
-    )
+    settings = PseudoLabelSettings(run=str(run), most_pairs=5)
+    first, again, other = (add_pseudo_labels(PairSets(TRAIN, VALID), settings, seed=s) for s in (1, 1, 2))
     assert len(first.train) == 2 + 5
     assert first.train.right == again.train.right != other.train.right
 
 
-def test_they_are_spread_over_the_probabilities() -> None:
+def test_they_are_sampled_evenly_over_the_probabilities() -> None:
     probability = np.repeat([0.0, 0.55, 0.95, 1.0], [900, 3, 40, 57]).astype(np.float32)
-    chosen = probability[spread(probability, 63, np.random.default_rng(0))]
+    chosen = probability[sample_evenly(probability, 63, np.random.default_rng(0))]
     assert ((chosen < 0.1).sum(), (chosen == np.float32(0.55)).sum(), (chosen > 0.9).sum()) == (30, 3, 30)
-    assert len(np.unique(spread(probability, 5000, np.random.default_rng(0)))) == 1000
+    assert len(np.unique(sample_evenly(probability, 5000, np.random.default_rng(0)))) == 1000
 
 
 def test_what_cannot_be_added(run: Path, tmp_path: Path) -> None:
     similar = LabelledPairs(["a"], ["b"], np.array([0.5], np.float32), source="sts.csv")
     with pytest.raises(InputError, match=r"sts\.csv: pseudo-labels are probabilities and go with labels 0"):
-        add_pseudo_labels(PairSets(similar, VALID), run, PseudoLabelSettings(), seed=1)
+        add_pseudo_labels(PairSets(similar, VALID), PseudoLabelSettings(run=str(run)), seed=1)
     with pytest.raises(InputError, match=r"nowhere"):
-        add_pseudo_labels(PairSets(TRAIN, VALID), tmp_path / "nowhere", PseudoLabelSettings(), seed=1)
+        add_pseudo_labels(PairSets(TRAIN, VALID), PseudoLabelSettings(run=str(tmp_path / "nowhere")), seed=1)
     all_held = LabelledPairs(TEXTS[::2], [*TEXTS[1::2], "blue sea"], np.zeros(5, np.float32))
     with pytest.raises(InputError, match=r"its 36 scored pairs are all labelled already, or have texts that"):
-        add_pseudo_labels(PairSets(TRAIN, all_held), run, PseudoLabelSettings(), seed=1)
+        add_pseudo_labels(PairSets(TRAIN, all_held), PseudoLabelSettings(run=str(run)), seed=1)
 
 
 def test_a_model_learns_what_only_the_run_says(run: Path, tiny: TinyModels, tmp_path: Path) -> None:
@@ -115,7 +112,7 @@ def test_a_model_learns_what_only_the_run_says(run: Path, tiny: TinyModels, tmp_
     data = json.loads((tmp_path / "model" / "training.json").read_text())["data"]
     assert data["pseudo_labels"]["added"] == 36
     assert data["train"]["pairs"] == 61 + 36
-    assert "Pairs with the probabilities of the run `run` as labels: 36." in (
+    assert "Pairs labelled with the probabilities of the run `run`: 36." in (
         tmp_path / "model" / "README.md"
     ).read_text(encoding="utf-8")
     said = probabilities_of(run)

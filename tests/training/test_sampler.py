@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupmine.training.sampler import DistinctSampler, LengthGroupedSampler, input_lengths
+from dupmine.training.sampler import EpochSampler, distinct_batches, input_lengths, length_grouped_batches
 
 from ..helpers.tiny_models import bert_tokenizer
 
 
 def test_rows_are_grouped_by_length_in_the_order_of_seed_and_epoch() -> None:
     lengths = np.random.default_rng(0).integers(3, 100, 1000)
-    sampler = LengthGroupedSampler(None, 4, False, seed=7, lengths=lengths)
+    make_batches = partial(length_grouped_batches, lengths)
+    sampler = EpochSampler(None, 4, False, seed=7, make_batches=make_batches)
     sampler.set_epoch(2)
     rng = np.random.default_rng([7, 2])
     expected: list[list[int]] = []
@@ -35,15 +38,16 @@ def test_rows_are_grouped_by_length_in_the_order_of_seed_and_epoch() -> None:
     epoch=st.integers(0, 3),
 )
 def test_no_batch_has_two_rows_of_a_group(groups: list[int], size: int, epoch: int) -> None:
-    of = np.array(groups)
-    sampler = DistinctSampler(None, size, False, seed=1, groups=of)
+    group_of = np.array(groups)
+    make_batches = partial(distinct_batches, group_of)
+    sampler = EpochSampler(None, size, False, seed=1, make_batches=make_batches)
     sampler.set_epoch(epoch)
     batches = list(sampler)
     assert len(batches) == len(sampler)
     assert sorted(row for batch in batches for row in batch) == list(range(len(groups)))
     for batch in batches:
         assert len(batch) <= size
-        assert len(set(of[batch].tolist())) == len(batch)
+        assert len(set(group_of[batch].tolist())) == len(batch)
     assert batches == list(sampler)
 
 
