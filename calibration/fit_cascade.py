@@ -225,7 +225,8 @@ class DecisionBounds:
                     break
                 chosen = tried
         f1 = {"before": before.f1, "after": self._quality(predictions, *chosen).f1}
-        return self._held_out.describe(*chosen, predictions.held_out).model_copy(update={"f1": f1})
+        lower, upper = chosen
+        return self._held_out.describe(lower, upper, predictions.held_out).model_copy(update={"f1": f1})
 
     def _turned(self, log_odds: Floats, side: int, bound: float) -> int | None:
         """Count the decision's verdicts that a bound turns; None where it decides nothing."""
