@@ -24,7 +24,6 @@ class RetrievalKeywords(TypedDict, total=False):
     """`RetrievalSettings` as keywords."""
 
     bi_encoder: str
-    top_k: int
     max_k: int
     floor: float
     exact_limit: int

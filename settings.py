@@ -83,9 +83,6 @@ class RetrievalSettings(Stage):
         min_length=1,
         description="sentence-transformers model: built-in, folder or hub name",
     )
-    top_k: int = Field(
-        default=50, ge=1, le=10_000, description="a max_k that is less than this is taken to be this"
-    )
     max_k: int = Field(
         default=1000,
         ge=1,
@@ -115,11 +112,6 @@ class RetrievalSettings(Stage):
         le=1.0,
         description="recall of pairs above the floor that probes is chosen for",
     )
-
-    @property
-    def most(self) -> int:
-        """How many neighbours of a text are kept."""
-        return max(self.top_k, self.max_k)
 
 
 class RerankSettings(Stage):

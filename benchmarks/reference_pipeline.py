@@ -41,6 +41,7 @@ from dupmine.settings import MiningSettings
 
 BATCH = {"default": 32, "bf16": 128, "openvino": 64}
 CALIBRATION_TEXTS = 300
+TOP_K = 50  # neighbours of a text that become candidates
 
 Variant = Literal["default", "bf16", "openvino"]
 Floats = npt.NDArray[np.float32]
@@ -185,7 +186,7 @@ def search(vectors: Floats, settings: MiningSettings) -> tuple[Rows, Rows]:
 
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
-    cosine, neighbour = index.search(vectors, min(settings.retrieval.top_k + 1, len(vectors)))
+    cosine, neighbour = index.search(vectors, min(TOP_K + 1, len(vectors)))
     row = np.broadcast_to(np.arange(len(vectors))[:, None], neighbour.shape)
     near = (cosine >= settings.retrieval.floor) & (neighbour != row)
     a, b = row[near], neighbour[near]

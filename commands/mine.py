@@ -40,7 +40,6 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
         float | None,
         typer.Option(help="Instead: the threshold that gives accepted pairs this precision, as 0.95."),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Neighbours asked for at first.")] = None,
     floor: Annotated[float | None, typer.Option(help="Pairs below this cosine are not scored.")] = None,
     keep: Annotated[
         str | None, typer.Option(help="Representative: medoid, first, longest, or COLUMN:asc|desc.")
@@ -70,7 +69,6 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "corpus.format": format_,
         "corpus.encoding_errors": encoding_errors,
         "retrieval.bi_encoder": bi_encoder,
-        "retrieval.top_k": top_k,
         "retrieval.floor": floor,
         "rerank.cross_encoder": cross_encoder,
         "rerank.threshold": threshold,

@@ -56,7 +56,7 @@ def find_candidates(
         plan: Plan = plan_everything(n, rows, device)
     else:
         plan, description = plan_lists(embeddings, settings, rows, device, progress)
-    nearest = Nearest(settings.most, open_bars(n, rows))
+    nearest = Nearest(settings.max_k, open_bars(n, rows))
     Search(embeddings, plan, settings.floor, device).into(nearest, work, progress)
     found = nearest.take()
     if nearest.capped:

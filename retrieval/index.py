@@ -37,24 +37,27 @@ class FaissIndex:
         return similarities, rows
 
 
-def build_index(embeddings: Embeddings, settings: RetrievalSettings, *, gpu: bool = False) -> FaissIndex:
+def build_index(
+    embeddings: Embeddings, settings: RetrievalSettings, *, k: int, gpu: bool = False
+) -> FaissIndex:
     """Index the unit rows of `embeddings`, `(n, dim)`: exact up to `exact_limit` rows, IVF above.
 
-    The IVF index visits as many lists as reach `target_recall` on a sample; the recall measured against
-    exact search stands in the description. `gpu` moves the index to the GPU where FAISS is built for it.
+    The IVF index visits as many lists as find `target_recall` of the `k` nearest of a sample; the recall
+    measured against exact search stands in the description. `gpu` moves the index to the GPU where FAISS is
+    built for it.
     """
     n, dim = embeddings.shape
     if n <= settings.exact_limit:
-        index = _placed(faiss.IndexFlatIP(dim), settings, gpu=gpu)
+        index = _placed(faiss.IndexFlatIP(dim), k, gpu=gpu)
         _add(index, embeddings)
         return FaissIndex(index, {"kind": "exact"})
     lists = min(settings.lists or max(min(round(2 * n**0.5), n // 39), 1), n)
     index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed = 0
-    index = _placed(index, settings, gpu=gpu)
+    index = _placed(index, k, gpu=gpu)
     index.train(np.asarray(embeddings[_sample(n, 64 * lists)], np.float32))
     _add(index, embeddings)
-    probes, recall = _choose_probes(index, embeddings, lists, settings)
+    probes, recall = _choose_probes(index, embeddings, lists, k, settings)
     if recall < _LOW_RECALL:
         log.warning(
             "IVF recall is %.3f against exact search; raise retrieval.probes (now %d)", recall, probes
@@ -62,16 +65,16 @@ def build_index(embeddings: Embeddings, settings: RetrievalSettings, *, gpu: boo
     return FaissIndex(index, {"kind": "ivf", "lists": lists, "probes": probes, "recall": round(recall, 4)})
 
 
-def _placed(index: Any, settings: RetrievalSettings, *, gpu: bool) -> Any:
+def _placed(index: Any, k: int, *, gpu: bool) -> Any:
     """Move an index to the GPU if asked to and where FAISS can serve it there."""
     if not gpu:
         return index
     if getattr(faiss, "get_num_gpus", int)() == 0:
         log.warning("this build of FAISS has no GPU support: the search runs on the CPU (install faiss-gpu)")
         return index
-    if max(settings.top_k, settings.max_k) > _GPU_MOST:
+    if k > _GPU_MOST:
         log.warning(
-            "retrieval.max_k is above %d, FAISS's limit on a GPU: the search runs on the CPU", _GPU_MOST
+            "%d neighbours are above %d, FAISS's limit on a GPU: the search runs on the CPU", k, _GPU_MOST
         )
         return index
     return faiss.index_cpu_to_all_gpus(index, ngpu=1)
@@ -87,12 +90,12 @@ def _sample(n: int, size: int) -> Rows:
 
 
 def _choose_probes(
-    index: Any, embeddings: Embeddings, lists: int, settings: RetrievalSettings
+    index: Any, embeddings: Embeddings, lists: int, k: int, settings: RetrievalSettings
 ) -> tuple[int, float]:
     """Set the number of probes, doubling it up to the target, and return it with the recall measured."""
     rows = _sample(len(embeddings), _SAMPLE)
     queries = np.asarray(embeddings[rows], np.float32)
-    k = min(settings.top_k + 1, len(embeddings))
+    k = min(k + 1, len(embeddings))
     exact = _exact_neighbours(queries, embeddings, k, settings.floor)
     exact[exact == rows[:, None]] = -1  # that a text finds itself says nothing
     probes = settings.probes or min(8, lists)

@@ -157,7 +157,7 @@ def _sample_pairs(
     """Return pairs above the floor of a sample of the texts, found by exact search."""
     rng = np.random.default_rng(1)
     sample = np.sort(rng.choice(asking, min(_SAMPLE, len(asking)), replace=False))
-    nearest = Nearest(settings.most, open_bars(len(embeddings), sample))
+    nearest = Nearest(settings.max_k, open_bars(len(embeddings), sample))
     plan = plan_everything(len(embeddings), sample, device)
     Search(embeddings, plan, settings.floor, device).into(nearest, None, SILENT)
     pairs = np.sort(nearest.take(), order=["left", "right"])

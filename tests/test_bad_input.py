@@ -186,9 +186,9 @@ def test_unknown_setting(tmp_path: Path, questions: Path) -> None:
 
 def test_unknown_setting_in_a_file(tmp_path: Path, questions: Path) -> None:
     config = tmp_path / "my.yaml"
-    config.write_text("retrieval:\n  topk: 3\n")
+    config.write_text("retrieval:\n  maxk: 3\n")
     message = refusal(tmp_path, questions, "--config", config)
-    assert message == f"{config}: unknown setting retrieval.topk: did you mean retrieval.top_k?"
+    assert message == f"{config}: unknown setting retrieval.maxk: did you mean retrieval.max_k?"
 
 
 def test_value_out_of_range(tmp_path: Path, questions: Path) -> None:

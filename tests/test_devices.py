@@ -69,7 +69,7 @@ def test_probabilities_in_half_precision_are_near_those_in_single(device: str) -
 def test_the_search_finds_the_same_on_a_gpu(floor: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_GPU", (256, 512))
     embeddings = np.concatenate([random_vectors(800, 64), grouped_vectors([40, 300, 5], 64, noise=0.4)])
-    for options in ({}, {"top_k": 3, "max_k": 3}, {"exact_limit": 0, "lists": 10, "probes": 10}):
+    for options in ({}, {"max_k": 3}, {"exact_limit": 0, "lists": 10, "probes": 10}):
         settings = RetrievalSettings.model_validate({"floor": floor, **options})
         found, facts = find_candidates(embeddings, settings, torch.device("cuda"), SILENT)
         expected, expected_facts = find_candidates(embeddings, settings, torch.device("cpu"), SILENT)

@@ -65,9 +65,9 @@ def test_unknown_setting(call: Callable[..., object]) -> None:
 
 
 def test_miner_changes_the_settings_it_is_given() -> None:
-    settings = dupmine.load_settings(overrides={"top_k": 3, "floor": 0.3})
-    miner = Miner(settings, retrieval={"top_k": 4})
-    assert (miner.settings.retrieval.top_k, miner.settings.retrieval.floor) == (4, 0.3)
+    settings = dupmine.load_settings(overrides={"max_k": 3, "floor": 0.3})
+    miner = Miner(settings, retrieval={"max_k": 4})
+    assert (miner.settings.retrieval.max_k, miner.settings.retrieval.floor) == (4, 0.3)
     with pytest.raises(
         SettingsError, match=r"^config x\.yaml: there are settings already; give one of the two$"
     ):

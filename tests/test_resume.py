@@ -55,7 +55,7 @@ class Runs:
         self.input = folder / "questions.csv"
         with self.input.open("w", newline="") as file:
             csv.writer(file).writerows([("id", "text"), *enumerate(plant(300)[0])])
-        settings = ("retrieval.top_k=8", "max_k=8", "threads=1")
+        settings = ("max_k=8", "threads=1")
         self.settings = [arg for setting in settings for arg in ("--set", setting)]
         self.settings += ["--bi-encoder", tiny["bi-encoder"], "--cross-encoder", tiny["sigmoid"]]
         self._context = multiprocessing.get_context("forkserver")

@@ -41,42 +41,43 @@ def test_file_may_be_partial_or_empty(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     path.write_text("")
     assert load_settings(path) == MiningSettings()
-    path.write_text("rerank:\nretrieval:\n  top_k: 3\n")
-    assert load_settings(str(path)) == load_settings(overrides={"retrieval.top_k": 3})
+    path.write_text("rerank:\nretrieval:\n  max_k: 3\n")
+    assert load_settings(str(path)) == load_settings(overrides={"retrieval.max_k": 3})
 
 
 def test_overrides_win_and_take_stages_and_bare_keys(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
-    path.write_text("retrieval: {top_k: 1, max_k: 11, floor: 0.1}\n")
-    settings = load_settings(path, {"retrieval": {"top_k": 2, "floor": 0.2}, "floor": 0.3})
-    assert (settings.retrieval.top_k, settings.retrieval.max_k, settings.retrieval.floor) == (2, 11, 0.3)
+    path.write_text("retrieval: {lists: 1, max_k: 11, floor: 0.1}\n")
+    settings = load_settings(path, {"retrieval": {"lists": 2, "floor": 0.2}, "floor": 0.3})
+    assert (settings.retrieval.lists, settings.retrieval.max_k, settings.retrieval.floor) == (2, 11, 0.3)
 
 
 def test_changed_keeps_the_rest() -> None:
-    first = load_settings(overrides={"retrieval": {"top_k": 2, "floor": 0.2}})
-    second = first.changed({"retrieval": {"top_k": 3}, "rerank.threshold": 0.9})
-    assert second == load_settings(overrides={"top_k": 3, "floor": 0.2, "threshold": 0.9})
-    assert first.retrieval.top_k == 2
+    first = load_settings(overrides={"retrieval": {"max_k": 2, "floor": 0.2}})
+    second = first.changed({"retrieval": {"max_k": 3}, "rerank.threshold": 0.9})
+    assert second == load_settings(overrides={"max_k": 3, "floor": 0.2, "threshold": 0.9})
+    assert first.retrieval.max_k == 2
 
 
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
         ({"tresholds": 1}, "unknown setting tresholds: did you mean rerank.threshold?"),
-        ({"retreival.top_k": 1}, "unknown setting retreival: did you mean retrieval?"),
-        ({"rerank.top_k": 1}, "unknown setting rerank.top_k: did you mean retrieval.top_k?"),
+        ({"retreival.max_k": 1}, "unknown setting retreival: did you mean retrieval?"),
+        ({"retrieval.top_k": 50}, "unknown setting retrieval.top_k: "),
+        ({"rerank.max_k": 1}, "unknown setting rerank.max_k: did you mean retrieval.max_k?"),
         ({"zzz": 1}, "unknown setting zzz: known are corpus, retrieval, rerank, "),
         ({"threshold": 2}, "setting rerank.threshold: should be less than or equal to 1, not 2"),
         ({"threshold": float("nan")}, "setting rerank.threshold: should be a finite number, not nan"),
         ({"score_max": float("inf")}, "setting rerank.score_max: should be a finite number, not inf"),
-        ({"top_k": 0}, "setting retrieval.top_k: should be greater than or equal to 1, not 0"),
-        ({"top_k": "many"}, "setting retrieval.top_k: should be a valid integer, "),
+        ({"max_k": 0}, "setting retrieval.max_k: should be greater than or equal to 1, not 0"),
+        ({"max_k": "many"}, "setting retrieval.max_k: should be a valid integer, "),
         ({"head": "relu"}, "setting rerank.head: should be 'auto', 'sigmoid', 'softmax', 'nli' or 'score', "),
         ({"device": "gpu"}, "setting compute.device: should be auto, cpu, mps, cuda or cuda:N, not 'gpu'"),
         ({"retrieval": 5}, "setting retrieval is a stage: give it a mapping of settings, not 5"),
         (
-            {"top_k": 0, "floor": 3},
-            "setting retrieval.top_k: should be greater than or equal to 1, not 0; setting retrieval.floor: ",
+            {"max_k": 0, "floor": 3},
+            "setting retrieval.max_k: should be greater than or equal to 1, not 0; setting retrieval.floor: ",
         ),
     ],
 )
@@ -87,7 +88,7 @@ def test_mistakes_are_named(overrides: dict[str, object], expected: str) -> None
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"retrieval:\n  topk: 3\n", "unknown setting retrieval.topk: did you mean retrieval.top_k?"),
+        (b"retrieval:\n  maxk: 3\n", "unknown setting retrieval.maxk: did you mean retrieval.max_k?"),
         (b"rerank: {threshold: high}\n", "setting rerank.threshold: should be a valid number, "),
         (b"rerank: [1, 2]\n", "expected stages (corpus, retrieval, rerank, clustering, compute, output, "),
         (b"threshold: 0.5\n", "expected stages (corpus, retrieval, rerank, "),

@@ -184,10 +184,8 @@ def _neighbour_search(
     corpus: Sequence[str], settings: NegativesSettings, device: DeviceConfig, progress: Progress
 ) -> NeighbourSearch:
     encoder = BiEncoder(settings.miner, device)
-    retrieval = RetrievalSettings(bi_encoder=settings.miner, top_k=settings.neighbours)
-    on_gpu = device.device.type == "cuda"
-    index = build_index(encode_texts(encoder, corpus, progress), retrieval, gpu=on_gpu)
-    k = min(settings.neighbours, len(corpus))
+    k, gpu = min(settings.neighbours, len(corpus)), device.device.type == "cuda"
+    index = build_index(encode_texts(encoder, corpus, progress), RetrievalSettings(), k=k, gpu=gpu)
 
     def search(texts: Sequence[str]) -> tuple[Floats, Rows]:
         queries = encode_texts(encoder, texts, progress)

@@ -115,7 +115,7 @@ def mine(model: Path, tiny: TinyModels, out: Path, *flags: str) -> dict[str, obj
     table = out.with_name("questions.csv")
     table.write_text("id,text\n" + "".join(f"{i},{text}\n" for i, text in enumerate(TEXTS[:60])))
     models = ("--bi-encoder", tiny["bi-encoder"], "--cross-encoder", str(model))
-    outcome = dupmine("mine", table, "--out", out, *models, "--top-k", "5", "--floor", "0.9", "-q", *flags)
+    outcome = dupmine("mine", table, "--out", out, *models, "--floor", "0.9", "-q", *flags)
     if outcome.code:
         assert (outcome.code, out.exists()) == (2, False)
         return {"error": outcome.err}

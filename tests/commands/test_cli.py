@@ -36,7 +36,6 @@ FLAGS = [
     "--cross-encoder",
     "--threshold",
     "--target-precision",
-    "--top-k",
     "--floor",
     "--keep",
     "--device",
@@ -175,23 +174,23 @@ def test_keep_and_overwrite(tmp_path: Path, questions: Path) -> None:
 
 
 def test_print_config_goes_through_config(tmp_path: Path) -> None:
-    flags = ("--keep", "score:desc", "--top-k", "7", "--set", "retrieval.lists=9", "--singletons")
+    flags = ("--keep", "score:desc", "--floor", "0.7", "--set", "retrieval.lists=9", "--singletons")
     outcome = shell.dupmine("mine", *flags, "--print-config")
     config = tmp_path / "my.yaml"
     config.write_text(outcome.out)
     assert shell.dupmine("mine", "--config", config, "--print-config") == outcome
     settings = effective("--config", config)
     assert settings == dupmine.load_settings(
-        overrides={"keep": "score:desc", "top_k": 7, "lists": 9, "singletons": True}
+        overrides={"keep": "score:desc", "floor": 0.7, "lists": 9, "singletons": True}
     )
 
 
 def test_flags_win_over_set_over_the_file(tmp_path: Path) -> None:
     config = tmp_path / "my.yaml"
-    config.write_text("retrieval: {top_k: 1, floor: 0.1, max_k: 11}\nrerank: {threshold: 0.1}\n")
-    by_set = ("--set", "retrieval.top_k=2", "--set", "floor=0.2", "--set", "rerank.symmetric=true")
-    settings = effective("--config", config, *by_set, "--top-k", "3")
-    assert (settings.retrieval.top_k, settings.retrieval.floor, settings.retrieval.max_k) == (3, 0.2, 11)
+    config.write_text("retrieval: {floor: 0.1, max_k: 11}\nrerank: {threshold: 0.1}\n")
+    by_set = ("--set", "retrieval.floor=0.2", "--set", "lists=2", "--set", "rerank.symmetric=true")
+    settings = effective("--config", config, *by_set, "--floor", "0.3")
+    assert (settings.retrieval.floor, settings.retrieval.lists, settings.retrieval.max_k) == (0.3, 2, 11)
     assert (settings.rerank.threshold, settings.rerank.symmetric) == (0.1, True)
 
 
@@ -205,7 +204,6 @@ def test_flags_win_over_set_over_the_file(tmp_path: Path) -> None:
         ("--bi-encoder", "some/model", "retrieval.bi_encoder", "some/model"),
         ("--cross-encoder", "some/model", "rerank.cross_encoder", "some/model"),
         ("--threshold", "0.8", "rerank.threshold", 0.8),
-        ("--top-k", "5", "retrieval.top_k", 5),
         ("--floor", "-0.5", "retrieval.floor", -0.5),
         ("--keep", "longest", "clustering.keep", "longest"),
         ("--device", "cuda:1", "compute.device", "cuda:1"),
@@ -234,7 +232,7 @@ def test_help_names_every_flag() -> None:
         (("mine", "q.csv"), "name a folder for the result"),
         (("mine", "--out", "x"), "name at least one file, folder or glob"),
         (("mine", "q.csv", "--out", "x", "--log-level", "loud"), "'loud' is none of debug, info"),
-        (("mine", "--top-k", "many"), "for '--top-k': "),
+        (("mine", "--threads", "many"), "for '--threads': "),
         (("undo",), "No such command"),
     ],
 )

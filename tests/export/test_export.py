@@ -267,10 +267,7 @@ def test_the_command(tiny: TinyModels, tmp_path: Path) -> None:
         assert row in ended.out
     again = shell.dupmine(*asked)
     assert again.code == 2
-    assert (
-        again.err
-        == f"dupmine: {tmp_path / 'out'} exists and is not empty; give --overwrite or another --out\n"
-    )
+    assert again.err == f"dupmine: {tmp_path / 'out'} exists and is not empty; give another --out\n"
     assert shell.dupmine(*asked, "--format", "tflite").code == 2
 
 

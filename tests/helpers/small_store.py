@@ -51,7 +51,7 @@ class Kit:
     @classmethod
     def make(cls, folder: Path) -> Kit:
         """Take the tiny models in a folder; under these settings they find clusters of several texts."""
-        settings: dict[str, Any] = {"threshold": 0.98, "floor": 0.9, "top_k": 5, "threads": 1}
+        settings: dict[str, Any] = {"threshold": 0.98, "floor": 0.9, "threads": 1}
         settings |= {"bi_encoder": str(folder / "bi-encoder"), "cross_encoder": str(folder / "sigmoid")}
         settings |= {"keep_generations": 2}
         for last in (FIRST, ALL):

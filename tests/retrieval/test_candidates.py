@@ -86,7 +86,7 @@ def test_groups_and_blocks_of_any_size(
     seed: int, sizes: list[int], most: int, floor: float, block: tuple[int, int]
 ) -> None:
     embeddings = grouped_vectors(sizes, seed=seed)
-    options = exact(floor=floor, top_k=1, max_k=most)
+    options = exact(floor=floor, max_k=most)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "BLOCK_CPU", block)
         patch.setattr(nearest, "_PENDING", 20)
@@ -98,7 +98,7 @@ def test_groups_and_blocks_of_any_size(
 @given(st.permutations(range(60)))
 def test_the_order_of_the_rows_only_relabels_the_pairs(order: list[int]) -> None:
     embeddings = grouped_vectors([20, 10, 5, 5, 20], noise=0.2)
-    options = exact(floor=0.6, top_k=1, max_k=7)
+    options = exact(floor=0.6, max_k=7)
     usual, pairs = found(embeddings, options), found(embeddings[order], options)
     back = [(order[a], order[b], cosine) for (a, b), cosine in pairs.items()]
     assert sorted((min(a, b), max(a, b), c) for a, b, c in back) == [(*pair, c) for pair, c in usual.items()]
@@ -112,7 +112,7 @@ def test_many_blocks_and_threads(threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        assert found(embeddings, exact(floor=0.5, top_k=1, max_k=12)) == brute_force(embeddings, 0.5, 12)
+        assert found(embeddings, exact(floor=0.5, max_k=12)) == brute_force(embeddings, 0.5, 12)
     finally:
         torch.set_num_threads(before)
 
@@ -122,7 +122,7 @@ def test_many_blocks_and_threads(threads: int) -> None:
 def test_of_identical_vectors_the_lower_rows_are_nearer(most: int) -> None:
     same = np.repeat(random_vectors(1), 30, axis=0)
     embeddings = np.concatenate([same, random_vectors(50, seed=1)])
-    pairs = found(embeddings, exact(floor=0.99, top_k=1, max_k=most))
+    pairs = found(embeddings, exact(floor=0.99, max_k=most))
     assert pairs == brute_force(embeddings, 0.99, most)
     assert set(pairs) == {(a, b) for a, b in combinations(range(30), 2) if a < most}
 
@@ -139,7 +139,7 @@ def test_what_is_kept_is_bounded_by_the_result_not_by_the_group(monkeypatch: pyt
 
     monkeypatch.setattr(nearest.Nearest, "_settle", watched)
     embeddings = np.concatenate([grouped_vectors([300], noise=0.01), random_vectors(100, seed=1)])
-    pairs, facts = find(embeddings, exact(floor=0.9, top_k=1, max_k=4))
+    pairs, facts = find(embeddings, exact(floor=0.9, max_k=4))
     assert as_dict(pairs) == brute_force(embeddings, 0.9, 4)
     assert facts.capped == 300
     assert len(pairs) < 1200
@@ -149,19 +149,14 @@ def test_what_is_kept_is_bounded_by_the_result_not_by_the_group(monkeypatch: pyt
 def test_the_cap_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     embeddings = np.concatenate([grouped_vectors([60], noise=0.01), random_vectors(40, seed=1)])
     with caplog.at_level(logging.WARNING):
-        pairs, facts = find(embeddings, exact(floor=0.95, top_k=5, max_k=20))
+        pairs, facts = find(embeddings, exact(floor=0.95, max_k=20))
     assert facts == SearchFacts({"kind": "exact"}, capped=60)
     assert caplog.messages == ["60 texts have more than 20 neighbours above the floor; raise retrieval.max_k"]
     assert as_dict(pairs) == brute_force(embeddings, 0.95, 20)
     caplog.clear()
-    pairs, facts = find(embeddings, exact(floor=0.95, top_k=5, max_k=59))
+    pairs, facts = find(embeddings, exact(floor=0.95, max_k=59))
     assert (facts.capped, caplog.messages) == (0, [])
     assert set(as_dict(pairs)) == set(combinations(range(60), 2))
-
-
-def test_max_k_below_top_k_does_not_lower_it() -> None:
-    pairs, facts = find(grouped_vectors([12], noise=0.01), exact(floor=0.9, top_k=11, max_k=2))
-    assert (len(pairs), facts.capped) == (66, 0)
 
 
 @pytest.mark.parametrize(
@@ -193,8 +188,8 @@ def test_pairs_of_some_rows(asking: list[int], most: int) -> None:
     embeddings = np.concatenate([grouped_vectors([60, 30, 10], noise=0.1), random_vectors(200, seed=1)])
     embeddings = embeddings[np.random.default_rng(3).permutation(300)]
     expected = brute_force(embeddings, 0.6, most, asking)
-    assert found(embeddings, exact(floor=0.6, top_k=1, max_k=most), asking) == expected
-    lists = listed(9, 9, floor=0.6, top_k=1, max_k=most)
+    assert found(embeddings, exact(floor=0.6, max_k=most), asking) == expected
+    lists = listed(9, 9, floor=0.6, max_k=most)
     assert found(embeddings, lists, asking) == expected
 
 
@@ -226,7 +221,7 @@ def test_vectors_that_are_not_finite_are_an_error() -> None:
 @pytest.mark.usefixtures("tiny_blocks")
 def test_an_interrupted_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings = np.concatenate([grouped_vectors([90], noise=0.02), random_vectors(300, seed=1)])
-    options = exact(floor=0.5, top_k=1, max_k=6)
+    options = exact(floor=0.5, max_k=6)
     expected, facts = find(embeddings, options)
 
     class Interrupted(nearest.Nearest):
