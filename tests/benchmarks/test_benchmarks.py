@@ -15,6 +15,7 @@ import pytest
 
 from dupmine.benchmarks import (
     compare_speed,
+    domains,
     few_labels,
     gpu,
     growth,
@@ -238,3 +239,45 @@ def test_samples_count_for_the_innermost_function_of_the_package() -> None:
     stack = ["main ({}/cli.py:1)", "run ({}/pipeline.py:2)", "dot (/usr/lib/numpy/core.py:3)"]
     samples = f"{';'.join(stack).format(*[profile_run.PACKAGE] * 2)} 3\nstart (/usr/lib/threading.py:9) 1\n"
     assert profile_run.functions(samples) == {"run (pipeline.py)": 0.75, "elsewhere": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "kind"),
+    [
+        ("Fly from Rome to Oslo", "Fly from Oslo to Rome", "direction"),
+        ("I have 2 cats", "I have 3 cats", "number"),
+        ("I have two cats", "I have three cats", "number"),
+        ("It is late", "It isn't late", "negation"),
+        ("We went to Rome", "We went to Oslo", "name"),
+        ("Talk faster", "Talk slower", "word"),
+    ],
+)
+def test_what_differs_between_two_texts_is_told(left: str, right: str, kind: str) -> None:
+    assert domains.kind_of_difference(left, right) == kind
+
+
+def test_other_domains_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "domains"
+    folder.mkdir()
+    common = {"dataset": "small", "language": "en", "split": "test"}
+    texts = ["How do I learn Python?", "What is the best way to learn Python?", "Why is the sky blue?"]
+    pairs = [(texts[0], texts[1], 1), (texts[0], texts[2], 0), (texts[1], texts[2], 0)]
+    contrast = [("I have 2 cats", "I have 3 cats", 0), ("Talk faster", "Talk slower", 0)]
+    lines = [common | {"text1": a, "text2": b, "duplicate": label} for a, b, label in pairs]
+    lines += [
+        common | {"dataset": domains.CONTRAST[2], "text1": a, "text2": b, "duplicate": n}
+        for a, b, n in contrast
+    ]
+    pd.DataFrame(lines).to_parquet(folder / "pairs.parquet")
+    groups = [common | {"text": text, "group": str(i // 2)} for i, text in enumerate(texts)]
+    pd.DataFrame(groups).to_parquet(folder / "groups.parquet")
+    out = tmp_path / "domains.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["domains.py", str(tmp_path), "--json", str(out)])
+        domains.main()
+    figures = json.loads(out.read_text())
+    assert figures["pairs"]["small en"]["ap_cross_encoder"] == 1.0
+    assert figures["contrast"][f"{domains.CONTRAST[2]} en"]["all"]["pairs"] == 2
+    assert figures["groups"]["small en"]["pair_precision"] == 1.0
+    assert figures["macro"]["groups_bcubed_f1"] == 1.0
+    assert "| small en |" in capsys.readouterr().out
