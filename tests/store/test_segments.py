@@ -35,6 +35,20 @@ def documents(*ids: str) -> pa.Table:
     return pa.table({"doc_id": pa.array(ids, pa.string()), "text": pa.array(ids, pa.string())})
 
 
+def state(numbers: list[int], ids: list[str]) -> pa.Table:
+    """Two documents of cluster 4, whose texts have their numbers; columns that no test reads are null."""
+    known = {
+        "document": numbers,
+        "doc_id": ids,
+        "text": numbers,
+        "cluster_id": [4, 4],
+        "is_representative": [True, False],
+        "probability": [1.0, 0.5],
+        "weakest_link": [0.5, 0.5],
+    }
+    return pa.table({name: known.get(name, [None, None]) for name in STATE.names}, schema=STATE)
+
+
 @pytest.fixture
 def commit(tmp_path: Path) -> Commit:
     """Two segments; of their three documents the second was deleted, so its text is unused."""
@@ -56,10 +70,9 @@ def commit(tmp_path: Path) -> Commit:
         embeddings=VECTORS[2:],
         pairs=pairs((0, 2, -0.25), (1, 2, 0.75)),
     )
-    state = pa.table(
-        [[0, 2], ["a", "c"], [0, 2], [4, 4], [True, False], [1.0, 0.5], [0.5, 0.5]], schema=STATE
+    files |= write_state(
+        tmp_path, 3, state([0, 2], ["a", "c"]), (np.array([0]), np.array([2])), CHANGES.empty_table()
     )
-    files |= write_state(tmp_path, 3, state, (np.array([0]), np.array([2])), CHANGES.empty_table())
     models = {"bi_encoder": {"dim": 2}}
     return Commit(3, "delete", {}, models, {}, 5, {}, (Segment(1, 2, 2, 1), Segment(2, 1, 1, 2)), files)
 
@@ -77,10 +90,7 @@ def test_who_scored_a_pair_is_kept(tmp_path: Path) -> None:
         embeddings=VECTORS[:2],
         pairs=scored,
     )
-    state = pa.table(
-        [[0, 1], ["a", "b"], [0, 1], [4, 4], [True, False], [1.0, 0.5], [0.5, 0.5]], schema=STATE
-    )
-    files |= write_state(tmp_path, 1, state, (NOTHING, NOTHING), CHANGES.empty_table())
+    files |= write_state(tmp_path, 1, state([0, 1], ["a", "b"]), (NOTHING, NOTHING), CHANGES.empty_table())
     commit = Commit(1, "update", {}, {"bi_encoder": {"dim": 2}}, {}, 5, {}, (Segment(1, 2, 2, 1),), files)
     read = read_snapshot(tmp_path, commit).pairs
     assert [DECIDERS[i] for i in (*read.scored_by, *read.decided_by)] == [BANDS, BANDS]
