@@ -1,31 +1,28 @@
-"""Average linkage over a sparse graph: groups join while their members agree on the whole."""
+"""Average linkage on a sparse graph: groups join while their members are similar on average."""
 
 from __future__ import annotations
 
 import heapq
 
 import numpy as np
-import numpy.typing as npt
 
-from ..schema import Rows
-
-Likeness = npt.NDArray[np.float64]
+from ..schema import Doubles, Rows
 
 _GRAIN = 2.0**24
 
 
 def link_groups(
-    n_rows: int, left: Rows, right: Rows, likeness: Likeness, *, unknown: float, least: float
+    n_rows: int, left: Rows, right: Rows, similarity: Doubles, *, unknown: float, least: float
 ) -> Rows:
-    """Join rows into groups, the likest two first, while the mean likeness between two is at least `least`.
+    """Join rows into groups, the most similar two first, while their mean similarity is at least `least`.
 
-    The mean is over all pairs between the two groups; those not among `left`, `right` count as `unknown`,
-    which is below `least`, so that groups without a known pair never join. This is UPGMA (Sokal and
-    Michener 1958) on a graph with a default weight. Ties go to the smaller row numbers. Returns a row of
-    the group for each row, the same for all its members, (n_rows,).
+    The mean is over all pairs between two groups. Pairs that are not among `left`, `right` count as
+    `unknown`, which is below `least`, so groups without a known pair never join. This is UPGMA (Sokal and
+    Michener 1958) on a graph with a default weight. Ties go to the smaller row numbers. Returns one row of
+    its group for each row, the same for all rows of a group, (n_rows,).
     """
     assert unknown < least
-    excess = exact(likeness - unknown)
+    excess = round_exactly(similarity - unknown)
     groups = _Groups(n_rows, least - unknown)
     for a, b, value in zip(left.tolist(), right.tolist(), excess.tolist(), strict=True):
         groups.links[a][b] = groups.links[b][a] = value
@@ -35,23 +32,23 @@ def link_groups(
     )
     heapq.heapify(groups.queue)
     while groups.queue:
-        groups.take()
+        groups.process_next()
     return groups.roots()
 
 
-def exact(values: Likeness) -> Likeness:
-    """Round values to multiples of 2^-24: they add up exactly in any order, so that ties stay ties."""
-    rounded: Likeness = np.round(values * _GRAIN) / _GRAIN
+def round_exactly(values: Doubles) -> Doubles:
+    """Round values to multiples of 2^-24, whose sums are exact in any order, so that ties stay ties."""
+    rounded: Doubles = np.round(values * _GRAIN) / _GRAIN
     return rounded
 
 
 class _Groups:
-    """Groups that grow, each under the number of one of its rows, and a queue of those that may join.
+    """Groups that grow, each identified by one of its rows, and a queue of pairs of groups that may join.
 
-    `links[a][b]` is by how much the known pairs between a and b exceed the value of unknown ones, in sum:
-    divided by the number of pairs it is the mean excess. A queued mean is never below the true one: what
-    two joined groups are linked to in common is queued anew, and what only one of them is linked to can
-    but fall. So an entry that still holds when it is popped is the likest of all.
+    `links[a][b]` is the sum by which the known pairs between a and b exceed `unknown`; divided by the number
+    of pairs it is the mean excess. A queued mean is never below the current one: after two groups join, the
+    links they have in common are queued again, and the means of all others can only fall. So an entry that
+    is still current when it is popped is the most similar pair of groups.
     """
 
     def __init__(self, n_rows: int, least: float) -> None:
@@ -61,8 +58,8 @@ class _Groups:
         self.parent = list(range(n_rows))
         self.queue: list[tuple[float, int, int]] = []
 
-    def take(self) -> None:
-        """Pop an entry of the queue: join the two groups, or queue them anew if it is out of date."""
+    def process_next(self) -> None:
+        """Pop an entry of the queue: join the two groups, or queue them again if it is out of date."""
         negated, a, b = heapq.heappop(self.queue)
         value = self.links[a].get(b)
         if value is None:
@@ -86,13 +83,13 @@ class _Groups:
         self.size[into] += self.size[gone]
         self.parent[gone] = into
         for other, value in moved.items():
-            theirs = self.links[other]
-            del theirs[gone]
-            kept[other] = theirs[into] = kept.get(other, 0.0) + value
+            neighbours = self.links[other]
+            del neighbours[gone]
+            kept[other] = neighbours[into] = kept.get(other, 0.0) + value
             self._enqueue(into, other)
 
     def roots(self) -> Rows:
-        """Return the row under whose number each row's group stands, (n_rows,)."""
+        """Return the row that identifies the group of each row, (n_rows,)."""
         roots = np.array(self.parent, dtype=np.int64)
         while not np.array_equal(above := roots[roots], roots):
             roots = above

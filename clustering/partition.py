@@ -1,4 +1,4 @@
-"""Accepted pairs become clusters, and components that chain are divided."""
+"""From accepted pairs to clusters; components that are chains are divided."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ..schema import Rows, ScoredPairs
+from ..schema import Doubles, Flags, Rows, ScoredPairs
 from ..settings import ClusteringSettings
 from .linkage import link_groups
 from .refinement import move_rows
@@ -22,8 +22,8 @@ ScoreUnseen = Callable[[Rows, Rows], ScoredPairs]
 class Partition:
     """The clusters of all rows.
 
-    `labels` is (n_rows,) int64: clusters are numbered from 0 in order of their smallest row, single rows
-    included. `scored` holds the pairs that were scored on the way and were not known before.
+    `labels` is (n_rows,) int64. Clusters, single rows included, are numbered from 0 in the order of their
+    smallest row. `scored` holds the pairs that were scored during clustering.
     """
 
     labels: Rows
@@ -42,32 +42,32 @@ def cluster_pairs(
     """Cluster the rows by the pairs with a probability of at least `threshold`.
 
     Every cluster is connected by such pairs. `pairs` are all pairs with a known probability, accepted or
-    not, each once, `left < right`. Method `components` takes the connected components. `guarded` divides
-    those that are no cliques into groups whose members agree (`link_groups`, then `move_rows`), has the
-    unknown pairs inside a group scored where they are at most `settings.unseen_share` for each known one,
-    and divides anew. What becomes of a component depends on the pairs inside it alone. Without
-    `score_unseen` nothing is scored: `pairs` and a partition's `scored` together give its labels again.
+    not, each once, `left < right`. Method `components` returns the connected components. Method `guarded`
+    divides those that are not cliques into groups of similar rows (`link_groups`, then `move_rows`), scores
+    the unknown pairs inside a group where there are at most `settings.unseen_share` for each known one, and
+    divides the components again. The result for a component depends only on the pairs inside it. Without
+    `score_unseen` nothing is scored: `pairs` and a partition's `scored` together give the same labels.
     """
     known = ScoredPairs.concatenate(pairs)
     components = find_components(n_rows, known, threshold)
-    labels, unsettled, asked, skipped = components, 0, 0, 0
+    labels, unsettled, n_scored, n_skipped = components, 0, 0, 0
     scored = known.where(np.zeros(len(known), dtype=bool))
     if settings.method == "guarded":
         labels, unsettled = _divide(components, known, threshold, settings)
         if score_unseen is not None:
-            left, right, skipped = _unseen(labels, known, settings.unseen_share)
-            asked = len(left)
-            if asked:
+            left, right, n_skipped = _unseen(labels, known, settings.unseen_share)
+            n_scored = len(left)
+            if n_scored:
                 scored = score_unseen(left, right)
-                assert len(scored) == asked, "score_unseen must answer every pair"
-                together = ScoredPairs.concatenate(known, scored)
-                labels, unsettled = _divide(components, together, threshold, settings)
-    counts = {"rows_unsettled": unsettled, "pairs_scored": asked, "pairs_left_unseen": skipped}
+                assert len(scored) == n_scored, "score_unseen must score every pair"
+                all_pairs = ScoredPairs.concatenate(known, scored)
+                labels, unsettled = _divide(components, all_pairs, threshold, settings)
+    counts = {"rows_unsettled": unsettled, "pairs_scored": n_scored, "pairs_left_unseen": n_skipped}
     return Partition(labels, scored, _counts(components, labels) | counts)
 
 
 def find_components(n_rows: int, pairs: ScoredPairs, threshold: float) -> Rows:
-    """Label the components that accepted pairs connect, numbered in order of their first row, (n_rows,)."""
+    """Label the components of accepted pairs, numbered in the order of their first row, (n_rows,)."""
     accepted = pairs.where(pairs.probability >= threshold)
     ends = (accepted.left, accepted.right)
     graph = coo_array((np.ones(len(accepted), dtype=np.int8), ends), shape=(n_rows, n_rows))
@@ -75,7 +75,7 @@ def find_components(n_rows: int, pairs: ScoredPairs, threshold: float) -> Rows:
 
 
 def canonical_labels(labels: npt.NDArray[np.integer]) -> Rows:
-    """Give the labels numbers from 0, in order of their first row."""
+    """Number the labels from 0, in the order of their first row."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
@@ -85,55 +85,55 @@ def canonical_labels(labels: npt.NDArray[np.integer]) -> Rows:
 def _divide(
     components: Rows, pairs: ScoredPairs, threshold: float, settings: ClusteringSettings
 ) -> tuple[Rows, int]:
-    """Divide the components that are no cliques; return the new labels and how many rows are unsettled."""
+    """Divide the components that are not cliques; return labels and the number of unsettled rows."""
     inside = pairs.where(components[pairs.left] == components[pairs.right])
     accepted = inside.where(inside.probability >= threshold)
-    loose = (_unknown_among(components, accepted) > 0)[components]
-    rows = np.flatnonzero(loose)
-    links = inside.where(loose[inside.left])
+    incomplete = (_count_unknown(components, accepted) > 0)[components]
+    rows = np.flatnonzero(incomplete)
+    links = inside.where(incomplete[inside.left])
     ends = np.searchsorted(rows, links.left), np.searchsorted(rows, links.right)
-    likeness, least = _likeness(links, threshold), settings.agreement
-    groups = link_groups(len(rows), *ends, likeness, unknown=settings.unknown, least=least)
-    groups, unsettled = move_rows(groups, *ends, likeness, unknown=settings.unknown, least=least)
+    similarity, least = _similarity(links, threshold), settings.agreement
+    groups = link_groups(len(rows), *ends, similarity, unknown=settings.unknown, least=least)
+    groups, unsettled = move_rows(groups, *ends, similarity, unknown=settings.unknown, least=least)
     labels = components.copy()
     labels[rows] = components.max(initial=0) + 1 + groups
     # A row that moved may have been the only link between two others of its group.
-    held = accepted.where(labels[accepted.left] == labels[accepted.right])
-    return find_components(len(components), held, threshold), unsettled
+    kept = accepted.where(labels[accepted.left] == labels[accepted.right])
+    return find_components(len(components), kept, threshold), unsettled
 
 
-def _likeness(pairs: ScoredPairs, threshold: float) -> npt.NDArray[np.float64]:
-    """Put the probabilities on a scale where the threshold lies at 0.5, by shifting their log-odds."""
+def _similarity(pairs: ScoredPairs, threshold: float) -> Doubles:
+    """Return the probabilities on a scale where the threshold is 0.5, by a shift of their log-odds."""
     bound = min(max(threshold, 1e-6), 1 - 1e-6)
     probability = pairs.probability.astype(np.float64)
-    favour, against = probability * (1 - bound), (1 - probability) * bound
-    likeness: npt.NDArray[np.float64] = favour / (favour + against)
-    return likeness
+    same, different = probability * (1 - bound), (1 - probability) * bound
+    similarity: Doubles = same / (same + different)
+    return similarity
 
 
-def _unknown_among(labels: Rows, known: ScoredPairs) -> Rows:
-    """Count for each cluster the pairs inside it that are not among `known`, (n_clusters,)."""
+def _count_unknown(labels: Rows, known: ScoredPairs) -> Rows:
+    """Count the pairs inside each cluster that are not among `known`, (n_clusters,)."""
     sizes = np.bincount(labels)
     inside = known.left[labels[known.left] == labels[known.right]]
     return sizes * (sizes - 1) // 2 - np.bincount(labels[inside], minlength=len(sizes))
 
 
 def _unseen(labels: Rows, pairs: ScoredPairs, share: float) -> tuple[Rows, Rows, int]:
-    """List the unknown pairs inside clusters: left, right, and how many are not listed.
+    """List the unknown pairs inside clusters: left, right, and the number of those that are not listed.
 
-    A cluster is passed over where they are more than `share` times its known pairs.
+    A cluster is skipped if they are more than `share` times its known pairs.
     """
-    unknown, sizes = _unknown_among(labels, pairs), np.bincount(labels)
+    unknown, sizes = _count_unknown(labels, pairs), np.bincount(labels)
     listed = unknown <= share * (sizes * (sizes - 1) // 2 - unknown)
     left, right = _all_pairs(labels, listed & (unknown > 0))
     n_rows = len(labels)
-    fresh = ~np.isin(left * n_rows + right, pairs.left * n_rows + pairs.right)
-    return left[fresh], right[fresh], int(unknown[~listed].sum())
+    new = ~np.isin(left * n_rows + right, pairs.left * n_rows + pairs.right)
+    return left[new], right[new], int(unknown[~listed].sum())
 
 
-def _all_pairs(labels: Rows, wanted: npt.NDArray[np.bool_]) -> tuple[Rows, Rows]:
-    """List all pairs of rows that share one of the `wanted` clusters, sorted, left < right."""
-    rows = np.flatnonzero(wanted[labels])
+def _all_pairs(labels: Rows, selected: Flags) -> tuple[Rows, Rows]:
+    """List all pairs of rows that share one of the `selected` clusters, sorted, left < right."""
+    rows = np.flatnonzero(selected[labels])
     rows = rows[np.argsort(labels[rows], kind="stable")]
     sizes = np.bincount(labels[rows], minlength=1)[labels[rows]]
     _, start = np.unique(labels[rows], return_index=True)

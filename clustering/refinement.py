@@ -1,38 +1,37 @@
-"""Local search over a grouping: single rows move to where they belong better."""
+"""Local search: single rows move to the group where they raise the agreement."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from ..schema import Rows
-from .linkage import Likeness, exact
+from ..schema import Doubles, Flags, Rows
+from .linkage import round_exactly
 
-_LEAST_GAIN = 1e-9
-_MOST_ROUNDS = 100
+_MIN_GAIN = 1e-9
+_MAX_ROUNDS = 100
 
 
 def move_rows(
-    labels: Rows, left: Rows, right: Rows, likeness: Likeness, *, unknown: float, least: float
+    labels: Rows, left: Rows, right: Rows, similarity: Doubles, *, unknown: float, least: float
 ) -> tuple[Rows, int]:
-    """Move single rows between groups, or out of them, while that raises the agreement of the grouping.
+    """Move single rows between groups, or out of them, while that raises the agreement of the groups.
 
-    Its agreement is the sum of likeness less `least` over all pairs inside groups, those not among `left`,
-    `right` counting as `unknown`: correlation clustering (Bansal, Blum and Chawla 2004). In each round the
-    moves with the largest gains are made, of those that share no group. Returns new labels, (n_rows,), and
-    how many rows might still move when the search ended after 100 rounds; 13 were needed for 80,000 rows.
+    The agreement is the sum of `similarity - least` over all pairs inside groups, where pairs that are not
+    among `left`, `right` count as `unknown`: correlation clustering (Bansal, Blum and Chawla 2004). Each
+    round makes the moves with the largest gains among those that share no group. Returns new labels,
+    (n_rows,), and the number of rows that could still move after 100 rounds; 80,000 rows needed 13.
     """
     n_rows = len(labels)
     labels = np.unique(labels, return_inverse=True)[1]
     source, target = np.concatenate([left, right]), np.concatenate([right, left])
-    excess = np.tile(exact(likeness - unknown), 2)
+    excess = np.tile(round_exactly(similarity - unknown), 2)
     active = np.ones(n_rows, dtype=bool)
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         if not active.any():
             break
-        seen = active[source]
+        links = active[source]
         rows, goals, gains = _best_moves(
-            labels, active, source[seen], target[seen], excess[seen], unknown - least
+            labels, active, source[links], target[links], excess[links], unknown - least
         )
         rows, goals = _independent(labels, rows, goals, gains)
         touched = np.isin(labels, np.concatenate([labels[rows], goals]))
@@ -46,11 +45,11 @@ def move_rows(
 
 
 def _best_moves(
-    labels: Rows, active: npt.NDArray[np.bool_], source: Rows, target: Rows, excess: Likeness, cost: float
-) -> tuple[Rows, Rows, Likeness]:
-    """Find each active row's best move that gains: row, group (-1: out of all), gain.
+    labels: Rows, active: Flags, source: Rows, target: Rows, excess: Doubles, cost: float
+) -> tuple[Rows, Rows, Doubles]:
+    """Find the best move of each active row, if any gains: row, group (-1: out of all groups), gain.
 
-    `cost` is what a pair adds to the agreement before its excess is counted, below 0.
+    `cost`, below 0, is the agreement of a pair without its excess.
     """
     size = np.bincount(labels)
     links, inverse = np.unique(source * len(size) + labels[target], return_inverse=True)
@@ -65,20 +64,20 @@ def _best_moves(
     goal = np.concatenate([goal[~home], np.full(len(movers), -1)])
     order = np.lexsort((goal, -gain, row))
     order = order[np.unique(row[order], return_index=True)[1]]
-    order = order[gain[order] > _LEAST_GAIN]
+    order = order[gain[order] > _MIN_GAIN]
     return row[order], goal[order], gain[order]
 
 
-def _independent(labels: Rows, rows: Rows, goals: Rows, gains: Likeness) -> tuple[Rows, Rows]:
-    """Keep the moves with the largest gains, so that no group takes part in two."""
-    taken: set[int] = set()
+def _independent(labels: Rows, rows: Rows, goals: Rows, gains: Doubles) -> tuple[Rows, Rows]:
+    """Keep the moves with the largest gains such that no group takes part in two."""
+    used: set[int] = set()
     kept = []
     order = np.lexsort((rows, -gains))
     ends = zip(order.tolist(), labels[rows[order]].tolist(), goals[order].tolist(), strict=True)
     for move, origin, goal in ends:
-        if origin not in taken and goal not in taken:
+        if origin not in used and goal not in used:
             kept.append(move)
-            taken.add(origin)
+            used.add(origin)
             if goal >= 0:
-                taken.add(goal)
+                used.add(goal)
     return rows[kept], goals[kept]

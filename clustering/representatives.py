@@ -1,44 +1,41 @@
-"""Who stands for a cluster, and how firmly it holds together."""
+"""The document that represents each cluster."""
 
 from __future__ import annotations
 
 import difflib
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import minimum_spanning_tree
 
 from ..errors import SettingsError
-from ..schema import TEXT, Floats, Rows, ScoredPairs, id_ranks
+from ..schema import TEXT, Doubles, Rows, ScoredPairs, id_ranks
 from ..settings import ClusteringSettings
-from .linkage import exact
+from .linkage import round_exactly
 
 
 def choose_representatives(
     labels: Rows, row_of: Rows, documents: pa.Table, pairs: ScoredPairs, *, settings: ClusteringSettings
 ) -> Rows:
-    """Choose the document that stands for each cluster, as `settings.keep` says.
+    """Choose the document that represents each cluster, as `settings.keep` says.
 
-    `labels` is (n_rows,), `row_of` (n_documents,) with -1 for a document that is in no cluster and stands
-    for itself; `pairs` holds every pair with a probability. Ties go to the shortest `doc_id`, then to the
-    first in the order of its characters, so that they do not depend on the order of the input. Returns
-    the position of the representative for each document, (n_documents,).
+    `labels` is (n_rows,). `row_of` is (n_documents,), -1 for a document that is in no cluster and represents
+    itself. `pairs` holds every pair with a probability. Ties go to the shortest `doc_id`, then to the first
+    in the order of its characters, so that they do not depend on the order of the input. Returns the
+    position of the representative of each document, (n_documents,).
 
     Raises:
-        SettingsError: a column that `documents` lacks or that has no order.
+        SettingsError: `documents` lacks the column, or the column has no order.
     """
     if not len(documents):
         return np.empty(0, np.int64)
-    badness = _badness(labels, row_of, documents, pairs, settings)
+    cost = _document_costs(labels, row_of, documents, pairs, settings)
     clusters = _document_clusters(labels, row_of)
-    order = np.lexsort((id_ranks(documents), badness, clusters))
+    order = np.lexsort((id_ranks(documents), cost, clusters))
     _, start, cluster = np.unique(clusters[order], return_index=True, return_inverse=True)
-    chosen = np.empty(len(row_of), dtype=np.int64)
-    chosen[order] = order[start[cluster]]
-    return chosen
+    representatives = np.empty(len(row_of), dtype=np.int64)
+    representatives[order] = order[start[cluster]]
+    return representatives
 
 
 def check_keep(settings: ClusteringSettings, documents: pa.Table) -> None:
@@ -51,38 +48,18 @@ def check_keep(settings: ClusteringSettings, documents: pa.Table) -> None:
     choose_representatives(np.empty(0, np.int64), no_rows, documents, ScoredPairs.none(), settings=settings)
 
 
-def weakest_links(labels: Rows, pairs: ScoredPairs) -> Floats:
-    """Measure for each cluster the lowest probability on the strongest paths that hold it together.
-
-    That is the least probability on a maximum spanning tree of the pairs inside; 1 for a single row, as
-    equal texts are certain. `pairs` must connect each cluster, as those of a `Partition` with the pairs
-    scored for it do. Returns (n_clusters,).
-    """
-    n_clusters = int(labels.max(initial=-1)) + 1
-    inside = pairs.where(labels[pairs.left] == labels[pairs.right])
-    order = np.argsort(-inside.probability, kind="stable")
-    ranks = np.arange(1, len(order) + 1)
-    ends = (inside.left[order], inside.right[order])
-    tree = minimum_spanning_tree(coo_array((ranks, ends), shape=(len(labels), len(labels))).tocsr())
-    assert tree.nnz == len(labels) - n_clusters, "pairs do not connect every cluster"
-    links = order[tree.data.astype(np.int64) - 1]
-    weakest = np.ones(n_clusters, dtype=np.float32)
-    np.minimum.at(weakest, labels[inside.left[links]], inside.probability[links])
-    return weakest
-
-
 def _document_clusters(labels: Rows, row_of: Rows) -> Rows:
-    """Return a number per document, equal within a cluster; documents without a row are on their own."""
-    alone = int(labels.max(initial=-1)) + 1 + np.arange(len(row_of))
+    """Return a number per document, equal within a cluster; a document without a row has its own."""
+    own = int(labels.max(initial=-1)) + 1 + np.arange(len(row_of))
     if len(labels) == 0:
-        return alone
-    return np.where(row_of >= 0, labels[row_of], alone)
+        return own
+    return np.where(row_of >= 0, labels[row_of], own)
 
 
-def _badness(
+def _document_costs(
     labels: Rows, row_of: Rows, documents: pa.Table, pairs: ScoredPairs, settings: ClusteringSettings
-) -> npt.NDArray[np.float64]:
-    """Return a number per document; the lowest of a cluster stands for it."""
+) -> Doubles:
+    """Return a number per document; the document with the lowest represents its cluster."""
     if settings.keep == "medoid":
         return -_mean_probabilities(labels, row_of, pairs, settings.unknown)
     if settings.keep == "first":
@@ -95,14 +72,12 @@ def _badness(
     return _value_ranks(documents[column], column, descending=direction == "desc")
 
 
-def _mean_probabilities(
-    labels: Rows, row_of: Rows, pairs: ScoredPairs, unknown: float
-) -> npt.NDArray[np.float64]:
-    """Return each document's mean probability with the others of its cluster, copies of it counting 1."""
+def _mean_probabilities(labels: Rows, row_of: Rows, pairs: ScoredPairs, unknown: float) -> Doubles:
+    """Return each document's mean probability with the others of its cluster, with 1 for its copies."""
     copies = np.bincount(row_of[row_of >= 0], minlength=len(labels))
     members = np.bincount(labels, weights=copies)[labels]
     inside = pairs.where(labels[pairs.left] == labels[pairs.right])
-    excess = exact(inside.probability.astype(np.float64) - unknown)
+    excess = round_exactly(inside.probability.astype(np.float64) - unknown)
     total = (copies - 1) + unknown * (members - copies)
     total += np.bincount(inside.left, excess * copies[inside.right], minlength=len(labels))
     total += np.bincount(inside.right, excess * copies[inside.left], minlength=len(labels))
@@ -110,8 +85,8 @@ def _mean_probabilities(
     return means[row_of]
 
 
-def _value_ranks(values: pa.ChunkedArray, column: str, *, descending: bool) -> npt.NDArray[np.float64]:
-    """Rank the values, best first and equal ones equally; nulls and empty strings come last."""
+def _value_ranks(values: pa.ChunkedArray, column: str, *, descending: bool) -> Doubles:
+    """Rank the values, the best first and equal ones equally; nulls and empty strings come last."""
     try:
         ordered = _comparable(values)
         order = "descending" if descending else "ascending"
@@ -125,7 +100,7 @@ def _value_ranks(values: pa.ChunkedArray, column: str, *, descending: bool) -> n
 
 
 def _comparable(values: pa.ChunkedArray) -> pa.Array:
-    """Return values that sort as a reader expects: text that is all numbers becomes numbers."""
+    """Return values that sort as expected: text becomes numbers if all of it is numbers."""
     flat = values.combine_chunks()
     if isinstance(flat, pa.ChunkedArray):
         flat = pa.concat_arrays(flat.chunks) if flat.num_chunks else pa.array([], flat.type)
@@ -151,7 +126,7 @@ def _as_numbers(text: pa.Array) -> pa.Array:
     return text
 
 
-def _unknown_column(column: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(column, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+def _unknown_column(column: str, columns: list[str]) -> str:
+    near = difflib.get_close_matches(column, columns, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(columns)}"
     return f"setting clustering.keep: the documents have no column {column!r}: {hint}"

@@ -1,4 +1,4 @@
-"""`link_groups` against an average linkage that looks at every pair of groups at every step."""
+"""`link_groups` against an average linkage that considers every pair of groups at every step."""
 
 import numpy as np
 from hypothesis import given
@@ -8,11 +8,11 @@ from dupmine.clustering.linkage import link_groups
 from dupmine.schema import Rows
 
 
-def _brute_force(likeness: np.ndarray, least: float) -> list[list[int]]:
-    groups = [[row] for row in range(len(likeness))]
+def _brute_force(similarity: np.ndarray, least: float) -> list[list[int]]:
+    groups = [[row] for row in range(len(similarity))]
     while True:
         means = {
-            (a, b): likeness[np.ix_(groups[a], groups[b])].mean()
+            (a, b): similarity[np.ix_(groups[a], groups[b])].mean()
             for a in range(len(groups))
             for b in range(a + 1, len(groups))
         }
@@ -33,13 +33,13 @@ def test_equals_brute_force(seed: int, n_rows: int, density: float, unknown: flo
     kept = rng.random(len(left)) < density
     left, right = left[kept], right[kept]
     values = rng.integers(0, 2**24, len(left)) / 2**24
-    likeness = np.full((n_rows, n_rows), unknown)
-    likeness[left, right] = likeness[right, left] = values
+    similarity = np.full((n_rows, n_rows), unknown)
+    similarity[left, right] = similarity[right, left] = values
     roots = link_groups(n_rows, left, right, values, unknown=unknown, least=0.5)
-    assert _members(roots) == _brute_force(likeness, 0.5)
+    assert _members(roots) == _brute_force(similarity, 0.5)
 
 
-def test_a_group_is_named_by_one_of_its_rows() -> None:
+def test_a_group_is_identified_by_one_of_its_rows() -> None:
     left, right = np.array([1, 2]), np.array([2, 3])
     roots = link_groups(5, left, right, np.array([0.9, 0.95]), unknown=0.3, least=0.5)
     assert _members(roots) == [[0], [1, 2, 3], [4]]

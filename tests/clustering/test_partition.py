@@ -1,4 +1,4 @@
-"""Clusters of planted graphs, and what must hold for any graph."""
+"""Clusters of planted graphs, and properties of the clusters of any graph."""
 
 from random import Random
 
@@ -25,15 +25,15 @@ def _guarded(n_rows: int, triples: list[Triple], threshold: float = 0.5) -> Part
     return cluster_pairs(n_rows, scored(triples), threshold=threshold, settings=GUARDED)
 
 
-class _Judge:
-    """Answers unseen pairs: duplicates are rows of the same topic, `row // per_topic`."""
+class _TopicScorer:
+    """Scores unseen pairs: duplicates are rows of the same topic, `row // per_topic`."""
 
     def __init__(self, per_topic: int) -> None:
         self.per_topic = per_topic
-        self.asked: list[tuple[int, int]] = []
+        self.pairs: list[tuple[int, int]] = []
 
     def __call__(self, left: Rows, right: Rows) -> ScoredPairs:
-        self.asked += zip(left.tolist(), right.tolist(), strict=True)
+        self.pairs += zip(left.tolist(), right.tolist(), strict=True)
         same = left // self.per_topic == right // self.per_topic
         return scored(
             [
@@ -93,35 +93,35 @@ def test_no_rows_and_no_pairs() -> None:
 
 
 def test_unknown_pairs_inside_groups_are_scored() -> None:
-    # Two triangles whose third sides nobody scored: true duplicates below, a chain above.
+    # Two triangles with an unscored third side: duplicates by the first scorer, chains by the second.
     triples = [(0, 1, 0.99), (1, 2, 0.8), (3, 4, 0.99), (4, 5, 0.8), (6, 7, 0.9), (8, 9, 0.1)]
-    judge = _Judge(per_topic=3)
+    scorer = _TopicScorer(per_topic=3)
     known = scored(triples)
     allowed = ClusteringSettings(unseen_share=1.0, agreement=0.42)
-    partition = cluster_pairs(10, known, threshold=0.5, settings=allowed, score_unseen=judge)
-    assert judge.asked == [(0, 2), (3, 5)]
+    partition = cluster_pairs(10, known, threshold=0.5, settings=allowed, score_unseen=scorer)
+    assert scorer.pairs == [(0, 2), (3, 5)]
     assert partition.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 3, 4]
     assert partition.counts["pairs_scored"] == 2
     assert partition.scored.probability.tolist() == pytest.approx([0.97, 0.97])
 
-    sceptic = _Judge(per_topic=1)
-    divided = cluster_pairs(10, known, threshold=0.5, settings=allowed, score_unseen=sceptic)
+    strict = _TopicScorer(per_topic=1)
+    divided = cluster_pairs(10, known, threshold=0.5, settings=allowed, score_unseen=strict)
     assert divided.labels.tolist() == [0, 0, 1, 2, 2, 3, 4, 4, 5, 6]
     together = ScoredPairs.concatenate(known, divided.scored)
     again = cluster_pairs(10, together, threshold=0.5, settings=allowed)
     assert again.labels.tolist() == divided.labels.tolist()
 
 
-def test_a_group_with_too_many_unknown_pairs_is_passed_over_and_counted() -> None:
+def test_a_group_with_too_many_unknown_pairs_is_skipped_and_counted() -> None:
     path = [(0, 1, 0.999), (1, 2, 0.99), (3, 4, 0.999), (4, 5, 0.99), (5, 6, 0.999), (3, 5, 0.999)]
-    judge = _Judge(per_topic=9)
+    scorer = _TopicScorer(per_topic=9)
     few = ClusteringSettings(unseen_share=0.4, unknown=0.2, agreement=0.42)
-    partition = cluster_pairs(7, scored(path), threshold=0.5, settings=few, score_unseen=judge)
-    assert judge.asked == []
+    partition = cluster_pairs(7, scored(path), threshold=0.5, settings=few, score_unseen=scorer)
+    assert scorer.pairs == []
     assert partition.counts["pairs_left_unseen"] == 3
     half = ClusteringSettings(unseen_share=0.5, unknown=0.2, agreement=0.42)
-    partition = cluster_pairs(7, scored(path), threshold=0.5, settings=half, score_unseen=judge)
-    assert judge.asked == [(0, 2), (3, 6), (4, 6)]
+    partition = cluster_pairs(7, scored(path), threshold=0.5, settings=half, score_unseen=scorer)
+    assert scorer.pairs == [(0, 2), (3, 6), (4, 6)]
     assert partition.counts["pairs_scored"] == 3
     assert partition.counts["pairs_left_unseen"] == 0
 
@@ -161,8 +161,8 @@ def test_clusters_are_connected_by_accepted_pairs_and_refine_components(
     labels = _guarded(n_rows, triples, threshold).labels
     inside = [(a, b) for a, b, p in triples if np.float32(p) >= threshold and labels[a] == labels[b]]
     ends = np.array(inside, dtype=np.int64).reshape(-1, 2).T
-    held = coo_array((np.ones(len(inside)), (ends[0], ends[1])), shape=(n_rows, n_rows))
-    assert connected_components(held, directed=False)[0] == labels.max() + 1
+    kept = coo_array((np.ones(len(inside)), (ends[0], ends[1])), shape=(n_rows, n_rows))
+    assert connected_components(kept, directed=False)[0] == labels.max() + 1
     components = cluster_pairs(n_rows, scored(triples), threshold=threshold, settings=COMPONENTS).labels
     assert len(set(zip(labels.tolist(), components.tolist(), strict=True))) == labels.max() + 1
 
@@ -177,14 +177,14 @@ def test_clustering_the_clusters_changes_nothing(graph: Graph) -> None:
 
 @settings(max_examples=30)
 @given(graphs(), st.integers(1, 4))
-def test_what_was_scored_makes_the_same_clusters_again(graph: Graph, per_topic: int) -> None:
+def test_the_scored_pairs_give_the_same_clusters_again(graph: Graph, per_topic: int) -> None:
     n_rows, triples = graph
     allowed = ClusteringSettings(unseen_share=2.0)
-    judge = _Judge(per_topic)
-    once = cluster_pairs(n_rows, scored(triples), threshold=0.5, settings=allowed, score_unseen=judge)
+    scorer = _TopicScorer(per_topic)
+    once = cluster_pairs(n_rows, scored(triples), threshold=0.5, settings=allowed, score_unseen=scorer)
     known = {(a, b) for a, b, _ in triples}
-    assert not known & set(judge.asked)
-    assert len(set(judge.asked)) == len(judge.asked) <= 2 * len(triples)
+    assert not known & set(scorer.pairs)
+    assert len(set(scorer.pairs)) == len(scorer.pairs) <= 2 * len(triples)
     together = ScoredPairs.concatenate(scored(triples), once.scored)
     again = cluster_pairs(n_rows, together, threshold=0.5, settings=allowed)
     assert again.labels.tolist() == once.labels.tolist()
@@ -192,17 +192,17 @@ def test_what_was_scored_makes_the_same_clusters_again(graph: Graph, per_topic: 
 
 @settings(max_examples=50)
 @given(graphs(), graphs(), st.integers(1, 4))
-def test_what_becomes_of_a_component_depends_on_it_alone(first: Graph, second: Graph, per_topic: int) -> None:
-    """Clustering two graphs apart and interleaved is the same."""
+def test_the_result_for_a_component_depends_only_on_it(first: Graph, second: Graph, per_topic: int) -> None:
+    """Two graphs have the same clusters alone and interleaved."""
     (n, triples), (m, others) = first, second
     places = [2 * row for row in range(n)], [2 * row + 1 for row in range(m)]
     both = [(at[a], at[b], p) for at, part in zip(places, (triples, others), strict=True) for a, b, p in part]
 
     def labels(n_rows: int, pairs: list[tuple[int, int, float]], spread: int) -> Rows:
-        judge = _Judge(per_topic * spread)
+        scorer = _TopicScorer(per_topic * spread)
         known = scored(pairs)
         return cluster_pairs(
-            n_rows, known, threshold=0.5, settings=ClusteringSettings(), score_unseen=judge
+            n_rows, known, threshold=0.5, settings=ClusteringSettings(), score_unseen=scorer
         ).labels
 
     together = labels(2 * max(n, m), both, 2)
@@ -210,7 +210,7 @@ def test_what_becomes_of_a_component_depends_on_it_alone(first: Graph, second: G
 
 
 def test_planted_topics_are_found_in_a_chained_corpus() -> None:
-    """6,000 rows in topics of 1 to 7 and a chance link in a thousand pairs, which chains most of them."""
+    """6,000 rows in topics of 1 to 7, with random links between topics that chain most of them."""
     rng = np.random.default_rng(0)
     topic = np.sort(rng.integers(0, 1500, 6000))
     a, b = np.repeat(np.arange(6000), 8), (np.repeat(np.arange(6000), 8) + np.tile(np.arange(1, 9), 6000))

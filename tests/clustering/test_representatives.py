@@ -1,4 +1,4 @@
-"""Who stands for a cluster, and what holds it together."""
+"""The document that represents a cluster, and the weakest link of the cluster."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupmine.clustering.representatives import choose_representatives, weakest_links
+from dupmine.clustering.paths import weakest_links
+from dupmine.clustering.representatives import choose_representatives
 from dupmine.errors import SettingsError
 from dupmine.settings import ClusteringSettings
 
@@ -47,8 +48,8 @@ def test_an_unknown_pair_counts_against_the_medoid() -> None:
     assert chosen.tolist() == [2, 2, 2, 2]
 
 
-def test_copies_speak_for_their_text_and_the_shortest_id_stands_for_them() -> None:
-    # Row 1 has three documents, so it is the likest to the others although its pair is no better.
+def test_copies_count_for_their_text_and_the_shortest_id_represents_them() -> None:
+    # Row 1 has three documents, so it is the most similar to the others although its pair is not better.
     row_of = np.array([0, 1, -1, 1, 1])
     documents = _documents(["1", "100", "2", "31", "30"])
     chosen = choose_representatives(
@@ -135,7 +136,7 @@ def test_the_order_of_the_input_changes_nothing(order: list[int], keep: str) -> 
 
 
 def test_weakest_links() -> None:
-    # 0-1-2 hold by .9 and .8 whatever joins 0 and 2; 3 is alone; 4-5 hold by .5; 2-4 is no link inside.
+    # .9 and .8 connect 0-1-2, whatever connects 0 and 2; 3 is alone; .5 connects 4-5; 2-4 is outside.
     pairs = scored([(0, 1, 0.9), (0, 2, 0.6), (1, 2, 0.8), (2, 4, 0.99), (4, 5, 0.5)])
     weakest = weakest_links(np.array([0, 0, 0, 1, 2, 2]), pairs)
     assert weakest.dtype == np.float32
@@ -147,6 +148,6 @@ def test_weakest_link_of_probability_zero_and_of_nothing() -> None:
     assert weakest_links(np.array([], dtype=np.int64), scored([])).tolist() == []
 
 
-def test_weakest_links_want_the_pairs_that_made_the_clusters() -> None:
+def test_weakest_links_require_the_pairs_that_made_the_clusters() -> None:
     with pytest.raises(AssertionError, match="do not connect"):
         weakest_links(np.array([0, 0]), scored([]))
