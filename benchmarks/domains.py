@@ -101,6 +101,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with domains/ and qqp/")
     parser.add_argument("--most", type=int, default=2000, help="pairs of a set, drawn at random")
+    parser.add_argument("--most-texts", type=int, help="texts of a grouped set; by default all")
     parser.add_argument(
         "--run", type=Path, help="folder of a run over qqp/questions-eval.csv, for the cohesion"
     )
