@@ -32,9 +32,9 @@ from sklearn.metrics import average_precision_score
 from dupmine import Miner, MiningResult
 from dupmine.benchmarks import machine
 from dupmine.benchmarks.labelled import write_figures
-from dupmine.evaluation.classification import best_f1_threshold
 from dupmine.evaluation.metrics import cluster_metrics, pair_metrics
 from dupmine.evaluation.model import EvaluateSettings, load_model, score_with_loaded
+from dupmine.evaluation.thresholds import best_f1_threshold
 from dupmine.progress import SILENT
 from dupmine.schema import LabelledPairs
 

@@ -48,19 +48,19 @@ def cluster_pairs(
     divides the components again. The result for a component depends only on the pairs inside it. Without
     `score_unseen` nothing is scored: `pairs` and a partition's `scored` together give the same labels.
     """
-    known = ScoredPairs.concatenate(pairs)
-    components = find_components(n_rows, known, threshold)
+    pairs = ScoredPairs.concatenate(pairs)
+    components = find_components(n_rows, pairs, threshold)
     labels, unsettled, n_scored, n_skipped = components, 0, 0, 0
-    scored = known.where(np.zeros(len(known), dtype=bool))
+    scored = pairs.where(np.zeros(len(pairs), dtype=bool))
     if settings.method == "guarded":
-        labels, unsettled = _divide(components, known, threshold, settings)
+        labels, unsettled = _divide(components, pairs, threshold, settings)
         if score_unseen is not None:
-            left, right, n_skipped = _unseen(labels, known, settings.unseen_share)
+            left, right, n_skipped = _unseen(labels, pairs, settings.unseen_share)
             n_scored = len(left)
             if n_scored:
                 scored = score_unseen(left, right)
                 assert len(scored) == n_scored, "score_unseen must score every pair"
-                all_pairs = ScoredPairs.concatenate(known, scored)
+                all_pairs = ScoredPairs.concatenate(pairs, scored)
                 labels, unsettled = _divide(components, all_pairs, threshold, settings)
     counts = {"rows_unsettled": unsettled, "pairs_scored": n_scored, "pairs_left_unseen": n_skipped}
     return Partition(labels, scored, _counts(components, labels) | counts)

@@ -50,10 +50,10 @@ def check_keep(settings: ClusteringSettings, documents: pa.Table) -> None:
 
 def _document_clusters(labels: Rows, row_of: Rows) -> Rows:
     """Return a number per document, equal within a cluster; a document without a row has its own."""
-    own = int(labels.max(initial=-1)) + 1 + np.arange(len(row_of))
+    singles = int(labels.max(initial=-1)) + 1 + np.arange(len(row_of))
     if len(labels) == 0:
-        return own
-    return np.where(row_of >= 0, labels[row_of], own)
+        return singles
+    return np.where(row_of >= 0, labels[row_of], singles)
 
 
 def _document_costs(

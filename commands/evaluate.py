@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SettingsError
+from ..formats import PAIR_TITLES
 from . import options
 from .logs import set_level
 
@@ -87,7 +88,7 @@ def evaluate_run(
         Path,
         typer.Argument(
             metavar="LABELS",
-            help="Gold clusters (id, cluster) or labelled pairs (qid1, qid2, is_duplicate); CSV or Parquet.",
+            help=f"Gold clusters (id, cluster) or labelled pairs (qid1, qid2, is_duplicate): {PAIR_TITLES}.",
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -7,12 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ..corpus.files import read_file
+from ..corpus.messages import display_all
+from ..corpus.parts import Part
 from ..corpus.questions import number_components
+from ..corpus.sources import find_sources
+from ..corpus.values import to_strings
 from ..errors import InputError
 from ..results.run_folder import read_run
 from ..schema import DOC_ID
+from ..settings import CorpusSettings
 from .candidates import RunCandidates
 from .metrics import cluster_metrics, pair_metrics
 
@@ -44,19 +49,19 @@ def evaluate_run(run: Path, labels: Path) -> dict[str, Metrics]:
     floor = manifest["settings"].get("retrieval", {}).get("floor", -1.0)
     candidates = RunCandidates.build(cluster_of.index, tables["pairs"].to_pandas(), floor)
     is_gold = set(_GOLD) <= set(table.columns)
-    in_run = table[["id"] if is_gold else ["qid1", "qid2"]].isin(cluster_of.index).all(axis=1)
-    known = table[in_run]
-    if known.empty:
+    has_documents = table[["id"] if is_gold else ["qid1", "qid2"]].isin(cluster_of.index).all(axis=1)
+    labelled = table[has_documents]
+    if labelled.empty:
         raise InputError(f"{labels}: no labelled document is in the run; do the ids match?")
-    unknown = len(table) - len(known)
+    missing = len(table) - len(labelled)
     if is_gold:
-        gold_pairs = candidates.gold_pairs(known["id"], known["cluster"])
-        return {"clusters": _compare_gold(cluster_of, known, unknown)} | candidates.evaluate(*gold_pairs)
-    left, right = (candidates.positions(known[name]) for name in ("qid1", "qid2"))
+        gold_pairs = candidates.gold_pairs(labelled["id"], labelled["cluster"])
+        return {"clusters": _compare_gold(cluster_of, labelled, missing)} | candidates.evaluate(*gold_pairs)
+    left, right = (candidates.positions(labelled[name]) for name in ("qid1", "qid2"))
     return {
-        "clusters": _compare_pairs(cluster_of, known, unknown),
-        **candidates.evaluate(left, right, known["is_duplicate"].to_numpy(bool)),
-        "closure": _compare_closure(cluster_of, known),
+        "clusters": _compare_pairs(cluster_of, labelled, missing),
+        **candidates.evaluate(left, right, labelled["is_duplicate"].to_numpy(bool)),
+        "closure": _compare_closure(cluster_of, labelled),
     }
 
 
@@ -71,52 +76,49 @@ def _clusters(tables: dict[str, pa.Table]) -> pd.Series[float]:
     return cluster_of
 
 
-def _compare_gold(cluster_of: pd.Series[float], known: pd.DataFrame, unknown: int) -> Metrics:
-    predicted = cluster_of[known["id"]].to_numpy().astype(np.int64)
-    actual = pd.factorize(known["cluster"])[0].astype(np.int64)
-    counts = {"labelled documents": len(known), "not in the run": unknown}
+def _compare_gold(cluster_of: pd.Series[float], labelled: pd.DataFrame, missing: int) -> Metrics:
+    predicted = cluster_of[labelled["id"]].to_numpy().astype(np.int64)
+    actual = pd.factorize(labelled["cluster"])[0].astype(np.int64)
+    counts = {"labelled documents": len(labelled), "not in the run": missing}
     return counts | cluster_metrics(predicted, actual)
 
 
-def _compare_pairs(cluster_of: pd.Series[float], known: pd.DataFrame, unknown: int) -> Metrics:
-    predicted = cluster_of[known["qid1"]].to_numpy() == cluster_of[known["qid2"]].to_numpy()
-    actual = known["is_duplicate"].to_numpy(bool)
-    counts = {"labelled pairs": len(known), "not in the run": unknown}
+def _compare_pairs(cluster_of: pd.Series[float], labelled: pd.DataFrame, missing: int) -> Metrics:
+    predicted = cluster_of[labelled["qid1"]].to_numpy() == cluster_of[labelled["qid2"]].to_numpy()
+    actual = labelled["is_duplicate"].to_numpy(bool)
+    counts = {"labelled pairs": len(labelled), "not in the run": missing}
     return counts | pair_metrics(predicted, actual)
 
 
-def _compare_closure(cluster_of: pd.Series[float], known: pd.DataFrame) -> Metrics:
-    ends, documents = pd.factorize(pd.concat([known["qid1"], known["qid2"]]))
+def _compare_closure(cluster_of: pd.Series[float], labelled: pd.DataFrame) -> Metrics:
+    ends, documents = pd.factorize(pd.concat([labelled["qid1"], labelled["qid2"]]))
     left, right = ends.reshape(2, -1)
     # Pairs labelled different become loops, which connect nothing.
-    gold = number_components(len(documents), left, np.where(known["is_duplicate"], right, left))
+    gold = number_components(len(documents), left, np.where(labelled["is_duplicate"], right, left))
     predicted = cluster_of.reindex(documents).to_numpy().astype(np.int64)
     return {"labelled documents": len(documents)} | cluster_metrics(predicted, gold)
 
 
 def _read_labels(path: Path) -> pd.DataFrame:
-    """Read the labels with ids as strings."""
-    try:
-        if path.suffix == ".parquet":
-            table = pq.read_table(path).to_pandas()
-        else:
-            # Only an empty field is missing: an id may be called NA or null.
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as CSV or Parquet: {str(error).splitlines()[0]}") from None
-    names = next((names for names in (_GOLD, _PAIRS) if set(names) <= set(table.columns)), None)
+    """Read gold clusters or labelled pairs with all values as strings, but for the flags."""
+    parts = [read_file(source, CorpusSettings()) for source in find_sources([path], "auto")]
+    table = pd.concat([_read_columns(part) for part in parts], ignore_index=True)
+    if (table.isna() | (table == "")).any(axis=None):
+        raise InputError(f"{path}: a label or an id is missing; remove or complete that row")
+    return _with_gold(table, path) if set(_GOLD) <= set(table.columns) else _with_flags(table, path)
+
+
+def _read_columns(part: Part) -> pd.DataFrame:
+    names = next((names for names in (_GOLD, _PAIRS) if all(map(part.has, names))), None)
     if names is None:
         raise InputError(
-            f"{path}: expected the columns {', '.join(_GOLD)} or {', '.join(_PAIRS)}, "
-            f"found {', '.join(map(str, table.columns))}"
+            f"{part.name}: expected the columns {', '.join(_GOLD)} or {', '.join(_PAIRS)}, "
+            f"found {display_all(part.table.column_names)}"
         )
-    if table[list(names)].isna().any(axis=None):
-        raise InputError(f"{path}: a label or an id is missing; remove or complete that row")
-    if names == _GOLD:
-        return _with_gold(table.astype({"id": str}), path)
-    return _with_flags(table.astype({"qid1": str, "qid2": str}), path)
+    try:
+        return pd.DataFrame({name: to_strings(part.table.column(name)).to_pandas() for name in names})
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"{part.name}: a column of labels cannot be read: {error}") from None
 
 
 def _with_gold(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -127,7 +129,7 @@ def _with_gold(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _with_flags(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    flags = table["is_duplicate"].astype(str).str.lower().map(_FLAGS)
+    flags = table["is_duplicate"].str.lower().map(_FLAGS)
     if flags.isna().any():
         invalid = table.loc[flags.isna(), "is_duplicate"].iloc[0]
         raise InputError(f"{path}: is_duplicate holds {invalid!r}; expected 0 or 1, or true or false")

@@ -105,8 +105,8 @@ def _check_target(out: Path) -> None:
             return
         if not out.is_dir():
             raise OutputError(f"{out} exists and is not a folder; give another --out")
-        own = {SPLIT, MODELS, LOCK, WRITER, *FILES}
-        unknown = [p.name for p in out.iterdir() if p.name not in own and not p.name.startswith(".")]
+        written = {SPLIT, MODELS, LOCK, WRITER, *FILES}
+        unknown = [p.name for p in out.iterdir() if p.name not in written and not p.name.startswith(".")]
     if unknown:
         raise OutputError(f"{out} holds {min(unknown)}, which compare does not write; give another --out")
 

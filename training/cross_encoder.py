@@ -196,9 +196,9 @@ def _n_labels(config: dict[str, Any]) -> int:
 
 def _label_names(config: dict[str, Any], head: HeadKind) -> tuple[str, ...]:
     """Return the labels of a head by number; for NLI in the order of a base that was trained for it."""
-    own = {int(i): str(label).lower() for i, label in dict(config.get("id2label") or {}).items()}
-    if head == "nli" and sorted(own.values()) == sorted(_NLI):
-        return tuple(own[i] for i in sorted(own))
+    label_of = {int(i): str(label).lower() for i, label in dict(config.get("id2label") or {}).items()}
+    if head == "nli" and sorted(label_of.values()) == sorted(_NLI):
+        return tuple(label_of[i] for i in sorted(label_of))
     return _LABELS[head]
 
 

@@ -80,10 +80,15 @@ def test_labelled_pairs(run: Path, tmp_path: Path) -> None:
     )
 
 
-def test_labelled_pairs_as_words_and_in_parquet(run: Path, tmp_path: Path) -> None:
+def test_labelled_pairs_as_words_and_in_other_formats(run: Path, tmp_path: Path) -> None:
     expected = {"labelled pairs": 2, "not in the run": 0, "precision": 1.0, "recall": 1.0, "f1": 1.0}
     path = labels(tmp_path, "qid1,qid2,is_duplicate\n1,2,True\n1,007,false\n")
     assert evaluate_run(run, path)["clusters"] == expected
+    lines = tmp_path / "labels.jsonl"
+    lines.write_text(
+        '{"qid1": 1, "qid2": 2, "is_duplicate": true}\n{"qid1": 1, "qid2": 6, "is_duplicate": 0}\n'
+    )
+    assert evaluate_run(run, lines)["clusters"] == expected
     parquet = tmp_path / "labels.parquet"
     pd.DataFrame({"qid1": [1, 1], "qid2": [2, 6], "is_duplicate": [True, False]}).to_parquet(parquet)
     assert evaluate_run(run, parquet)["clusters"] == expected
@@ -141,7 +146,7 @@ def test_stages_of_a_run_without_pairs(run: Path, tmp_path: Path) -> None:
             "a,b\n1,2\n",
             "expected the columns id, cluster or qid1, qid2, is_duplicate, found a, b",
         ),
-        ("", "cannot be read as CSV or Parquet: No columns to parse from file"),
+        ("", "the file is empty and has no header: expected a line with column names"),
         ("id,cluster\n1,\n", "a label or an id is missing; remove or complete that row"),
         ("id,cluster\n1,a\n1,b\n", "the id '1' occurs twice; give each document one cluster"),
         ("id,cluster\nx,a\n", "no labelled document is in the run; do the ids match?"),
@@ -159,7 +164,7 @@ def test_labels_that_cannot_be_used(run: Path, tmp_path: Path, content: str, exp
 
 
 def test_missing_labels_and_missing_run(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.csv: there is no such file$"):
+    with pytest.raises(InputError, match=r"none\.csv: no such file: check the path$"):
         evaluate_run(run, tmp_path / "none.csv")
     with pytest.raises(InputError, match=r"is not a run of dupmine: manifest\.json is missing$"):
         evaluate_run(tmp_path, tmp_path / "none.csv")
