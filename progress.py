@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from tqdm.auto import tqdm
+if TYPE_CHECKING:
+    from tqdm.auto import tqdm
 
-# Quoted: tqdm is generic to the type checker only.
 Bar: TypeAlias = "tqdm[NoReturn]"
 
 
@@ -27,11 +27,15 @@ class Progress:
         """Return a bar for `total` units of a stage's work, with its rate and the time left."""
         if self.shared is not None:
             return nullcontext(self.shared)
+        from tqdm.auto import tqdm
+
         disable = True if total == 0 else self._disabled
         return tqdm(total=total, desc=f"{stage:>9}", unit=f" {unit}", disable=disable, mininterval=0.2)
 
     def message(self, text: str) -> AbstractContextManager[Any]:
         """Show a line while something happens that has no measure, and remove the line afterwards."""
+        from tqdm.auto import tqdm
+
         return tqdm(desc=text, bar_format="{desc} …", leave=False, disable=self._disabled)
 
     @property

@@ -10,14 +10,16 @@ import numpy as np
 from ..corpus.labelled import pairs_sha256
 from ..corpus.questions import question_components
 from ..corpus.unique import collapse_exact_duplicates
-from ..inference.locate import load_tokenizer, locate_model
+from ..errors import InputError
+from ..inference.locate import fingerprint, load_tokenizer, locate_model
 from ..inference.tokens import tokenise
 from ..miner import Miner
 from ..progress import Progress
 from ..rerank.bands import FittedCascade
 from ..rerank.calibration import load_calibration, reference_threshold
+from ..rerank.cascade import NO_CASCADE
 from ..rerank.decision import Decision, fingerprint_logits
-from ..results.result import MiningResult, run_of_model
+from ..results.result import MiningResult
 from ..schema import TEXT, LabelledPairs
 from ..settings import MiningSettings
 from .fit_cascade import fit_cascade
@@ -69,11 +71,27 @@ def calibrate_to_corpus(
 
 def _mined(settings: CalibrateSettings, corpus: Path, folder: Path, progress: Progress) -> MiningResult:
     if (corpus / "manifest.json").is_file():
-        return run_of_model(corpus, settings.rerank.cross_encoder, folder)
+        return _load_run(corpus, settings.rerank.cross_encoder, folder)
     stages = {"corpus": settings.corpus, "retrieval": settings.retrieval, "compute": settings.compute}
     rerank = settings.rerank.model_copy(update=_EVERY_PAIR)
     miner = Miner(MiningSettings(rerank=rerank, **stages), progress=progress.enabled)
     return miner.mine(corpus)
+
+
+def _load_run(run: Path, name: str, folder: Path) -> MiningResult:
+    """Load a run in which the cross-encoder in `folder` scored every pair."""
+    result = MiningResult.load(run)
+    models = result.manifest["models"]
+    if models["cross_encoder"]["sha256"] != fingerprint(folder):
+        raise InputError(
+            f"{run} is not a run with the model {name} as it is now (weights and calibration): mine again"
+        )
+    if models["cascade"]["sha256"] != NO_CASCADE:
+        raise InputError(
+            f"{run} is a run in which the cross-encoder skipped some pairs, and all are needed: mine again "
+            "with --set rerank.bands=off"
+        )
+    return result
 
 
 def _fit(

@@ -11,9 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..progress import Bar
-from ..schema import Floats, Rows
-
 Batch = npt.NDArray[np.int64]
 Schedule = Callable[[Iterable[Batch], Callable[[Batch], None]], Iterator[int]]
 
@@ -126,20 +123,3 @@ def one_by_one(batches: Iterable[Batch], run: Callable[[Batch], None]) -> Iterat
 def _most_rows(length: int, batch_tokens: int) -> int:
     rows = min(batch_tokens // max(length, 1), _MOST_ROWS)
     return max(rows // _ROWS * _ROWS or rows, 1)
-
-
-_BLOCK = 25_000  # pairs
-
-
-def in_blocks(n_pairs: int, estimate: Callable[[Rows], Floats], bar: Bar | None = None) -> Floats:
-    """Return what `estimate` says of the pairs at some positions for all pairs, `(n_pairs,) float32`."""
-    said = np.empty(n_pairs, np.float32)
-
-    def run(block: Rows) -> None:
-        said[block] = estimate(block)
-
-    blocks = (np.arange(start, min(start + _BLOCK, n_pairs)) for start in range(0, n_pairs, _BLOCK))
-    for done in in_parallel(blocks, run):
-        if bar is not None:
-            bar.update(done)
-    return said

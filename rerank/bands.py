@@ -15,12 +15,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer
 
-from ..inference.batches import in_blocks
 from ..inference.model_files import CASCADE
 from ..schema import CandidatePairs, Floats, TokenStore
 from .calibration import FittedOn
 from .lexical import Features, LexicalFeatures, token_sets
 from .records import read_record, write_record
+from .trees import predict_pairs
 
 if TYPE_CHECKING:
     import lightgbm
@@ -106,21 +106,17 @@ class Bands(Record):
     def log_odds(self, tokens: TokenStore, pairs: CandidatePairs) -> Floats:
         """Return the log-odds of pairs, `(n_pairs,) float32`; `tokens` are the cross-encoder's."""
         idf = np.array(self.idf, np.float32)
-        return in_blocks(
-            len(pairs), lambda block: self._predict(evidence(tokens, pairs.where(block), idf, self.kinds))
-        )
+        return predict_pairs(
+            self._booster,
+            len(pairs),
+            lambda block: evidence(tokens, pairs.where(block), idf, self.kinds),
+        ).astype(np.float32)
 
     @cached_property
     def _booster(self) -> lightgbm.Booster:
         import lightgbm
 
         return lightgbm.Booster(model_str=self.trees)
-
-    def _predict(self, features: Floats) -> Floats:
-        import torch  # which knows compute.threads
-
-        log_odds = self._booster.predict(features, raw_score=True, num_threads=torch.get_num_threads())
-        return np.asarray(log_odds, np.float32)
 
 
 def evidence(tokens: TokenStore, pairs: CandidatePairs, idf: Floats, kinds: TokenKinds) -> Floats:

@@ -17,7 +17,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import SettingsError
-from ..inference.batches import in_blocks
 from ..inference.model_files import DECISION
 from ..progress import Progress
 from ..schema import Floats, ScoredPairs, TokenStore
@@ -26,6 +25,7 @@ from .calibration import Calibration, Curve, FittedOn, Thresholds, weights_sha25
 from .lexical import LexicalFeatures
 from .neighbours import NeighbourFeatures
 from .records import read_record, write_record
+from .trees import predict_pairs
 
 if TYPE_CHECKING:
     import lightgbm
@@ -77,10 +77,10 @@ class Decision(BaseModel):
         """Return the pairs with the decision's logits; `tokens` are the cross-encoder's, of all rows."""
         evidence = self._evidence(pairs, tokens)
         with progress.bar("decide", len(pairs), "pairs") as bar:
-            logit = in_blocks(
-                len(pairs), lambda block: self._log_odds(evidence.matrix(pairs.where(block))), bar
+            raw = predict_pairs(
+                self._booster, len(pairs), lambda block: evidence.matrix(pairs.where(block)), bar
             )
-        return pairs.decided(logit)
+        return pairs.decided(self.curve.log_odds(raw).astype(np.float32))
 
     def shares(
         self, pairs: ScoredPairs, n_rows: int, at: int, tokens: TokenStore
@@ -105,12 +105,6 @@ class Decision(BaseModel):
 
     def _evidence(self, pairs: ScoredPairs, tokens: TokenStore) -> PairFeatures:
         return PairFeatures(pairs, tokens, self.floor, np.array(self.idf, np.float32))
-
-    def _log_odds(self, features: Floats) -> Floats:
-        import torch  # which knows compute.threads
-
-        said = self._booster.predict(features, raw_score=True, num_threads=torch.get_num_threads())
-        return np.asarray(self.curve.log_odds(np.asarray(said, np.float64)), np.float32)
 
     def write(self, folder: Path) -> None:
         """Write `decision.json` into a model's folder, whole or not at all."""

@@ -15,10 +15,9 @@ from ..clustering import choose_representatives, cluster_pairs, weakest_links
 from ..clustering.paths import strongest_path
 from ..corpus.unique import collapse_exact_duplicates
 from ..errors import InputError, ModelError
-from ..inference.locate import fingerprint, load_tokenizer, locate_model
+from ..inference.locate import load_tokenizer, locate_model
 from ..inference.tokens import tokenise
 from ..progress import SILENT
-from ..rerank.cascade import NO_CASCADE
 from ..schema import (
     CORPUS,
     CROSS_ENCODER,
@@ -380,23 +379,3 @@ def _to_representative(
         known[missing] = score_rows(left[missing], right[missing]).probability
     probability[differ] = known[place]
     return probability
-
-
-def run_of_model(run: Path, name: str, folder: Path) -> MiningResult:
-    """Load a run in which the cross-encoder in `folder` scored every pair.
-
-    Raises:
-        InputError: it is no run, one with another model, or one in which not all pairs were scored.
-    """
-    result = MiningResult.load(run)
-    models = result.manifest["models"]
-    if models["cross_encoder"]["sha256"] != fingerprint(folder):
-        raise InputError(
-            f"{run} is no run with the model {name} as it is now, weights and calibration: mine again with it"
-        )
-    if models.get("cascade", {"sha256": NO_CASCADE})["sha256"] != NO_CASCADE:
-        raise InputError(
-            f"{run} is a run in which the cross-encoder skipped some pairs, and all are needed: mine again "
-            "with --set rerank.bands=off"
-        )
-    return result

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..errors import ModelError
 from ..inference.locate import locate_model
 from ..inference.model_files import DECISION
-from ..pipeline import Models
 from ..progress import SILENT
 from ..rerank.decision import Decision, load_decision
 from ..results.manifest import RunRecord
@@ -20,6 +20,9 @@ from .compatibility import stored_settings
 from .generation import GenerationTask, derive_generation
 from .snapshot import Snapshot
 from .update import decides_with_corpus
+
+if TYPE_CHECKING:
+    from ..pipeline import Models
 
 
 def as_result(snapshot: Snapshot) -> MiningResult:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +18,17 @@ import pyarrow.compute as pc
 from ..clustering.partition import canonical_labels, cluster_pairs, find_components
 from ..corpus.unique import collapse_exact_duplicates
 from ..disk.work import Work
-from ..pipeline import Models, tokenise_texts
 from ..progress import Progress
-from ..rerank.decision import Decision
 from ..results.manifest import timed
 from ..results.result import MiningResult
-from ..retrieval.candidates import find_candidates, pair_cosines
-from ..retrieval.encoder import Embeddings, embed
 from ..schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore, UniqueTexts
 from ..settings import MiningSettings
 from .snapshot import Snapshot
+
+if TYPE_CHECKING:  # a generation that needs no model loads no torch
+    from ..pipeline import Models
+    from ..rerank.decision import Decision
+    from ..retrieval.encoder import Embeddings
 
 Mask = npt.NDArray[np.bool_]
 ScoreRows = Callable[[Rows, Rows], ScoredPairs]
@@ -128,6 +130,11 @@ def derive_generation(task: GenerationTask) -> Generation:
             pairs = task.decision().decide(pairs, tokens, task.progress)
 
     def score_rows(left: Rows, right: Rows) -> ScoredPairs:
+        at = scores.known.positions(left, right)
+        if (at >= 0).all():
+            return scores.known.where(at)
+        from ..retrieval.candidates import pair_cosines
+
         return scores.look_up(CandidatePairs(left, right, pair_cosines(embeddings, left, right)))
 
     with timed(seconds, "cluster"):
@@ -198,6 +205,9 @@ def _encode_texts(
     vectors = _known_vectors(text_number, task)
     if not len(untokenised):
         return task.before.texts.tokens.take(text_number), vectors, 0
+    from ..pipeline import tokenise_texts
+    from ..retrieval.encoder import embed
+
     models, new_texts = task.models(), [texts[row] for row in untokenised]
     tokens, pair_tokens = tokenise_texts(new_texts, task.settings, models, task.progress)
     position = text_number.copy()
@@ -230,6 +240,8 @@ def _known_pairs(text_number: Rows, embeddings: Embeddings, task: GenerationTask
     kept = replace(pairs.where(present), left=left[present], right=right[present])
     assert (kept.left < kept.right).all(), "rows are in the order of normalised texts"
     if not task.reuse.embeddings:
+        from ..retrieval.candidates import pair_cosines
+
         kept = replace(kept, cosine=pair_cosines(embeddings, kept.left, kept.right))
     return ScoredPairs.concatenate(kept)
 
@@ -244,6 +256,8 @@ def _find_candidates(
     known = scores.known.where(scores.known.cosine >= task.settings.retrieval.floor)
     if not len(new_rows):
         return known, 0
+    from ..retrieval.candidates import find_candidates
+
     n, retrieval = len(embeddings), task.settings.retrieval
     device = task.models().compute.device
     new, search = find_candidates(embeddings, retrieval, device, task.progress, rows=new_rows)

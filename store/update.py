@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,6 @@ from ..clustering import check_keep
 from ..disk.files import require_space
 from ..disk.work import WORK, Work
 from ..errors import OutputError
-from ..pipeline import Models
 from ..progress import Progress
 from ..rerank.decision import NO_DECISION, Decision
 from ..results.manifest import timed
@@ -32,6 +31,9 @@ from .history import UpdateReport
 from .maintenance import remove_unreferenced, require_new
 from .segments import STATE, segment_folder, write_segment, write_state
 from .snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from ..pipeline import Models
 
 _BYTES_PER_DOCUMENT = 256  # of state, changes and pairs, roughly
 

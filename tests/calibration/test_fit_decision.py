@@ -196,5 +196,5 @@ def test_bad_input_is_named_and_nothing_written(scene: Scene, tmp_path: Path, ti
     assert "in 1 groups, and 5 are needed" in outcome.err
     outcome = dupmine("calibrate", tiny["unnamed"], scene.labels, "--corpus", scene.run, *out)
     assert outcome.code == 2
-    assert "is no run with the model" in outcome.err
+    assert "is not a run with the model" in outcome.err
     assert not (tmp_path / "out").exists()

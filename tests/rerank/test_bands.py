@@ -79,7 +79,7 @@ def test_a_pair_is_seen_alone_as_among_others(tokens: TokenStore) -> None:
 def test_blocks_change_nothing(tokens: TokenStore, monkeypatch: pytest.MonkeyPatch) -> None:
     bands, many = bands_by_cosine(0.75, None, None), pairs((0, 1), (1, 3), (2, 4), (0, 6), (3, 6))
     whole = bands.log_odds(tokens, many)
-    monkeypatch.setattr("dupmine.inference.batches._BLOCK", 2)
+    monkeypatch.setattr("dupmine.rerank.trees._BLOCK", 2)
     np.testing.assert_array_equal(bands.log_odds(tokens, many), whole)
 
 

@@ -81,7 +81,7 @@ def test_blocks_and_further_pairs_below_the_floor_change_nothing(
     decision: Decision, pairs: ScoredPairs, tokens: TokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = decision.decide(pairs, tokens, SILENT)
-    monkeypatch.setattr("dupmine.inference.batches._BLOCK", 7)
+    monkeypatch.setattr("dupmine.rerank.trees._BLOCK", 7)
     np.testing.assert_array_equal(decision.decide(pairs, tokens, SILENT).logit, whole.logit)
     above = pairs.cosine >= 0.6
     np.testing.assert_array_equal(
