@@ -1,38 +1,46 @@
 PYTHON ?= python3
 BIN := .venv/bin
-STAMP := .venv/.installed
+# What mining needs, and what tests and all else need.
+BASE := .venv/.base
+DEV := .venv/.dev
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
 .PHONY: mine test check docs bench chaos smoke clean
 
-mine: $(STAMP)  ## set up and mine the bundled sample
+mine: $(BASE)  ## set up and mine the bundled sample
 	$(BIN)/dupmine mine examples/questions.csv --config configs/quickstart.yaml --out out/sample --overwrite
 	$(BIN)/dupmine evaluate-run out/sample examples/gold.csv
 
-test: $(STAMP)  ## set up and run all tests
+test: $(DEV)  ## set up and run all tests
 	$(BIN)/python -m pytest
 
-check: $(STAMP)  ## lint, format and types
+check: $(DEV)  ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(STAMP)  ## build the documentation site into out/site; any warning fails
+docs: $(DEV)  ## build the documentation site into out/site; any warning fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-bench: $(STAMP)  ## quality and seconds on labelled questions: make bench DATA=folder/with/qqp
+bench: $(DEV)  ## quality and seconds on labelled questions: make bench DATA=folder/with/qqp
 	$(BIN)/python benchmarks/quora.py $(DATA)
 
-chaos: $(STAMP)  ## kill writers 100 times, refuse every call to the disk; compare with writers nobody disturbed
+chaos: $(DEV)  ## kill writers 100 times, refuse every call to the disk; compare with writers nobody disturbed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.chaos --kills 100 --out benchmarks/results/chaos.json
 	DUPMINE_EVERY_FAULT=1 $(BIN)/python -m pytest tests/store/test_faults.py
 
-smoke: $(STAMP)  ## build the wheel, look inside, install it in a clean environment and mine with it
+smoke: $(DEV)  ## build the wheel, look inside, install it in a clean environment and mine with it
 	PYTHON=$(BIN)/python bash tests/smoke.sh
 
 clean:
 	rm -rf .venv build dist out *.egg-info
 
-$(STAMP): pyproject.toml constraints.txt
+$(BASE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) .
 	touch $@
+
+$(DEV): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(INSTALL) '.[dev]'
+	touch $(BASE) $@

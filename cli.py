@@ -15,31 +15,54 @@ from .commands.calibrate import calibrate
 from .commands.compare import compare
 from .commands.evaluate import evaluate, evaluate_run
 from .commands.export import export
-from .commands.logs import json_asked, log_end, log_json
+from .commands.help import App, examples
+from .commands.logs import json_requested, log_end, log_json
 from .commands.mine import mine
 from .commands.split import split
 from .commands.store import store
 from .commands.train import train
 from .errors import DupmineError
 
-app = typer.Typer(
+app = App(
     name="dupmine",
     help="Find the questions in a corpus that ask the same thing.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(mine)
-app.add_typer(store)
-app.add_typer(train)
-app.command()(split)
-app.command()(evaluate)
-app.command("evaluate-run")(evaluate_run)
-app.command()(compare)
-app.command()(calibrate)
-app.command()(export)
+MINE, MODELS = "Find duplicates", "Train and evaluate models"
+app.command(
+    rich_help_panel=MINE,
+    epilog=examples(
+        "mine questions.csv --out duplicates",
+        "mine 'posts/*.parquet' --text-column title,body --out duplicates",
+        "mine questions.csv --target-precision 0.95 --out duplicates",
+    ),
+)(mine)
+app.add_typer(store, rich_help_panel=MINE)
+app.command("evaluate-run", rich_help_panel=MINE, epilog=examples("evaluate-run duplicates gold.csv"))(
+    evaluate_run
+)
+app.command(rich_help_panel=MODELS, epilog=examples("split pairs.csv --out splits --shares 0.8,0.1,0.1"))(
+    split
+)
+app.add_typer(train, rich_help_panel=MODELS)
+app.command(
+    rich_help_panel=MODELS,
+    epilog=examples("evaluate model splits/test.parquet --valid splits/valid.parquet --out evaluation"),
+)(evaluate)
+app.command(
+    rich_help_panel=MODELS,
+    epilog=examples(
+        "calibrate model splits/valid.parquet", "calibrate model splits/valid.parquet --corpus duplicates"
+    ),
+)(calibrate)
+app.command(rich_help_panel=MODELS, epilog=examples("compare configs/compare-quora.yaml --pairs pairs.csv"))(
+    compare
+)
+app.command(
+    rich_help_panel=MODELS,
+    epilog=examples("export model --pairs splits/test.parquet --int8 --out model-onnx"),
+)(export)
 
 
 def _print_version(asked: bool) -> None:
@@ -62,26 +85,29 @@ def _terminate(signum: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the command line; exit code 2 to 5 for what the user can mend, 128 + its number after a signal."""
+    """Run the command line.
+
+    The exit code is 2 to 5 for errors that the user can correct, and 128 + its number after a signal.
+    """
     for signum in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup sets it
             signal.signal(signum, _terminate)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a text that the terminal cannot show ends no run
-    if json_asked(sys.argv[1:]):
-        sys.exit(_run_for_machines())
+        sys.stdout.reconfigure(errors="replace")  # for texts that the terminal cannot show
     try:
-        app()
+        if json_requested(sys.argv[1:]):
+            sys.exit(_run_with_json())
+        app(prog_name="dupmine")
     except DupmineError as error:
         typer.echo(f"dupmine: {error}", err=True)
         sys.exit(error.exit_code)
 
 
-def _run_for_machines() -> int:
-    """Run with JSON lines on standard error, the one that tells how the run ended among them."""
+def _run_with_json() -> int:
+    """Run with JSON lines on standard error; the last one tells how the run ended."""
     log_json()
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="dupmine", standalone_mode=False)
     except Exception as error:
         return log_end(error)
     return code if isinstance(code, int) else 0

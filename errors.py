@@ -43,3 +43,10 @@ class CorruptStoreError(DupmineError):
     """A committed file of a store is missing or damaged: the message names it."""
 
     exit_code = 4
+
+
+def missing_extra(purpose: str, error: ImportError, extra: str) -> SettingsError:
+    """Return the error for a package that belongs to an extra of dupmine and is not installed."""
+    return SettingsError(
+        f"{purpose} needs {error.name}, which is not installed: pip install 'dupmine[{extra}]'"
+    )

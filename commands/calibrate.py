@@ -10,6 +10,7 @@ import typer
 
 from . import options
 from .logs import set_level
+from .options import Setting
 
 if TYPE_CHECKING:
     from ..rerank.bands import Bounds, FittedCascade
@@ -18,58 +19,57 @@ if TYPE_CHECKING:
 
 
 def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Cross-encoder: built-in, folder or hub.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="Cross-encoder: built-in, folder or hub name."),
+        Setting("rerank.cross_encoder"),
+    ],
     pairs: options.Pairs,
-    split: Annotated[str | None, typer.Option(help="Only rows with this in the column split.")] = None,
-    base_rate: Annotated[
-        float | None,
-        typer.Option(help="Share of duplicates among the pairs to be mined; by default that of PAIRS."),
+    out: Annotated[
+        Path | None,
+        options.output_option("--out", "-o", help="New folder for a copy of the model; by default MODEL."),
     ] = None,
+    split: options.Split = None,
+    text_columns: options.TextColumns = None,
+    label_column: options.LabelColumn = None,
     corpus: Annotated[
         Path | None,
-        typer.Option(
+        options.input_option(
             metavar="RUN",
             help="Fit the corpus-aware decision and the cascade instead, on this corpus: the folder of a run "
             "with the model, or a file, which is mined first.",
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="New folder for a copy of the model; by default MODEL.")
+    base_rate: Annotated[
+        float | None,
+        options.model_option(
+            help="Share of duplicates among the pairs to be mined; by default that of PAIRS."
+        ),
+        Setting("calibration.base_rate"),
     ] = None,
+    symmetric: options.Symmetric = None,
     config: options.Config = None,
     set_: options.Set = None,
-    text_columns: Annotated[str | None, typer.Option(help="The two columns with texts, as a,b.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column with the label, 0 or 1.")] = None,
-    symmetric: Annotated[
-        bool | None, typer.Option("--symmetric", help="Score both orders of a pair, as mine will.")
-    ] = None,
     device: options.Device = None,
     threads: options.Threads = None,
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Calibrate a cross-encoder on labelled pairs it was not trained on, and find its thresholds.
+    """Calibrate a cross-encoder and find its thresholds.
 
-    Writes dupmine.json beside the model; mine then has its probabilities and --target-precision. With
-    --corpus it writes decision.json and cascade.json: mine then decides a pair with what its neighbours
-    say, and the cross-encoder skips the pairs that cosine and wording decide.
+    The labelled pairs are pairs it was not trained on. Writes dupmine.json beside the model; mine then has
+    its probabilities and --target-precision. With --corpus it writes decision.json and cascade.json: mine
+    then uses the neighbours of a pair too, and the cross-encoder skips the pairs that cosine and lexical
+    features decide.
     """
+    arguments = locals()
     set_level(log_level)
-    flags = {
-        "rerank.cross_encoder": model,
-        "rerank.symmetric": symmetric,
-        "pairs.text_columns": text_columns,
-        "pairs.label_column": label_column,
-        "calibration.base_rate": base_rate,
-        "compute.device": device,
-        "compute.threads": threads,
-    }
     from ..calibration.probabilities import CalibrateSettings, calibrate_model
     from ..corpus.labelled import read_pairs
     from ..progress import Progress
 
-    settings = options.build_settings(CalibrateSettings, config, set_, flags)
+    settings = options.build_settings(CalibrateSettings, calibrate, arguments)
     labelled = read_pairs(pairs, settings.pairs, split=split)
     progress = Progress(options.bars(quiet, log_format))
     if corpus is not None:

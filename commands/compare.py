@@ -9,42 +9,44 @@ from typing import Annotated
 
 import typer
 
-from ..errors import SettingsError
+from ..errors import missing_extra
 from ..formats import PAIR_TITLES
 from ..progress import Progress
 from . import options
 from .logs import set_level
+from .options import Setting
 
 
 def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG", help="YAML file with the split and the approaches.")
     ],
-    pairs: Annotated[str | None, typer.Option(metavar="FILE", help=f"Labelled pairs: {PAIR_TITLES}.")] = None,
+    pairs: Annotated[
+        str | None,
+        options.input_option(metavar="FILE", help=f"Labelled pairs: {PAIR_TITLES}."),
+        Setting("split.file"),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="Folder for the results; by default the name of CONFIG.",
-        ),
+        options.output_option("--out", "-o", help="Folder for the results; by default the name of CONFIG."),
     ] = None,
     set_: options.Set = None,
+    print_config: options.PrintConfig = False,
     device: options.Device = None,
     threads: options.Threads = None,
-    print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print the effective settings as YAML and stop.")
-    ] = False,
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Train and test several approaches on one split; run again with the same --out, it continues."""
+    """Train and test several approaches on one split.
+
+    Run again with the same --out, it continues.
+    """
+    arguments = locals()
     set_level(log_level)
     from ..training.comparison_settings import CompareSettings, read_approaches
 
-    flags = {"split.file": pairs, "compute.device": device, "compute.threads": threads}
-    settings = options.build_settings(CompareSettings, config, set_, flags)
+    settings = options.build_settings(CompareSettings, compare, arguments)
     read_approaches(settings)
     if print_config:
         typer.echo(settings.to_yaml(), nl=False)
@@ -55,9 +57,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         from ..evaluation import plots  # noqa: F401 - likewise, for the plots
         from ..training.comparison import compare as compare_approaches
     except ImportError as error:
-        raise SettingsError(
-            f"comparing needs {error.name}, not installed here: pip install 'dupmine[train]'"
-        ) from None
+        raise missing_extra("comparing", error, "train") from None
 
     out = Path(config.stem) if out is None else out
     progress = Progress(options.bars(quiet, log_format))

@@ -18,50 +18,43 @@ if TYPE_CHECKING:
 
 
 def evaluate(  # noqa: PLR0913, PLR0917 - one parameter per flag
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Bi- or cross-encoder: built-in, folder or hub name.")
-    ],
+    model: options.Model,
     pairs: options.Pairs,
-    split: Annotated[
-        str | None, typer.Option(help="Evaluate only rows with this value in the column split, as test.")
+    out: Annotated[
+        Path | None,
+        options.output_option("--out", "-o", help="Folder for JSON, plots and the worst mistakes."),
     ] = None,
+    overwrite: options.Overwrite = False,
+    split: options.Split = None,
     valid: Annotated[
-        Path | None, typer.Option(metavar="PAIRS", help="Other pairs, to choose the threshold on.")
+        Path | None,
+        options.input_option(metavar="PAIRS", help="Other pairs, to choose the threshold on."),
     ] = None,
     valid_split: Annotated[
-        str | None, typer.Option(help="Choose it on the rows with this split, of --valid or of PAIRS.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for JSON, plots and the worst mistakes.")
-    ] = None,
-    config: options.Config = None,
-    set_: options.Set = None,
-    head: Annotated[
-        str | None, typer.Option(help="How to read a cross-encoder: sigmoid, softmax, nli or score.")
-    ] = None,
-    symmetric: Annotated[
-        bool | None, typer.Option("--symmetric", help="Score both orders of a pair and average.")
+        str | None,
+        options.input_option(help="Choose it on the rows with this split, of --valid or of PAIRS."),
     ] = None,
     text_columns: options.TextColumns = None,
     label_column: options.LabelColumn = None,
     label_max: options.LabelMax = None,
+    head: options.Head = None,
+    symmetric: options.Symmetric = None,
+    config: options.Config = None,
+    set_: options.Set = None,
     device: options.Device = None,
     threads: options.Threads = None,
-    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
 ) -> None:
-    """Evaluate a model on labelled pairs, at the threshold with the best F1 on other pairs."""
+    """Evaluate a model on labelled pairs.
+
+    The threshold is the one with the best F1 on other pairs, if there are any.
+    """
+    arguments = locals()
     set_level(log_level)
     from ..evaluation.model import EvaluateSettings
 
-    flags = options.pair_flags(text_columns, label_column, label_max) | {
-        "rerank.head": head,
-        "rerank.symmetric": symmetric,
-        "compute.device": device,
-        "compute.threads": threads,
-    }
-    settings = options.build_settings(EvaluateSettings, config, set_, flags)
+    settings = options.build_settings(EvaluateSettings, evaluate, arguments)
     sources = {"test": (pairs, split)}
     if valid is not None or valid_split is not None:
         sources["valid"] = (valid or pairs, valid_split)
@@ -93,7 +86,7 @@ def evaluate_run(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Evaluate the clusters and the stages of a run against gold clusters or labelled pairs."""
+    """Evaluate a run against gold clusters or labelled pairs."""
     from ..evaluation.run import evaluate_run as evaluate_stages
     from .evaluate_view import run_lines
 
@@ -109,7 +102,7 @@ def _evaluate(
     from ..progress import Progress
 
     read = {name: read_pairs(path, settings.pairs, split=split) for name, (path, split) in sources.items()}
-    progress = Progress(options.bars(quiet, "text"))
+    progress = Progress(options.bars(quiet))
     return evaluate_model(model, read["test"], read.get("valid"), settings, progress)
 
 

@@ -23,57 +23,52 @@ class ExportFormat(StrEnum):
 
 
 def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Bi- or cross-encoder: built-in, folder or hub name.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the exported model.")],
+    model: options.Model,
+    out: Annotated[Path, options.output_option("--out", "-o", help="New folder for the exported model.")],
     pairs: Annotated[
         Path,
-        typer.Option(
+        options.input_option(
             metavar="PAIRS", help="Labelled pairs to check it on; int8 takes its ranges from 400 of them."
         ),
     ],
-    split: Annotated[str | None, typer.Option(help="Only rows with this in the column split.")] = None,
     format_: Annotated[
-        ExportFormat, typer.Option("--format", help="The only one so far.")
+        ExportFormat, options.output_option("--format", help="The only one so far.")
     ] = ExportFormat.onnx,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Linear layers in eight bits: several times faster on a CPU.")
+        bool,
+        options.output_option("--int8", help="Linear layers in eight bits: several times faster on a CPU."),
     ] = False,
     max_loss: Annotated[
-        float, typer.Option(min=0, max=1, help="Refuse an export whose F1 is lower by more than this.")
+        float,
+        options.output_option(min=0, max=1, help="Refuse an export whose F1 is lower by more than this."),
     ] = 0.005,
-    sample: Annotated[int, typer.Option(min=1, help="Check on so many of the pairs.")] = 6000,
-    config: options.Config = None,
-    set_: options.Set = None,
-    head: Annotated[
-        str | None, typer.Option(help="How to read a cross-encoder: sigmoid, softmax, nli or score.")
-    ] = None,
+    sample: Annotated[int, options.input_option(min=1, help="Pairs to check on.")] = 6000,
+    split: options.Split = None,
     text_columns: options.TextColumns = None,
     label_column: options.LabelColumn = None,
     label_max: options.LabelMax = None,
+    head: options.Head = None,
+    config: options.Config = None,
+    set_: options.Set = None,
     threads: options.Threads = None,
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
 ) -> None:
-    """Write a model as an ONNX graph for other engines, after a check against the original."""
+    """Write a model as an ONNX graph for other engines.
+
+    The export is refused if its F1 is lower than the original's by more than --max-loss.
+    """
+    arguments = locals()
     set_level(log_level)
     from ..corpus.labelled import read_pairs
     from ..evaluation.model import EvaluateSettings
     from ..export.run import ExportPlan, export_model
     from ..progress import Progress
 
-    flags = {
-        "rerank.head": head,
-        "pairs.text_columns": text_columns,
-        "pairs.label_column": label_column,
-        "pairs.label_max": label_max,
-        "compute.threads": threads,
-    }
-    settings = options.build_settings(EvaluateSettings, config, set_, flags)
+    settings = options.build_settings(EvaluateSettings, export, arguments)
     labelled = read_pairs(pairs, settings.pairs, split=split)
     plan = ExportPlan(int8, max_loss, sample)
-    check = export_model(model, labelled, out, plan, settings, Progress(options.bars(quiet, "text")))
+    check = export_model(model, labelled, out, plan, settings, Progress(options.bars(quiet)))
     if not quiet:
         typer.echo("\n".join(check_lines(check, len(labelled))))
         typer.echo(f"\nwritten to {out}")

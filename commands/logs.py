@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Literal
 
-from ..errors import DupmineError, SettingsError
+from ..errors import DupmineError, SettingsError, missing_extra
 
 LogFormat = Literal["text", "json"]
 LEVELS = ("debug", "info", "warning", "error")
@@ -16,15 +16,22 @@ LEVELS = ("debug", "info", "warning", "error")
 log = logging.getLogger("dupmine")
 
 
-def json_asked(arguments: Sequence[str]) -> bool:
-    """Whether the arguments ask for JSON, known before they are parsed: mistakes in them are JSON too."""
+def json_requested(arguments: Sequence[str]) -> bool:
+    """Return whether the arguments ask for JSON, before they are parsed: errors in them are JSON too."""
     pairs = itertools.pairwise(arguments)
     return "--log-format=json" in arguments or ("--log-format", "json") in pairs
 
 
 def log_json() -> None:
-    """Write log records and Python's warnings as JSON lines: time (UTC), level, logger, message."""
-    from pythonjsonlogger.json import JsonFormatter
+    """Write log records and Python's warnings as JSON lines: time (UTC), level, logger, message.
+
+    Raises:
+        SettingsError: the package for it is not installed.
+    """
+    try:
+        from pythonjsonlogger.json import JsonFormatter
+    except ImportError as error:
+        raise missing_extra("--log-format json", error, "nightly") from None
 
     formatter = JsonFormatter(
         "%(asctime)s %(levelname)s %(name)s %(message)s",
@@ -39,19 +46,19 @@ def log_json() -> None:
 
 
 def set_level(level: str) -> None:
-    """Let records of dupmine from `level` on through, and warnings of everything else.
+    """Show records of dupmine from `level` on, and warnings of everything else.
 
     Raises:
-        SettingsError: there is no such level.
+        SettingsError: the level is unknown.
     """
     if level.lower() not in LEVELS:
-        raise SettingsError(f"--log-level: {level!r} is none of {', '.join(LEVELS)}")
+        raise SettingsError(f"--log-level: {level!r} is not one of {', '.join(LEVELS)}")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     log.setLevel(level.upper())
 
 
 def log_end(error: Exception) -> int:
-    """Log what ended the run and return its exit code; a mistake of ours comes with its traceback."""
+    """Log the error that ended the run and return its exit code; a bug comes with its traceback."""
     code = int(getattr(error, "exit_code", 1))
     if isinstance(error, DupmineError):
         log.error("%s", error, extra={"exit_code": code})

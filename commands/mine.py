@@ -11,6 +11,14 @@ from ..formats import PACKED_ENDINGS, TITLES
 from ..settings import MiningSettings
 from . import options
 from .logs import set_level
+from .options import Setting
+
+EPILOG = """\b
+Examples:
+  dupmine mine questions.csv --out duplicates
+  dupmine mine 'posts/*.parquet' --text-column title,body --out duplicates
+  dupmine mine questions.csv --target-precision 0.95 --out duplicates
+"""
 
 
 def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
@@ -22,64 +30,72 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
             "- is standard input.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the result.")] = None,
-    config: options.Config = None,
-    set_: options.Set = None,
+    out: Annotated[
+        Path | None, options.output_option("--out", "-o", help="Folder for the result.  [required]")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    restart: Annotated[
+        bool,
+        options.output_option("--restart", help="Discard an interrupted run to --out, do not continue it."),
+    ] = False,
+    singletons: Annotated[
+        bool | None,
+        options.output_option("--singletons", help="List documents without a duplicate too."),
+        Setting("output.singletons"),
+    ] = None,
     text_column: options.TextColumn = None,
     id_column: options.IdColumn = None,
     format_: options.Format = None,
     encoding_errors: options.EncodingErrors = None,
-    bi_encoder: Annotated[str | None, typer.Option(help="Model of stage 1: built-in, folder or hub.")] = None,
+    bi_encoder: Annotated[
+        str | None,
+        options.model_option(help="Model of stage 1: built-in, folder or hub name."),
+        Setting("retrieval.bi_encoder"),
+    ] = None,
     cross_encoder: Annotated[
-        str | None, typer.Option(help="Model of stage 2: built-in, folder or hub name.")
+        str | None,
+        options.model_option(help="Model of stage 2: built-in, folder or hub name."),
+        Setting("rerank.cross_encoder"),
+    ] = None,
+    floor: Annotated[
+        float | None,
+        options.model_option(help="Pairs below this cosine are not scored."),
+        Setting("retrieval.floor"),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Probability from which a pair is a duplicate.")
+        float | None,
+        options.model_option(help="Probability from which a pair is a duplicate."),
+        Setting("rerank.threshold"),
     ] = None,
     target_precision: Annotated[
         float | None,
-        typer.Option(help="Instead: the threshold that gives accepted pairs this precision, as 0.95."),
+        options.model_option(help="Instead: the threshold that gives accepted pairs this precision."),
+        Setting("rerank.target_precision"),
     ] = None,
-    floor: Annotated[float | None, typer.Option(help="Pairs below this cosine are not scored.")] = None,
     keep: Annotated[
-        str | None, typer.Option(help="Representative: medoid, first, longest, or COLUMN:asc|desc.")
+        str | None,
+        options.model_option(help="Representative: medoid, first, longest, or COLUMN:asc|desc."),
+        Setting("clustering.keep"),
     ] = None,
+    config: options.Config = None,
+    set_: options.Set = None,
+    print_config: options.PrintConfig = False,
     device: options.Device = None,
     threads: options.Threads = None,
-    singletons: Annotated[
-        bool | None, typer.Option("--singletons", help="List documents without a duplicate too.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Discard an interrupted run to --out, do not continue it.")
-    ] = False,
-    print_config: Annotated[
-        bool, typer.Option("--print-config", help="Print the effective settings as YAML and stop.")
-    ] = False,
     metrics: options.Metrics = None,
     metrics_label: options.MetricsLabel = None,
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
-    """Find duplicate clusters in question files and write them to a folder of Parquet tables."""
-    flags = {
-        "corpus.text_column": text_column,
-        "corpus.id_column": id_column,
-        "corpus.format": format_,
-        "corpus.encoding_errors": encoding_errors,
-        "retrieval.bi_encoder": bi_encoder,
-        "retrieval.floor": floor,
-        "rerank.cross_encoder": cross_encoder,
-        "rerank.threshold": threshold,
-        "rerank.target_precision": target_precision,
-        "clustering.keep": keep,
-        "compute.device": device,
-        "compute.threads": threads,
-        "output.singletons": singletons,
-    }
+    """Find duplicate clusters in files of questions.
+
+    Writes a folder of Parquet tables: the clusters, every pair that was scored, the documents that stay and
+    those that can go.
+    """
+    arguments = locals()
     if print_config:
-        typer.echo(options.build_settings(MiningSettings, config, set_, flags).to_yaml(), nl=False)
+        typer.echo(options.build_settings(MiningSettings, mine, arguments).to_yaml(), nl=False)
         return
     if not inputs:
         raise typer.BadParameter("name at least one file, folder or glob", param_hint="INPUT")
@@ -91,7 +107,7 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from .summary import summarise
 
     with metrics_of_run(metrics, metrics_label) as report:
-        settings = options.build_settings(MiningSettings, config, set_, flags)
+        settings = options.build_settings(MiningSettings, mine, arguments)
         miner = Miner(settings, progress=options.bars(quiet, log_format))
         result = miner.mine_files(inputs, out, overwrite=overwrite, restart=restart)
         report(gauges_of_result(result), result.manifest["seconds"])

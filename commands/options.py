@@ -1,9 +1,12 @@
-"""The options that several commands share, and the settings they make."""
+"""The options that several commands share, and the settings that options stand for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -13,67 +16,118 @@ from .logs import LogFormat
 
 S = TypeVar("S", bound=StagedSettings)
 
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.")]
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Marks an option that stands for a setting."""
+
+    name: str
+
+
+input_option = partial(typer.Option, rich_help_panel="Input")
+model_option = partial(typer.Option, rich_help_panel="Models and thresholds")
+output_option = partial(typer.Option, rich_help_panel="Output")
+setting_option = partial(typer.Option, rich_help_panel="Settings")
+run_option = partial(typer.Option, rich_help_panel="Running")
+
+Config = Annotated[Path | None, setting_option("--config", "-c", help="YAML file with settings.")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Any setting; repeatable.")
+    list[str] | None, setting_option("--set", metavar="STAGE.KEY=VALUE", help="Any setting; repeatable.")
 ]
+PrintConfig = Annotated[
+    bool, setting_option("--print-config", help="Print the effective settings as YAML and stop.")
+]
+
 TextColumn = Annotated[
-    str | None, typer.Option(help="Column with the text; several joined by commas, as title,body.")
+    str | None,
+    input_option(help="Column with the text; several joined by commas, as title,body."),
+    Setting("corpus.text_column"),
 ]
-IdColumn = Annotated[str | None, typer.Option(help="Column with a unique id.")]
-Format = Annotated[str | None, typer.Option("--format", help=f"One of {NAMES}.")]
+IdColumn = Annotated[str | None, input_option(help="Column with a unique id."), Setting("corpus.id_column")]
+Format = Annotated[
+    str | None,
+    input_option("--format", help=f"One of {NAMES}; by default by the file name."),
+    Setting("corpus.format"),
+]
 EncodingErrors = Annotated[
-    str | None, typer.Option(help="Invalid UTF-8: strict ends with an error, replace counts it.")
+    str | None,
+    input_option(help="Invalid UTF-8: strict ends with an error, replace counts it."),
+    Setting("corpus.encoding_errors"),
 ]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; by default all cores.")]
+Pairs = Annotated[Path, typer.Argument(metavar="PAIRS", help=f"Labelled pairs: {PAIR_TITLES}.")]
+Split = Annotated[
+    str | None, input_option(help="Use only rows with this value in the column split, as test.")
+]
+TextColumns = Annotated[
+    str | None,
+    input_option(metavar="A,B", help="The two columns with texts; by default found by name."),
+    Setting("pairs.text_columns"),
+]
+LabelColumn = Annotated[
+    str | None,
+    input_option(help="Column with the label; by default is_duplicate, label or score."),
+    Setting("pairs.label_column"),
+]
+LabelMax = Annotated[
+    float | None,
+    input_option(help="Label of identical meaning: 5 for STS-B's 0 to 5."),
+    Setting("pairs.label_max"),
+]
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Bi- or cross-encoder: built-in, folder or hub name.")
+]
+Head = Annotated[
+    str | None,
+    model_option(help="How to read a cross-encoder: sigmoid, softmax, nli or score."),
+    Setting("rerank.head"),
+]
+Symmetric = Annotated[
+    bool | None,
+    model_option("--symmetric", help="Score both orders of a pair and average."),
+    Setting("rerank.symmetric"),
+]
+
+Overwrite = Annotated[bool, output_option("--overwrite", help="Replace an earlier result in --out.")]
+
+Device = Annotated[str | None, run_option(help="auto, cpu, mps, cuda or cuda:N."), Setting("compute.device")]
+Threads = Annotated[
+    int | None, run_option(help="CPU threads; by default all cores."), Setting("compute.threads")
+]
 Metrics = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Write Prometheus metrics for node_exporter's textfile collector."),
+    run_option(metavar="FILE", help="Write Prometheus metrics for node_exporter's textfile collector."),
 ]
 MetricsLabel = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=VALUE", help="Label of every metric, to tell stores apart; repeatable."),
+    run_option(metavar="NAME=VALUE", help="Label of every metric, to tell stores apart; repeatable."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No bars and no summary.")]
-LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+Quiet = Annotated[bool, run_option("--quiet", "-q", help="No bars and no summary.")]
+LogLevel = Annotated[str, run_option(help="debug, info, warning or error.")]
 LogFormatOption = Annotated[
-    LogFormat, typer.Option("--log-format", help="json: one object a line on standard error, no bars.")
+    LogFormat, run_option("--log-format", help="json: one object per line on standard error, no bars.")
 ]
-Pairs = Annotated[Path, typer.Argument(metavar="PAIRS", help=f"Labelled pairs: {PAIR_TITLES}.")]
-TextColumns = Annotated[
-    str | None, typer.Option(metavar="A,B", help="The two columns with texts; by default found by name.")
-]
-LabelColumn = Annotated[
-    str | None, typer.Option(help="Column with the label; by default is_duplicate, label or score.")
-]
-LabelMax = Annotated[float | None, typer.Option(help="Label of identical meaning: 5 for STS-B's 0 to 5.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result in --out.")]
 
 
-def build_settings(
-    kind: type[S], config: Path | None, overrides: list[str] | None, flags: dict[str, Any]
-) -> S:
-    """Build a command's settings: the file, then `--set`, then flags that were given."""
-    return load_staged(kind, config, parse_overrides(overrides or []) | given(flags))
+def build_settings(kind: type[S], command: Callable[..., None], values: Mapping[str, Any]) -> S:
+    """Build a command's settings: the file of `--config`, then `--set`, then options for single settings.
+
+    `values` are the arguments of the command's function by name.
+    """
+    overrides = parse_overrides(values.get("set_") or [])
+    return load_staged(kind, values.get("config"), overrides | flags(command, values))
 
 
-def given(flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the flags that were given."""
-    return {name: value for name, value in flags.items() if value is not None}
-
-
-def pair_flags(
-    text_columns: str | None, label_column: str | None, label_max: float | None
-) -> dict[str, object]:
-    """Return the settings behind the options that say how labelled pairs are read."""
+def flags(command: Callable[..., None], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings whose options were given, by name."""
     return {
-        "pairs.text_columns": text_columns,
-        "pairs.label_column": label_column,
-        "pairs.label_max": label_max,
+        mark.name: values[name]
+        for name, hint in get_type_hints(command, include_extras=True).items()
+        for mark in getattr(hint, "__metadata__", ())
+        if isinstance(mark, Setting) and values[name] is not None
     }
 
 
-def bars(quiet: bool, log_format: LogFormat) -> bool | None:
-    """Whether bars are shown: not for machines, else where there is a terminal (None)."""
+def bars(quiet: bool, log_format: LogFormat = "text") -> bool | None:
+    """Return whether to show bars: none for `--quiet` and JSON, else where there is a terminal (None)."""
     return False if quiet or log_format == "json" else None

@@ -11,10 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
-from prometheus_client.parser import text_string_to_metric_families
-
-from ..errors import OutputError, SettingsError
+from ..errors import OutputError, SettingsError, missing_extra
 
 if TYPE_CHECKING:
     from ..results.result import MiningResult
@@ -58,6 +55,10 @@ def metrics_of_run(path: Path | None, labels: Sequence[str] | None = None) -> It
     if path is None:
         yield lambda _gauges, _seconds: None
         return
+    try:
+        import prometheus_client  # noqa: F401 - found out before the run
+    except ImportError as error:
+        raise missing_extra("--metrics", error, "nightly") from None
     names = _parse_labels(labels or ())
     _check(path)
     found: Values = {}
@@ -144,6 +145,8 @@ def _check(path: Path) -> None:
 
 def _read(path: Path) -> Values:
     """Return what an earlier run wrote; nothing where there is no such file or it is of no use."""
+    from prometheus_client.parser import text_string_to_metric_families
+
     values: Values = {}
     try:
         for family in text_string_to_metric_families(path.read_text(encoding="utf-8")):
@@ -158,6 +161,8 @@ def _read(path: Path) -> Values:
 
 def _write(path: Path, values: Values, labels: Mapping[str, str]) -> None:
     """Replace the file. The run is over: what goes wrong here must not change how it ended."""
+    from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
     registry = CollectorRegistry()
     for name, meaning in GAUGES.items():
         found = {stage: value for (key, stage), value in values.items() if key == name}

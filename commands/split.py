@@ -36,7 +36,10 @@ class SplitSettings(StagedSettings):
 
 def split(  # noqa: PLR0913, PLR0917 - one parameter per flag
     pairs: options.Pairs,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for train, valid and test.parquet.")],
+    out: Annotated[
+        Path, options.output_option("--out", "-o", help="Folder for train, valid and test.parquet.")
+    ],
+    overwrite: options.Overwrite = False,
     by: Annotated[
         By, typer.Option(help="question: no question is in two splits; pair: pairs are divided at random.")
     ] = By.question,
@@ -48,14 +51,15 @@ def split(  # noqa: PLR0913, PLR0917 - one parameter per flag
     text_columns: options.TextColumns = None,
     label_column: options.LabelColumn = None,
     label_max: options.LabelMax = None,
-    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
 ) -> None:
-    """Divide labelled pairs into train, valid and test with equal label shares; print the leakage."""
+    """Divide labelled pairs into train, valid and test.
+
+    The splits have equal shares of labels. Prints how many questions of train are in the others too.
+    """
+    settings = options.build_settings(SplitSettings, split, locals()).pairs
     set_level(log_level)
-    flags = options.pair_flags(text_columns, label_column, label_max)
-    settings = options.build_settings(SplitSettings, None, None, flags).pairs
     shares_by_name = dict(zip(SPLITS, _shares(shares), strict=True))
     from ..disk.folder import check_target, replacing, write_table
     from ..evaluation.splits import SplitPlan, split_file

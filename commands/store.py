@@ -14,6 +14,7 @@ from ..errors import CorruptStoreError, InputError
 from ..settings import MiningSettings
 from ..staged import parse_overrides
 from . import options
+from .help import App
 from .logs import LogFormat, set_level
 
 if TYPE_CHECKING:
@@ -32,17 +33,13 @@ Exit codes:
 After every code but 0 the store is unchanged.
 """
 
-store = typer.Typer(
-    name="store",
-    help="Keep a corpus and its clusters in a folder, and update them.",
-    epilog=_EPILOG,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+store = App(name="store", help="Keep a corpus and its clusters in a folder, and update them.", epilog=_EPILOG)
 
 Folder = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.")]
-Wait = Annotated[float, typer.Option(metavar="SECONDS", min=0.0, help="Seconds to wait for another writer.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Wait = Annotated[
+    float, options.run_option(metavar="SECONDS", min=0.0, help="Seconds to wait for another writer.")
+]
+Json = Annotated[bool, options.output_option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +78,8 @@ def init(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_format: options.LogFormatOption = "text",
 ) -> None:
     """Make an empty store. Its settings stay until rebuild changes them."""
+    settings = options.build_settings(MiningSettings, init, locals())
     set_level(log_level)
-    settings = options.build_settings(MiningSettings, config, set_, {})
     from ..store.store import Store
 
     Store.create(folder, settings, progress=options.bars(quiet, log_format), wait=wait)
@@ -114,15 +111,8 @@ def update(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_format: options.LogFormatOption = "text",
 ) -> None:
     """Add new documents and replace edited ones, by id."""
+    flags = options.flags(update, locals())
     set_level(log_level)
-    flags = {
-        "corpus.text_column": text_column,
-        "corpus.id_column": id_column,
-        "corpus.format": format_,
-        "corpus.encoding_errors": encoding_errors,
-        "compute.device": device,
-        "compute.threads": threads,
-    }
     writer = _WriteCommand(wait, metrics, metrics_label, quiet, log_format)
     writer.run(folder, lambda opened: opened.update_files(inputs), flags)
 
@@ -146,6 +136,7 @@ def delete(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_format: options.LogFormatOption = "text",
 ) -> None:
     """Delete documents by id. If an id is unknown, none is deleted."""
+    flags = options.flags(delete, locals())
     if not ids and ids_from is None:
         raise typer.BadParameter("name at least one id, or a file with --ids-from", param_hint="ID")
     set_level(log_level)
@@ -155,7 +146,7 @@ def delete(  # noqa: PLR0913, PLR0917 - one parameter per flag
         return opened.delete([*(ids or []), *listed])
 
     writer = _WriteCommand(wait, metrics, metrics_label, quiet, log_format)
-    writer.run(folder, delete_documents, {"compute.device": device, "compute.threads": threads})
+    writer.run(folder, delete_documents, flags)
 
 
 @store.command()
@@ -284,6 +275,7 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_format: options.LogFormatOption = "text",
 ) -> None:
     """Find the documents that ask the same as a text."""
+    flags = options.flags(query, locals())
     queries = [*(texts or []), *(_lines(file) if file is not None else [])]
     if not queries and file is None:
         raise typer.BadParameter("give at least one text, or a file with --file", param_hint="TEXT")
@@ -291,7 +283,6 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from .store_view import query_lines, records, to_json
 
     _check_unicode(queries)
-    flags = {"compute.device": device, "compute.threads": threads}
     answers = _open(folder, quiet, log_format, flags=flags).query(queries, top)
     if duplicates_only:
         answers = answers[answers["is_duplicate"]]
@@ -301,8 +292,8 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per flag
 @store.command()
 def export(
     folder: Folder,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --out.")] = False,
+    out: Annotated[Path, options.output_option("--out", "-o", help="Folder for the tables.")],
+    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
@@ -326,8 +317,7 @@ def _open(
 ) -> Store:
     from ..store.store import Store
 
-    overrides = options.given(flags or {})
-    return Store.open(folder, progress=options.bars(quiet, log_format), wait=wait, **overrides)
+    return Store.open(folder, progress=options.bars(quiet, log_format), wait=wait, **(flags or {}))
 
 
 def _lines(file: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,9 @@ from ..errors import SettingsError
 from ..formats import PAIR_TITLES
 from ..progress import Progress
 from . import options
+from .help import App
 from .logs import LogFormat, set_level
+from .options import Setting
 
 if TYPE_CHECKING:
     from ..training.run import Target
@@ -22,9 +25,9 @@ if TYPE_CHECKING:
 
 _NEEDED = ("accelerate", "datasets", "jinja2", "matplotlib")
 
-train = typer.Typer(
-    name="train", help="Train a model on labelled pairs.", no_args_is_help=True, rich_markup_mode=None
-)
+training_option = partial(typer.Option, rich_help_panel="Training")
+
+train = App(name="train", help="Train a model on labelled pairs.")
 
 Pairs = Annotated[
     Path,
@@ -33,31 +36,40 @@ Pairs = Annotated[
         help=f"Labelled pairs: {PAIR_TITLES}; with a column split, only the rows marked train.",
     ),
 ]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the model.")]
+Out = Annotated[Path | None, options.output_option("--out", "-o", help="Folder for the model.  [required]")]
 Valid = Annotated[
     Path | None,
-    typer.Option(
+    options.input_option(
         metavar="PAIRS",
         help="Pairs to validate on; by default the rows valid of PAIRS, or else 5 % of them.",
     ),
 ]
-Base = Annotated[str | None, typer.Option(help="Model to start from: built-in, folder or hub name.")]
-HardNegatives = Annotated[
-    str | None, typer.Option(metavar="CORPUS", help="Add negatives mined from this file or folder.")
+Base = Annotated[
+    str | None,
+    options.model_option(help="Model to start from: built-in, folder or hub name."),
+    Setting("model.base"),
 ]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the pairs.")]
-BatchSize = Annotated[int | None, typer.Option(help="Pairs per batch.")]
-LearningRate = Annotated[float | None, typer.Option(help="AdamW's rate after the warm-up.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of the batches, the dropout and a new head.")]
+HardNegatives = Annotated[
+    str | None,
+    options.input_option(metavar="CORPUS", help="Add negatives mined from this file or folder."),
+    Setting("negatives.corpus"),
+]
+Epochs = Annotated[int | None, training_option(help="Passes over the pairs."), Setting("training.epochs")]
+BatchSize = Annotated[int | None, training_option(help="Pairs per batch."), Setting("training.batch_size")]
+LearningRate = Annotated[
+    float | None, training_option(help="AdamW's rate after the warm-up."), Setting("training.learning_rate")
+]
+Seed = Annotated[
+    int | None,
+    training_option(help="Seed of the batches, the dropout and a new head."),
+    Setting("training.seed"),
+]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue from the last checkpoint of an interrupted training.")
+    bool,
+    options.output_option("--resume", help="Continue from the last checkpoint of an interrupted training."),
 ]
 Restart = Annotated[
-    bool, typer.Option("--restart", help="Discard the checkpoints of an interrupted training.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier training in --out.")]
-PrintConfig = Annotated[
-    bool, typer.Option("--print-config", help="Print the effective settings as YAML and stop.")
+    bool, options.output_option("--restart", help="Discard the checkpoints of an interrupted training.")
 ]
 
 
@@ -69,14 +81,19 @@ def cross_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
     config: options.Config = None,
     set_: options.Set = None,
     base: Base = None,
-    head: Annotated[str | None, typer.Option(help="sigmoid, softmax, nli or score.")] = None,
+    head: Annotated[
+        str | None, options.model_option(help="sigmoid, softmax, nli or score."), Setting("model.head")
+    ] = None,
     text_columns: options.TextColumns = None,
     label_column: options.LabelColumn = None,
     label_max: options.LabelMax = None,
     hard_negatives: HardNegatives = None,
     pseudo_labels: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Add the pairs of this run, labelled with its probabilities."),
+        options.input_option(
+            metavar="RUN", help="Add the pairs of this run, labelled with its probabilities."
+        ),
+        Setting("pseudo_labels.run"),
     ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -86,32 +103,18 @@ def cross_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
     threads: options.Threads = None,
     resume: Resume = False,
     restart: Restart = False,
-    overwrite: Overwrite = False,
-    print_config: PrintConfig = False,
+    overwrite: options.Overwrite = False,
+    print_config: options.PrintConfig = False,
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
     """Train a model for stage 2, which reads both texts of a pair together."""
+    arguments = locals()
     set_level(log_level)
     from ..training.settings import CrossEncoderTraining
 
-    flags = {
-        "pairs.text_columns": text_columns,
-        "pairs.label_column": label_column,
-        "pairs.label_max": label_max,
-        "model.base": base,
-        "model.head": head,
-        "negatives.corpus": hard_negatives,
-        "pseudo_labels.run": pseudo_labels,
-        "training.epochs": epochs,
-        "training.batch_size": batch_size,
-        "training.learning_rate": learning_rate,
-        "training.seed": seed,
-        "compute.device": device,
-        "compute.threads": threads,
-    }
-    settings = options.build_settings(CrossEncoderTraining, config, set_, flags)
+    settings = options.build_settings(CrossEncoderTraining, cross_encoder, arguments)
     if print_config:
         typer.echo(settings.to_yaml(), nl=False)
         return
@@ -128,7 +131,9 @@ def bi_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
     set_: options.Set = None,
     base: Base = None,
     loss: Annotated[
-        str | None, typer.Option(help="cosine, contrastive, online-contrastive, mnrl or cached-mnrl.")
+        str | None,
+        training_option(help="cosine, contrastive, online-contrastive, mnrl or cached-mnrl."),
+        Setting("objective.loss"),
     ] = None,
     text_columns: options.TextColumns = None,
     label_column: options.LabelColumn = None,
@@ -142,31 +147,18 @@ def bi_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
     threads: options.Threads = None,
     resume: Resume = False,
     restart: Restart = False,
-    overwrite: Overwrite = False,
-    print_config: PrintConfig = False,
+    overwrite: options.Overwrite = False,
+    print_config: options.PrintConfig = False,
     quiet: options.Quiet = False,
     log_level: options.LogLevel = "warning",
     log_format: options.LogFormatOption = "text",
 ) -> None:
     """Train a model for stage 1, which encodes each text as a vector."""
+    arguments = locals()
     set_level(log_level)
     from ..training.settings import BiEncoderTraining
 
-    flags = {
-        "pairs.text_columns": text_columns,
-        "pairs.label_column": label_column,
-        "pairs.label_max": label_max,
-        "model.base": base,
-        "objective.loss": loss,
-        "negatives.corpus": hard_negatives,
-        "training.epochs": epochs,
-        "training.batch_size": batch_size,
-        "training.learning_rate": learning_rate,
-        "training.seed": seed,
-        "compute.device": device,
-        "compute.threads": threads,
-    }
-    settings = options.build_settings(BiEncoderTraining, config, set_, flags)
+    settings = options.build_settings(BiEncoderTraining, bi_encoder, arguments)
     if print_config:
         typer.echo(settings.to_yaml(), nl=False)
         return

@@ -231,7 +231,7 @@ def test_help_names_every_flag() -> None:
         (("mine", "--nonsense"), "No such option"),
         (("mine", "q.csv"), "name a folder for the result"),
         (("mine", "--out", "x"), "name at least one file, folder or glob"),
-        (("mine", "q.csv", "--out", "x", "--log-level", "loud"), "'loud' is none of debug, info"),
+        (("mine", "q.csv", "--out", "x", "--log-level", "loud"), "'loud' is not one of debug, info"),
         (("mine", "--threads", "many"), "for '--threads': "),
         (("undo",), "No such command"),
     ],

@@ -112,3 +112,15 @@ def test_an_unknown_format_of_logs() -> None:
     outcome = shell.dupmine("mine", "q.csv", "--out", "x", "--log-format", "xml")
     assert (outcome.code, outcome.out) == (2, "")
     assert "'xml' is not one of 'text', 'json'" in outcome.err
+
+
+def test_json_without_its_package_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pythonjsonlogger", None)
+    monkeypatch.delitem(sys.modules, "pythonjsonlogger.json", raising=False)
+    outcome = shell.dupmine("mine", "q.csv", "--out", "x", "--log-format", "json")
+    assert outcome == shell.Outcome(
+        2,
+        "",
+        "dupmine: --log-format json needs pythonjsonlogger, which is not installed: "
+        "pip install 'dupmine[nightly]'\n",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -182,3 +183,18 @@ def test_a_folder_that_is_gone_after_the_run_is_a_warning(
     assert caplog.messages == [
         f"the metrics were not written to {folder / 'd.prom'}: No such file or directory"
     ]
+
+
+def test_metrics_without_their_package_end_before_the_run(
+    tmp_path: Path, questions: Path, flags: tuple[str | Path, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    outcome = shell.dupmine("mine", questions, "--metrics", tmp_path / "dupmine.prom", *flags)
+    assert outcome == shell.Outcome(
+        2,
+        "",
+        "dupmine: --metrics needs prometheus_client, which is not installed: "
+        "pip install 'dupmine[nightly]'\n",
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"questions.csv"}
+    assert shell.dupmine("mine", questions, *flags).code == 0

@@ -1,0 +1,63 @@
+"""Help in plain text, with options and commands in groups."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+def examples(*commands: str) -> str:
+    """Return an epilog with examples of commands."""
+    return "\n".join(["\b", "Examples:", *(f"  dupmine {command}" for command in commands)])
+
+
+class App(typer.Typer):
+    """A command line whose help lists options and commands under the names of their `rich_help_panel`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(cls=_Group, no_args_is_help=True, rich_markup_mode=None, **options)
+
+    def command(self, name: str | None = None, **options: Any) -> Any:
+        """Register a command."""
+        return super().command(name, cls=_Command, **options)
+
+
+class _Command(TyperCommand):
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        _write_parameters(self, ctx, formatter)
+
+
+class _Group(TyperGroup):
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        _write_parameters(self, ctx, formatter)
+        commands = [command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))]
+        width = formatter.width - 6 - max(len(command.name) for command in commands)
+        _write_groups(
+            formatter,
+            [
+                (command.rich_help_panel or "Commands", (command.name, command.get_short_help_str(width)))
+                for command in commands
+            ],
+        )
+
+
+def _write_parameters(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> None:
+    records = []
+    for parameter in command.get_params(ctx):
+        if record := parameter.get_help_record(ctx):
+            default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            records.append((getattr(parameter, "rich_help_panel", None) or default, record))
+    _write_groups(formatter, sorted(records, key=lambda entry: entry[0] == "Options"))
+
+
+def _write_groups(formatter: Any, entries: list[tuple[str, tuple[str, str]]]) -> None:
+    """Write entries under the name of their group, groups in the order of their first entry."""
+    groups = defaultdict(list)
+    for group, record in entries:
+        groups[group].append(record)
+    for group, records in groups.items():
+        with formatter.section(group):
+            formatter.write_dl(records)
