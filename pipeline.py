@@ -41,13 +41,13 @@ class Models:
     encoder: BiEncoder
     scorer: CrossEncoder
     compute: DeviceConfig
-    same_tokens: bool  # whether both tokenise alike, special tokens aside
-    decision: Decision | None  # None: each pair on its own
+    same_tokens: bool  # whether both give every text the same tokens, except for special tokens
+    decision: Decision | None  # None: each pair is decided alone
     cascade: Cascade
 
     @classmethod
     def load(cls, settings: MiningSettings) -> Models:
-        """Load both models.
+        """Load the bi-encoder and the cross-encoder, and what was fitted to them.
 
         Raises:
             ModelError: a model cannot be found, loaded or used for its stage.
@@ -64,7 +64,7 @@ class Models:
         return cls(encoder, scorer, compute, same, decision, cascade)
 
     def settle(self, settings: MiningSettings) -> tuple[MiningSettings, str]:
-        """Return the settings with the threshold as a number, and what it goes by.
+        """Return the settings with the threshold as a number, and where that comes from.
 
         Raises:
             SettingsError: a target precision that the cross-encoder is not known to reach.
@@ -74,7 +74,7 @@ class Models:
         return settings.model_copy(update={"rerank": rerank}), basis
 
     def describe(self) -> dict[str, Any]:
-        """Return what the manifest says of the models."""
+        """Return the part of the manifest about the models."""
         return {
             "models": {
                 "bi_encoder": {
@@ -104,12 +104,18 @@ def mine_corpus(
 ) -> MiningResult:
     """Find the duplicate clusters of a corpus.
 
-    `work` keeps what is finished; `seconds` are those of the stages before this.
+    Args:
+        corpus: the documents.
+        settings: the settings of the run.
+        models: the models for these settings.
+        work: keeps finished shards, so that an interrupted run can continue.
+        progress: shows the stages.
+        seconds: those of earlier stages, for the manifest.
     """
     settings, basis = models.settle(settings)
     run = RunRecord(settings, corpus, seconds)
     run.describe(**models.describe(), threshold={"value": settings.rerank.accepts_from, "by": basis})
-    work.require(basis_of(corpus, settings, models))
+    work.require(describe_basis(corpus, settings, models))
 
     with run.stage("collapse"):
         unique = collapse_exact_duplicates(corpus.documents[TEXT])
@@ -117,7 +123,7 @@ def mine_corpus(
     with run.stage("tokenise"):
         tokens, pair_tokens = tokenise_texts(unique.texts, settings, models, progress)
         run.count(**count_truncations(tokens, pair_tokens, models))
-    require_space(work.folder, space_for(len(unique), models.encoder.dim, corpus) - work.size())
+    require_space(work.folder, estimate_space(len(unique), models.encoder.dim, corpus) - work.size())
     with run.stage("embed"):
         embeddings = embed(models.encoder, unique.texts, tokens, work, progress)
     candidates = retrieve(embeddings, settings.retrieval, models.compute, work, progress, run)
@@ -157,20 +163,20 @@ def mine_corpus(
     return result
 
 
-def basis_of(corpus: Corpus, settings: MiningSettings, models: Models) -> dict[str, str]:
-    """Return what the shards of a run follow from: an interrupted run goes on with the same only."""
+def describe_basis(corpus: Corpus, settings: MiningSettings, models: Models) -> dict[str, str]:
+    """Return what the shards of a run depend on; an interrupted run continues only with the same."""
     stages = settings.model_dump(include={"corpus", "retrieval", "rerank", "clustering"})
     stages |= {**models.describe()["models"], "compute": models.describe()["compute"]}
-    values = {f"{stage}.{key}": str(value) for stage, of in stages.items() for key, value in of.items()}
+    basis = {f"{stage}.{key}": str(value) for stage, facts in stages.items() for key, value in facts.items()}
     for i, file in enumerate(corpus.files, 1):
-        values[f"input {i}"] = f"{Path(file.path).name} (SHA-256 {file.sha256[:16]})"
-    return values
+        basis[f"input {i}"] = f"{Path(file.path).name} (SHA-256 {file.sha256[:16]})"
+    return basis
 
 
-def space_for(n_texts: int, dim: int, corpus: Corpus) -> int:
-    """Estimate the bytes of a run's work and tables, if there are ten candidates per text.
+def estimate_space(n_texts: int, dim: int, corpus: Corpus) -> int:
+    """Estimate the bytes of a run's work and tables, with ten candidates per text.
 
-    The vectors are there twice, as shards and in their order. The documents are, too, but compressed.
+    The vectors are stored twice, as shards and in the order of the rows; the documents once, compressed.
     """
     vectors, pairs = n_texts * dim * 2, n_texts * _CANDIDATES * _PAIR_BYTES
     return 2 * vectors + pairs + int(corpus.documents.nbytes)
@@ -184,7 +190,7 @@ def retrieve(
     progress: Progress,
     run: RunRecord,
 ) -> CandidatePairs:
-    """Find the candidates, if `work` does not hold them."""
+    """Find the candidates, unless `work` holds them."""
 
     @cache
     def search() -> tuple[CandidatePairs, SearchFacts]:
@@ -201,7 +207,10 @@ def retrieve(
 
 
 def decide(pairs: ScoredPairs, tokens: TokenStore, models: Models, progress: Progress) -> ScoredPairs:
-    """Decide all candidates with their neighbours, if the models come with that; `tokens` are of all rows."""
+    """Decide all candidates with their neighbours, if the models have such a decision.
+
+    `tokens` are those of all rows.
+    """
     if models.decision is None:
         return pairs
     return models.decision.decide(pairs, tokens, progress)
@@ -210,9 +219,9 @@ def decide(pairs: ScoredPairs, tokens: TokenStore, models: Models, progress: Pro
 def tokenise_texts(
     texts: list[str], settings: MiningSettings, models: Models, progress: Progress
 ) -> tuple[TokenStore | None, TokenStore]:
-    """Tokenise for the bi- and the cross-encoder, once where they share a tokenizer.
+    """Return the tokens for the bi-encoder and for the cross-encoder, tokenised once if they are the same.
 
-    The first is None where the bi-encoder takes texts.
+    The first is None if the bi-encoder takes texts.
     """
     longest = settings.corpus.max_tokens
     for_pairs = tokenise(texts, models.scorer.tokenizer, max_tokens=longest, progress=progress)
@@ -224,7 +233,7 @@ def tokenise_texts(
 
 
 def _same_tokens(first: Tokenizer | None, second: Tokenizer) -> bool:
-    """Whether two tokenizers give every text the same ids, special tokens aside."""
+    """Return whether two tokenizers give every text the same ids, except for special tokens."""
     if first is None:
         return False
     parts = ("normalizer", "pre_tokenizer", "model", "added_tokens")

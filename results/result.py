@@ -1,4 +1,4 @@
-"""What a run found, to look at, cluster anew, save and load."""
+"""The result of a run: tables and frames to look at, another threshold, saving and loading."""
 
 from __future__ import annotations
 
@@ -12,45 +12,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..clustering import choose_representatives, cluster_pairs, weakest_links
-from ..clustering.paths import strongest_path
 from ..corpus.unique import collapse_exact_duplicates
-from ..errors import InputError, ModelError
-from ..inference.locate import load_tokenizer, locate_model
-from ..inference.tokens import tokenise
-from ..progress import SILENT
-from ..schema import (
-    CORPUS,
-    CROSS_ENCODER,
-    DECIDERS,
-    DOC_ID,
-    EXACT,
-    POSITION,
-    TEXT,
-    Corpus,
-    Floats,
-    Rows,
-    ScoredPairs,
-    id_ranks,
-    pair_keys,
-    probabilities,
-)
+from ..errors import InputError
+from ..schema import DOC_ID, POSITION, TEXT, Corpus, Flags, Floats, Rows, ScoredPairs, id_ranks, pair_keys
 from ..settings import MiningSettings, load_settings
-from .explanation import Explanation
+from .explanation import Explainer, Explanation
 from .run_folder import open_run, read_run, write_run
 from .tables import clusters_table, pairs_table, read_pairs, row_anchors
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# What running the models counted; a new threshold runs none.
-_MODEL_COUNTS = ("pairs_scored", "pairs_left_unseen")
+_MODEL_COUNTS = ("pairs_scored", "pairs_left_unseen")  # kept by a new threshold, for which no model runs
 
 
 class MiningResult:
     """The clusters of a corpus and every pair that was scored.
 
-    `clusters_table`, `pairs_table`, `deduplicated_table` and `removed_table` are Arrow tables (the
-    contract is in docs/output.md); `clusters`, `pairs` and `deduplicated()` are the same as pandas frames.
+    `clusters_table`, `pairs_table`, `deduplicated_table` and `removed_table` are Arrow tables, described in
+    docs/output.md; `clusters`, `pairs` and `deduplicated()` are the same as pandas frames.
+
+    Example:
+        >>> import dupmine
+        >>> texts = ["How do I learn Python?", "How do I  learn Python?", "What is the capital of France?"]
+        >>> result = dupmine.mine(texts, progress=False)
+        >>> result.manifest["counts"]["clusters"]
+        1
+        >>> result.deduplicated()["text"].tolist()
+        ['How do I learn Python?', 'What is the capital of France?']
     """
 
     def __init__(
@@ -62,7 +51,16 @@ class MiningResult:
         settings: MiningSettings,
         manifest: dict[str, Any],
     ) -> None:
-        """Hold a result; `build`, `load` and `dupmine.mine` make them."""
+        """Hold a result; `dupmine.mine`, `MiningResult.build` and `MiningResult.load` make one.
+
+        Args:
+            corpus: the documents.
+            row_of: the row of each document's text, `(n_documents,)`, -1 for an empty text.
+            pairs: the scored pairs of rows.
+            clusters: the clusters, schema `CLUSTERS`.
+            settings: the settings of the run, its threshold as a number.
+            manifest: what the run says of itself.
+        """
         self.corpus = corpus
         self.row_of = row_of
         self.scored_pairs = pairs
@@ -82,22 +80,33 @@ class MiningResult:
         manifest: dict[str, Any],
         score_rows: Callable[[Rows, Rows], ScoredPairs] | None = None,
     ) -> MiningResult:
-        """Make the tables of a partition of the rows; `labels` is `(n_rows,)`.
+        """Make the tables of a partition of the rows.
 
-        With `score_rows` the pairs of members and representatives that are not known are scored.
+        Args:
+            corpus: the documents.
+            row_of: the row of each document's text, `(n_documents,)`, -1 for an empty text.
+            pairs: the scored pairs of rows.
+            labels: the cluster of each row, `(n_rows,)`.
+            settings: the settings of the run, its threshold as a number.
+            manifest: what the run says of itself; its counts are completed.
+            score_rows: scores the pairs of members and representatives that `pairs` lacks.
         """
         documents = corpus.documents
-        chosen = choose_representatives(labels, row_of, documents, pairs, settings=settings.clustering)
-        probability = _to_representative(row_of, chosen, pairs, score_rows)
-        filled = row_of >= 0
-        of_document = len(weakest := weakest_links(labels, pairs)) + np.cumsum(~filled) - 1
-        of_document[filled] = labels[row_of[filled]]
-        weakest = np.append(weakest, np.ones(int((~filled).sum()), np.float32))
+        representatives = choose_representatives(
+            labels, row_of, documents, pairs, settings=settings.clustering
+        )
+        probability = _to_representative(row_of, representatives, pairs, score_rows)
+        document_labels, weakest = _label_documents(labels, row_of, weakest_links(labels, pairs))
         table = clusters_table(
-            documents, of_document, chosen, probability, weakest, singletons=settings.output.singletons
+            documents,
+            document_labels,
+            representatives,
+            probability,
+            weakest,
+            singletons=settings.output.singletons,
         )
         result = cls(corpus, row_of, pairs, table, settings, manifest)
-        manifest["counts"].update(result._counts(of_document))
+        manifest["counts"].update(result._counts(document_labels))
         return result
 
     @cached_property
@@ -107,21 +116,21 @@ class MiningResult:
         return pairs_table(self.corpus.documents, self.row_of, self.scored_pairs, threshold)
 
     @cached_property
-    def _removed(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        gone = self.clusters_table.filter(pc.invert(self.clusters_table["is_representative"]))[DOC_ID]
-        mask = pc.is_in(self.corpus.documents[DOC_ID], value_set=gone.combine_chunks())
+    def _is_removed(self) -> Flags:
+        removed = self.clusters_table.filter(pc.invert(self.clusters_table["is_representative"]))[DOC_ID]
+        mask = pc.is_in(self.corpus.documents[DOC_ID], value_set=removed.combine_chunks())
         return np.asarray(mask.to_numpy(), bool)
 
     @property
     def deduplicated_table(self) -> pa.Table:
         """The documents that stay: representatives and documents without a duplicate, in input order."""
-        return self.corpus.documents.filter(pa.array(~self._removed))
+        return self.corpus.documents.filter(pa.array(~self._is_removed))
 
     @property
     def removed_table(self) -> pa.Table:
-        """The documents that `deduplicated_table` leaves out, and their positions in the input."""
-        gone = self.corpus.documents.filter(pa.array(self._removed))
-        return gone.append_column(POSITION, pa.array(np.flatnonzero(self._removed)))
+        """The documents that `deduplicated_table` leaves out, with their positions in the input."""
+        removed = self.corpus.documents.filter(pa.array(self._is_removed))
+        return removed.append_column(POSITION, pa.array(np.flatnonzero(self._is_removed)))
 
     @cached_property
     def clusters(self) -> pd.DataFrame:
@@ -138,151 +147,95 @@ class MiningResult:
         return _frame(self.deduplicated_table)
 
     def duplicates_of(self, doc_id: object) -> pd.DataFrame:
-        """Return the other members of a document's cluster, with the probability of each pair if known.
+        """Return the other members of a document's cluster, the most probable duplicate first.
+
+        `probability` is that of the pair with the document, missing where it is not known.
 
         Raises:
             InputError: there is no such document.
         """
-        row = int(self.row_of[self._position(doc_id)])
+        row = int(self.row_of[self.position(doc_id)])
         frame = self.clusters
         cluster = frame.loc[frame[DOC_ID] == str(doc_id), "cluster_id"]
         others = frame[frame["cluster_id"].isin(cluster) & (frame[DOC_ID] != str(doc_id))]
-        rows = [int(self.row_of[self._position(other)]) for other in others[DOC_ID]]
-        found = [self._scores([row, other])[1] for other in rows]
-        return others.assign(probability=np.array(found, np.float64)).sort_values(
+        rows = [int(self.row_of[self.position(other)]) for other in others[DOC_ID]]
+        probability = [self._explainer.scores([row, other])[1] for other in rows]
+        return others.assign(probability=np.array(probability, np.float64)).sort_values(
             "probability", ascending=False, kind="stable"
         )
 
     def explain(self, left: object, right: object) -> Explanation:
-        """Tell how a pair of documents was decided.
+        """Explain how a pair of documents, named by their ids, was decided.
 
         Raises:
             InputError: there is no such document.
+
+        Example:
+            >>> import dupmine
+            >>> result = dupmine.mine(["Is Mars red?", "is mars  red?"], progress=False)
+            >>> left, right = result.clusters["doc_id"]
+            >>> result.explain(left, right).decided_by
+            'exact'
         """
-        ends = (self._position(left), self._position(right))
-        texts = [self.corpus.documents[TEXT][end].as_py() for end in ends]
-        rows = [int(self.row_of[end]) for end in ends]
-        path = self._path(rows) if min(rows) >= 0 else None
-        cosine, probability, decided_by = self._scores(rows)
-        at = self._pair_at(rows) if decided_by == CORPUS else None
-        return Explanation(
-            left_id=str(left),
-            right_id=str(right),
-            left_text=texts[0],
-            right_text=texts[1],
-            same_cluster=ends[0] == ends[1] or path is not None,
-            decided_by=decided_by,
-            cosine=cosine,
-            probability=probability,
-            path=path or (),
-            pair_probability=None if at is None else float(probabilities(self.scored_pairs.pair_logit[at])),
-            scored_by=CROSS_ENCODER if at is None else DECIDERS[self.scored_pairs.scored_by[at]],
-            shares=() if at is None else self._shares(at, texts),
-        )
-
-    def _scores(self, rows: list[int]) -> tuple[float | None, float | None, str]:
-        if min(rows) < 0:
-            return None, None, "an empty text is compared with nothing"
-        if rows[0] == rows[1]:
-            return 1.0, 1.0, EXACT
-        pairs, at = self.scored_pairs, self._pair_at(rows)
-        if at is None:
-            probability = self._to_representatives.get((min(rows), max(rows)))
-            if probability is None:
-                return None, None, "the bi-encoder did not propose the pair"
-            return None, probability, CROSS_ENCODER
-        return float(pairs.cosine[at]), float(pairs.probability[at]), DECIDERS[pairs.decided_by[at]]
-
-    def _pair_at(self, rows: list[int]) -> int | None:
-        """Return the position of a scored pair of rows, None where it was not scored."""
-        [at] = self.scored_pairs.positions(np.array(rows[:1]), np.array(rows[1:])).tolist()
-        return None if at < 0 else int(at)
-
-    def _shares(self, at: int, texts: list[str]) -> tuple[tuple[str, float | None, float], ...]:
-        """Return what each feature added to the corpus-aware decision of a pair, the weightiest first.
-
-        Nothing where the model that decided is not there any more.
-        """
-        from ..rerank.decision import load_decision
-
-        rerank, known = self.settings.rerank, self.manifest["models"]["decision"]["sha256"]
-        try:
-            folder = locate_model(rerank.cross_encoder)
-            decision = load_decision(folder)
-            tokenizer = load_tokenizer(folder)
-        except ModelError:
-            return ()
-        if decision is None or decision.sha256 != known:
-            return ()
-        tokens = tokenise(texts, tokenizer, max_tokens=self.settings.corpus.max_tokens, progress=SILENT)
-        n_rows = int(self.row_of.max(initial=-1)) + 1
-        shares = decision.shares(self.scored_pairs, n_rows, at, tokens)
-        ordered = sorted(shares.items(), key=lambda item: -abs(item[1][1]))
-        return tuple((name, value, share) for name, (value, share) in ordered)
-
-    def _path(self, rows: list[int]) -> tuple[tuple[str, str, float], ...] | None:
-        """Return the strongest path between two rows inside one cluster, None across clusters."""
-        labels = self.row_labels
-        if labels[rows[0]] != labels[rows[1]]:
-            return None
-        pairs = self.scored_pairs
-        members = labels == labels[rows[0]]
-        steps = strongest_path(pairs.where(members[pairs.left] & members[pairs.right]), *rows)
-        ids = self.corpus.documents[DOC_ID]
-        names = [ids[int(self._anchors[row])].as_py() for row in steps.rows]
-        return tuple(zip(names[:-1], names[1:], steps.probability, strict=True))
+        return self._explainer.explain(left, right)
 
     @cached_property
-    def _to_representatives(self) -> dict[tuple[int, int], float]:
-        """The probabilities in the clusters table by the two rows, the lower one first."""
-        table = self.clusters_table
-        rows = self.row_of[self._positions(table[DOC_ID])].tolist()
-        columns = [table[name].to_pylist() for name in ("cluster_id", "is_representative", "probability")]
-        heads = {cluster: row for row, cluster, is_head, _ in zip(rows, *columns, strict=True) if is_head}
-        return {
-            (min(row, heads[cluster]), max(row, heads[cluster])): probability
-            for row, cluster, _, probability in zip(rows, *columns, strict=True)
-            if probability is not None
-        }
+    def _explainer(self) -> Explainer:
+        return Explainer(self)
+
+    @property
+    def n_rows(self) -> int:
+        """The number of unique texts."""
+        return int(self.row_of.max(initial=-1)) + 1
 
     @cached_property
-    def _anchors(self) -> Rows:
+    def anchors(self) -> Rows:
+        """The position of the document that names each row, `(n_rows,)`."""
         return row_anchors(self.row_of, id_ranks(self.corpus.documents))
 
     @cached_property
     def row_labels(self) -> Rows:
-        """The cluster of each row; rows without one have a number of their own."""
+        """The cluster of each row, `(n_rows,)`; a row without one has a number of its own."""
         clusters = self.clusters_table
         labels = clusters["cluster_id"].to_numpy()
-        by_document = labels.max(initial=-1) + 1 + np.arange(len(self.row_of))
-        by_document[self._positions(clusters[DOC_ID])] = labels
-        return np.asarray(by_document[self._anchors], np.int64)
+        document_labels = labels.max(initial=-1) + 1 + np.arange(len(self.row_of))
+        document_labels[self.positions(clusters[DOC_ID])] = labels
+        return np.asarray(document_labels[self.anchors], np.int64)
 
-    def _positions(self, doc_ids: pa.ChunkedArray) -> Rows:
-        known = self.corpus.documents[DOC_ID].combine_chunks()
-        return np.asarray(pc.index_in(doc_ids, known).to_numpy(), np.int64)
+    def positions(self, doc_ids: pa.ChunkedArray) -> Rows:
+        """Return the positions of documents in the input by their ids."""
+        ids = self.corpus.documents[DOC_ID].combine_chunks()
+        return np.asarray(pc.index_in(doc_ids, ids).to_numpy(), np.int64)
 
-    def _position(self, doc_id: object) -> int:
+    def position(self, doc_id: object) -> int:
+        """Return the position of a document in the input.
+
+        Raises:
+            InputError: there is no such document.
+        """
         position = pc.index(self.corpus.documents[DOC_ID], str(doc_id)).as_py()
         if position < 0:
             raise InputError(f"there is no document with the id {str(doc_id)!r}")
         return int(position)
 
     def rethreshold(self, threshold: float) -> MiningResult:
-        """Cluster anew with another threshold, up or down, from the known probabilities; no model runs.
+        """Return the clusters at another threshold, higher or lower. No model runs.
+
+        Args:
+            threshold: probability from which a pair is a duplicate, 0 to 1.
 
         Raises:
             SettingsError: the threshold is not between 0 and 1.
         """
         settings = self.settings.changed({"rerank.threshold": threshold})
         partition = cluster_pairs(
-            int(self.row_of.max(initial=-1)) + 1,
+            self.n_rows,
             self.scored_pairs,
             threshold=settings.rerank.accepts_from,
             settings=settings.clustering,
         )
-        known = self.manifest["counts"]
-        counts = known | partition.counts | {name: known[name] for name in _MODEL_COUNTS if name in known}
+        before = self.manifest["counts"]
+        counts = before | partition.counts | {name: before[name] for name in _MODEL_COUNTS if name in before}
         return MiningResult.build(
             corpus=self.corpus,
             row_of=self.row_of,
@@ -316,15 +269,10 @@ class MiningResult:
         """Load a result from the folder of a run.
 
         Raises:
-            InputError: the folder is no run, or a file of it is missing or broken.
+            InputError: the folder is not a run, or a file of it is missing or broken.
         """
         tables, manifest = read_run(Path(folder))
-        kept, gone = tables["deduplicated"], tables["removed"]
-        last = gone.num_columns - 1
-        positions = gone.column(last).to_numpy()
-        documents = pa.concat_tables([kept, gone.remove_column(last)])
-        stays = np.setdiff1d(np.arange(len(documents)), positions)
-        documents = documents.take(np.argsort(np.concatenate([stays, positions])))
+        documents = _input_order(tables["deduplicated"], tables["removed"])
         unique = collapse_exact_duplicates(documents[TEXT])
         pairs = read_pairs(tables["pairs"], documents, unique.row_of)
         columns = manifest["columns"]
@@ -332,12 +280,11 @@ class MiningResult:
         settings = load_settings(overrides=manifest["settings"])
         return cls(corpus, unique.row_of, pairs, tables["clusters"], settings, manifest)
 
-    def _counts(self, labels: Rows) -> dict[str, int]:
-        sizes = np.bincount(labels)
-        rows = self.row_of[self.row_of >= 0]
+    def _counts(self, document_labels: Rows) -> dict[str, int]:
+        sizes = np.bincount(document_labels)
         return {
             "accepted_pairs": int((self.scored_pairs.probability >= self.settings.rerank.accepts_from).sum()),
-            "exact_duplicates": len(rows) - int(rows.max(initial=-1)) - 1,
+            "exact_duplicates": int((self.row_of >= 0).sum()) - self.n_rows,
             "clusters": int((sizes > 1).sum()),
             "clustered_documents": int(sizes[sizes > 1].sum()),
             "removed_documents": int((sizes[sizes > 1] - 1).sum()),
@@ -345,7 +292,7 @@ class MiningResult:
         }
 
     def __repr__(self) -> str:
-        """Return the size of the result in a line."""
+        """Return the size of the result in one line."""
         counts = self.manifest["counts"]
         return (
             f"MiningResult({counts['documents']:,} documents, {counts['clusters']:,} clusters, "
@@ -359,20 +306,39 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
+def _input_order(kept: pa.Table, removed: pa.Table) -> pa.Table:
+    """Return all documents of a run in the order of the input."""
+    last = removed.num_columns - 1
+    positions = removed.column(last).to_numpy()
+    documents = pa.concat_tables([kept, removed.remove_column(last)])
+    kept_positions = np.setdiff1d(np.arange(len(documents)), positions)
+    return documents.take(np.argsort(np.concatenate([kept_positions, positions])))
+
+
+def _label_documents(labels: Rows, row_of: Rows, weakest: Floats) -> tuple[Rows, Floats]:
+    """Return the label of each document, and the weakest link of each label.
+
+    A document with an empty text has a label of its own, with a weakest link of 1.
+    """
+    has_text = row_of >= 0
+    document_labels = len(weakest) + np.cumsum(~has_text) - 1
+    document_labels[has_text] = labels[row_of[has_text]]
+    return document_labels, np.append(weakest, np.ones(int((~has_text).sum()), np.float32))
+
+
 def _to_representative(
     row_of: Rows,
-    chosen: Rows,
+    representatives: Rows,
     pairs: ScoredPairs,
     score_rows: Callable[[Rows, Rows], ScoredPairs] | None,
 ) -> Floats:
     """Return the probability of each document and its representative, NaN where it is not known."""
-    own, other = row_of, row_of[chosen]
-    probability = np.ones(len(own), np.float32)
-    differ = np.flatnonzero(own != other)
+    rows, others = row_of, row_of[representatives]
+    probability = np.ones(len(rows), np.float32)
+    differ = np.flatnonzero(rows != others)
     n_rows = int(row_of.max(initial=0)) + 1
-    keys = pair_keys(own[differ], other[differ], n_rows)
-    distinct, place = np.unique(keys, return_inverse=True)
-    left, right = distinct // n_rows, distinct % n_rows
+    keys, place = np.unique(pair_keys(rows[differ], others[differ], n_rows), return_inverse=True)
+    left, right = keys // n_rows, keys % n_rows
     known = np.append(pairs.probability, np.float32(np.nan))[pairs.positions(left, right)]
     missing = np.isnan(known)
     if score_rows is not None and missing.any():

@@ -1,4 +1,4 @@
-"""From rows and pairs of rows to the tables a user reads, and back."""
+"""Make the tables of a run from rows and pairs of rows, and read them back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..schema import (
     probabilities,
 )
 
-# The columns that a store keeps of each line: those that follow from no other.
+# The columns that a store keeps: all that cannot be computed from its other columns.
 STORED = tuple(
     name for name in CLUSTERS.names if name not in {"cluster_id", "doc_id", "text", "cluster_size"}
 )
@@ -39,9 +39,13 @@ def clusters_table(
 ) -> pa.Table:
     """Return one line per clustered document, the representative first; schema `CLUSTERS`.
 
-    `labels`, `representatives` (positions) and `probability` (to the representative, NaN where unknown)
-    are per document, `weakest` per label. Clusters of several documents are numbered first, then, if
-    asked for, single documents.
+    Args:
+        documents: the documents, `(n_documents,)`.
+        labels: the label of each document's cluster, `(n_documents,)`.
+        representatives: the position of each document's representative, `(n_documents,)`.
+        probability: that of each document and its representative, `(n_documents,)`, NaN where unknown.
+        weakest: the weakest link of each label's cluster, `(n_labels,)`.
+        singletons: list documents without a duplicate too, after the others.
     """
     sizes = np.bincount(labels, minlength=len(weakest))
     numbers = np.empty(len(sizes), np.int64)
