@@ -1,8 +1,8 @@
-"""The errors a user can cause and mend."""
+"""The errors that a user can cause and correct."""
 
 
 class DupmineError(ValueError):
-    """A mistake in the input, the settings or the environment that the user can mend.
+    """A mistake in the input, the settings or the environment that the user can correct.
 
     The message is one line: what was expected, what came, where, and what to do. The command line prints
     it and ends with `exit_code`.
@@ -47,6 +47,5 @@ class CorruptStoreError(DupmineError):
 
 def missing_extra(purpose: str, error: ImportError, extra: str) -> SettingsError:
     """Return the error for a package that belongs to an extra of dupmine and is not installed."""
-    return SettingsError(
-        f"{purpose} needs {error.name}, which is not installed: pip install 'dupmine[{extra}]'"
-    )
+    package = (error.name or "a package").partition(".")[0]
+    return SettingsError(f"{purpose} needs {package}, which is not installed: pip install 'dupmine[{extra}]'")

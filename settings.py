@@ -275,5 +275,19 @@ class MiningSettings(StagedSettings):
 def load_settings(
     config: str | Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> MiningSettings:
-    """Build the settings of a run, as `load_staged` does."""
+    """Build the settings of a run from a YAML file and overrides; the overrides win.
+
+    Args:
+        config: a YAML file that maps stages to their settings. Both may be left out.
+        overrides: a value by `"stage.key"` or by the key alone; or a mapping of settings by the name of
+            their stage.
+
+    Raises:
+        SettingsError: a file that cannot be read, an unknown setting or a value out of range.
+
+    Example:
+        >>> settings = load_settings(overrides={"threshold": 0.8, "retrieval": {"floor": 0.5}})
+        >>> settings.rerank.threshold, settings.retrieval.floor
+        (0.8, 0.5)
+    """
     return load_staged(MiningSettings, config, overrides)

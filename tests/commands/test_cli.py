@@ -129,6 +129,7 @@ def test_bars_on_a_terminal(tmp_path: Path, questions: Path) -> None:
             while piece := os.read(terminal, 1 << 16):
                 shown += piece
     os.close(terminal)
+    assert "loading models …" in shown.decode()
     lines = [line.rpartition("\r")[2] for line in shown.decode().split("\r\n")[:-1]]
     bar = re.compile(r" *(\S+): 100%\|█+\| (\d+)/\2 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+ (\w+)/s\]")
     assert [match.groups() for line in lines if (match := bar.fullmatch(line.rstrip()))] == [
