@@ -62,11 +62,11 @@ def split(  # noqa: PLR0913, PLR0917 - one parameter per flag
     set_level(log_level)
     shares_by_name = dict(zip(SPLITS, _shares(shares), strict=True))
     from ..disk.folder import check_target, replacing, write_table
-    from ..evaluation.splits import SplitPlan, split_file
+    from ..evaluation.splits import split_file
 
     files = [f"{name}.parquet" for name in SPLITS]
     check_target(out, files, overwrite=overwrite)
-    tables, leaks = split_file(pairs, settings, SplitPlan(shares_by_name, by.value, sample, seed))
+    tables, leaks = split_file(pairs, settings, shares=shares_by_name, by=by.value, sample=sample, seed=seed)
     with replacing(out, files, overwrite=overwrite) as folder:
         for name, table in tables.items():
             write_table(folder / f"{name}.parquet", table)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -71,10 +71,6 @@ class ClassificationMetrics:
     validated: ThresholdMetrics | None
     best: ThresholdMetrics
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the metrics as JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class CorrelationMetrics:
@@ -83,10 +79,6 @@ class CorrelationMetrics:
     pairs: int
     pearson: Estimate
     spearman: Estimate
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the metrics as JSON values."""
-        return asdict(self)
 
 
 def evaluate_pairs(

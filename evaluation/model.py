@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,7 +65,7 @@ class ModelEvaluation:
             "valid_pairs": self.valid_pairs,
             "calibrated": self.scores.calibrated,
             "pairs_per_second": self.pairs_per_second,
-            **self.result.to_dict(),
+            **asdict(self.result),
         }
 
     def mistakes(self, most: int = MISTAKES) -> pa.Table:

@@ -35,36 +35,33 @@ class Leak:
     leaked_pairs: int
 
 
-@dataclass(frozen=True, slots=True)
-class SplitPlan:
-    """How a file is divided: the share of each split by name, what stays together, the size of the sample."""
-
-    shares: Mapping[str, float]
-    by: Literal["pair", "question"] = "question"
-    sample: int | None = None
-    seed: int = 42
-
-
 def split_file(
-    path: Path, settings: PairSettings, plan: SplitPlan
+    path: Path,
+    settings: PairSettings,
+    *,
+    shares: Mapping[str, float],
+    by: Literal["pair", "question"],
+    sample: int | None,
+    seed: int,
 ) -> tuple[dict[str, pa.Table], dict[str, Leak]]:
     """Divide a file of labelled pairs; return the rows of each split, with a column `split`, and its leak.
+
+    `shares` are by name of the split. `sample` is the number of pairs to draw first, None for all.
 
     Raises:
         InputError: the file cannot be read or has too few pairs for the splits.
         SettingsError: the shares do not sum to 1, or the sample is larger than the file.
     """
     pairs, table = read_pairs_and_rows(path, settings)
-    if plan.sample is not None:
-        rows = sample_pairs(pairs, plan.sample, seed=plan.seed)
+    if sample is not None:
+        rows = sample_pairs(pairs, sample, seed=seed)
         pairs, table = pairs.take(rows), table.take(pa.array(rows))
-    sets = split_pairs(pairs, list(plan.shares.values()), by=plan.by, seed=plan.seed)
+    sets = split_pairs(pairs, list(shares.values()), by=by, seed=seed)
     leaks = measure_leak([pairs.take(rows) for rows in sets])
     tables = {
-        name: _with_split(table.take(pa.array(rows)), name)
-        for name, rows in zip(plan.shares, sets, strict=True)
+        name: _with_split(table.take(pa.array(rows)), name) for name, rows in zip(shares, sets, strict=True)
     }
-    return tables, dict(zip(plan.shares, leaks, strict=True))
+    return tables, dict(zip(shares, leaks, strict=True))
 
 
 def split_pairs(

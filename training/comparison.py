@@ -128,7 +128,10 @@ def _split_pairs(settings: CompareSettings, folder: Path) -> _Split:
         _require_equal(before, basis, f"{folder} holds another split")
         return _Split(folder, facts, _read_sets(folder, settings.pairs))
     files = [_SPLIT_RECORD, *(f"{name}.parquet" for name in SETS)]
-    tables, leaks = split_file(path, settings.pairs, settings.split.plan())
+    split = settings.split
+    tables, leaks = split_file(
+        path, settings.pairs, shares=split.shares, by=split.by, sample=split.sample, seed=split.seed
+    )
     facts = {**basis, "splits": {name: asdict(leak) for name, leak in leaks.items()}}
     with replacing(folder, files, overwrite=False) as staging:
         for name, table in tables.items():

@@ -12,7 +12,6 @@ from pydantic_core import PydanticCustomError
 
 from ..errors import SettingsError
 from ..evaluation.model import ModelKind
-from ..evaluation.splits import SplitPlan
 from ..settings import ComputeSettings, PairSettings
 from ..staged import Stage, StagedSettings, load_staged
 from .settings import BiEncoderTraining, CrossEncoderTraining, TrainSettings
@@ -44,16 +43,16 @@ class SplitSettings(Stage):
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
-        if abs(self.train + self.valid + self.test - 1) > 1e-6:
+        if abs(sum(self.shares.values()) - 1) > 1e-6:
             raise PydanticCustomError(
                 "contradiction", "settings split.train, split.valid and split.test: they should sum to 1"
             )
         return self
 
-    def plan(self) -> SplitPlan:
-        """Return how the file is divided."""
-        shares = {"train": self.train, "valid": self.valid, "test": self.test}
-        return SplitPlan(shares, self.by, self.sample, self.seed)
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of each split by name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
 
 
 class Approaches(BaseModel):

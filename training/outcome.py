@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -64,7 +64,7 @@ class Outcome:
             "pairs_per_second": round(self.pairs_per_second, 1),
             "precision": self.precision,
             "before": self.before,
-            "validation": self.result.to_dict(),
+            "validation": asdict(self.result),
             "history": self.history,
             "versions": {name: _version(name) for name in _PACKAGES},
         }

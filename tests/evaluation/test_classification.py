@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -119,7 +121,7 @@ def test_groups_are_resampled_whole() -> None:
 def test_an_interval_holds_its_metric_and_the_best_threshold_is_best(seed: int, n: int) -> None:
     actual, logit = draw(n, seed)
     actual[:2] = True, False
-    found = evaluate_scores(actual, scored(logit), 0.5).to_dict()
+    found = asdict(evaluate_scores(actual, scored(logit), 0.5))
     estimates = [found[name] for name in ("average_precision", "roc_auc", "calibration_error")]
     estimates += [found[at][name] for at in ("validated", "best") for name in ("accuracy", "precision", "f1")]
     for estimate in estimates:

@@ -73,7 +73,7 @@ def test_the_threshold_comes_from_the_validation_pairs(tiny: TinyModels, name: s
         60,
         40,
     )
-    assert evaluate_model(tiny[name], test, None, SETTINGS, SILENT).result.to_dict()["validated"] is None
+    assert evaluate_model(tiny[name], test, None, SETTINGS, SILENT).to_dict()["validated"] is None
 
 
 def test_continuous_labels_are_evaluated_by_correlation(tiny: TinyModels) -> None:

@@ -1,4 +1,4 @@
-"""Plots: the same bytes for the same data, and what they say."""
+"""Plots: the same bytes for the same data, and the texts in them."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ PLOTS: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_a_plot_is_deterministic_and_labelled(tmp_path: Path, name: str) -> None:
-    draw, said, unsaid = PLOTS[name]
+    draw, present, absent = PLOTS[name]
     first, second = tmp_path / "1.svg", tmp_path / "2.svg"
     draw(first)
     draw(second)
     assert first.read_bytes() == second.read_bytes()
     text = first.read_text()
-    assert [word for word in said if f"<!-- {word} -->" not in text] == []
-    assert [word for word in unsaid if f"<!-- {word} -->" in text] == []
+    assert [word for word in present if f"<!-- {word} -->" not in text] == []
+    assert [word for word in absent if f"<!-- {word} -->" in text] == []
     assert "<dc:date>" not in text
 
 

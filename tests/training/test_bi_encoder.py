@@ -1,4 +1,4 @@
-"""Training bi-encoders: every loss teaches, with the labels and batches it requires."""
+"""Training bi-encoders: every loss learns, with the labels and batches that it requires."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dupmine.training.bi_encoder import ranked_columns, target_labels
 from dupmine.training.run import Target
 from dupmine.training.settings import ObjectiveSettings
 
-from ..helpers.lessons import losses, small, teach_bi_encoder, topics, write_lesson
 from ..helpers.tiny_models import TinyModels
+from ..helpers.trainings import losses, quick_settings, topics, train_bi_encoder, write_pairs
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,10 @@ def base(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("loss", ["cosine", "contrastive", "online-contrastive", "mnrl", "cached-mnrl"])
-def test_a_loss_teaches(loss: str, base: str, tmp_path: Path) -> None:
-    path = write_lesson(tmp_path / "pairs.csv", topics(300), split=["train"] * 200 + ["valid"] * 100)
-    settings = small(base, objective__loss=loss, training__learning_rate=5e-3, training__epochs=4)
-    outcome = teach_bi_encoder(path, Target(tmp_path / "model"), settings)
+def test_a_loss_learns(loss: str, base: str, tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "pairs.csv", topics(300), split=["train"] * 200 + ["valid"] * 100)
+    settings = quick_settings(base, objective__loss=loss, training__learning_rate=5e-3, training__epochs=4)
+    outcome = train_bi_encoder(path, Target(tmp_path / "model"), settings)
     assert np.mean(losses(outcome)[-3:]) < 0.7 * np.mean(losses(outcome)[:3])
     record = json.loads((tmp_path / "model" / "training.json").read_text())
     after = record["validation"]["average_precision"]["value"]
@@ -47,19 +47,19 @@ def test_a_loss_teaches(loss: str, base: str, tmp_path: Path) -> None:
     assert "pipeline_tag: sentence-similarity" in (tmp_path / "model" / "README.md").read_text()
 
 
-def test_a_training_that_does_harm_says_so(
+def test_a_training_that_makes_the_model_worse_warns(
     base: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is taught at last is the opposite of what was taught at first, and is asked."""
+    """The second training learns the opposite of the first, and of the validation pairs."""
     pairs = topics(300)
-    path = write_lesson(tmp_path / "pairs.csv", pairs, split=["train"] * 200 + ["valid"] * 100)
-    settings = small(base, objective__loss="mnrl", training__learning_rate=5e-3, training__epochs=4)
-    teach_bi_encoder(path, Target(tmp_path / "good"), settings)
+    path = write_pairs(tmp_path / "pairs.csv", pairs, split=["train"] * 200 + ["valid"] * 100)
+    settings = quick_settings(base, objective__loss="mnrl", training__learning_rate=5e-3, training__epochs=4)
+    train_bi_encoder(path, Target(tmp_path / "good"), settings)
     pairs.label[:200] = 1 - pairs.label[:200]
-    write_lesson(path, pairs, split=["train"] * 200 + ["valid"] * 100)
+    write_pairs(path, pairs, split=["train"] * 200 + ["valid"] * 100)
     settings |= {"model.base": str(tmp_path / "good"), "training.evaluate_every": 100}
     with caplog.at_level(logging.WARNING, "dupmine"):
-        outcome = teach_bi_encoder(path, Target(tmp_path / "bad"), settings)
+        outcome = train_bi_encoder(path, Target(tmp_path / "bad"), settings)
     assert outcome.before is not None
     assert outcome.before > 0.9
     assert "the training made the model worse: average precision fell from" in caplog.text
@@ -71,8 +71,8 @@ def test_the_targets_of_cosine_are_0_and_1() -> None:
     assert target_labels(ObjectiveSettings(loss="contrastive"), pairs) == [0, 1]
 
 
-def test_ranked_rows_have_negatives_of_their_own() -> None:
-    """a = b = c and x = y are duplicates; b differs from n, and x, so they say, from m."""
+def test_ranked_rows_have_their_labelled_negatives() -> None:
+    """a = b = c and x = y are duplicates; b was labelled different from n, x from m, and a from c."""
     left, right = ["a", "b", "x", "n", "m", "a"], ["b", "c", "y", "b", "x", "c"]
     pairs = LabelledPairs(left, right, np.array([1, 1, 1, 0, 0, 0], np.float32))
     columns, groups = ranked_columns(pairs, ObjectiveSettings(), seed=0)

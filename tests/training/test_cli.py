@@ -1,4 +1,4 @@
-"""`dupmine train`: what the flags settle, and mistakes as one line with exit code 2."""
+"""`dupmine train`: the settings of its flags, and mistakes as one line with exit code 2."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ..helpers.lessons import lesson, write_lesson
 from ..helpers.shell import dupmine
+from ..helpers.trainings import learnable_pairs, write_pairs
 
 
-def test_flags_settle_the_settings() -> None:
+def test_flags_set_the_settings() -> None:
     flags = ("--head", "nli", "--epochs", "2", "--label-max", "5", "--hard-negatives", "questions.csv")
     printed = dupmine("train", "cross-encoder", "pairs.csv", *flags, "--set", "swap=false", "--print-config")
     assert printed.code == 0
@@ -27,7 +27,7 @@ def test_flags_settle_the_settings() -> None:
 
 
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_lesson(tmp_path / "pairs.csv", lesson(8))
+    path = write_pairs(tmp_path / "pairs.csv", learnable_pairs(8))
     out = ("--out", tmp_path / "model")
     ended = dupmine("train", "cross-encoder", path, *out)
     assert (ended.code, ended.err) == (

@@ -1,4 +1,4 @@
-"""A comparison: one split, models trained once, thresholds of the valid pairs, figures of the test pairs."""
+"""A comparison: one split, models trained once, thresholds from valid pairs, metrics of test pairs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def write_config(path: Path, tiny: TinyModels, changes: dict[str, Any] | None = 
 
 @pytest.fixture(scope="module")
 def place(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pairs, a config and, in `out`, what the command made of them."""
+    """A folder with pairs, a config and, in `out`, the result of the command."""
     place = tmp_path_factory.mktemp("compare")
     write_pairs(place / "pairs.csv")
     write_config(place / "config.yaml", tiny)
@@ -92,7 +92,7 @@ def rows_of(out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def test_the_figures_are_those_of_the_models_it_left(place: Path, tiny: TinyModels) -> None:
+def test_the_metrics_are_those_of_the_written_models(place: Path, tiny: TinyModels) -> None:
     out = place / "out"
     models = [tiny["bi-encoder"], *(str(out / "models" / name) for name in FOLDERS)]
     settings = EvaluateSettings.model_validate({"compute": {"device": "cpu", "precision": "fp32"}})
@@ -120,7 +120,7 @@ def test_the_figures_are_those_of_the_models_it_left(place: Path, tiny: TinyMode
         assert (record["data"]["train"]["pairs"], record["data"]["valid"]["pairs"]) == (108, 36)
 
 
-def test_the_split_is_the_asked_for_one(place: Path) -> None:
+def test_the_split_has_the_requested_shares(place: Path) -> None:
     folder = place / "out" / "split"
     tables = {name: pq.read_table(folder / f"{name}.parquet") for name in ("train", "valid", "test")}
     assert {name: table.num_rows for name, table in tables.items()} == {"train": 108, "valid": 36, "test": 36}
@@ -152,7 +152,7 @@ def test_table_and_chart_show_each_approach(place: Path) -> None:
     assert all(f"<!-- {name} -->" in chart for name in [*NAMES, "valid F1", "test F1", "36 test pairs"])
 
 
-def test_what_is_done_is_not_done_again(copy: Path) -> None:
+def test_finished_parts_are_kept(copy: Path) -> None:
     out = copy / "out"
     rows = rows_of(out)
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
@@ -163,7 +163,7 @@ def test_what_is_done_is_not_done_again(copy: Path) -> None:
     assert (out / "split").stat().st_ino == split
 
 
-def test_an_interrupted_comparison_goes_on(copy: Path) -> None:
+def test_an_interrupted_comparison_continues(copy: Path) -> None:
     out = copy / "out"
     kept, lost = (out / "models" / name for name in FOLDERS)
     rows, stamp = rows_of(out), (kept / "model.safetensors").stat().st_mtime_ns
@@ -197,7 +197,7 @@ def test_other_settings_are_refused(place: Path, change: str, expected: str) -> 
     assert files == {p: p.stat().st_mtime_ns for p in files}
 
 
-def test_a_model_that_cannot_be_had_is_named_before_anything_is_done(place: Path, tmp_path: Path) -> None:
+def test_a_missing_model_is_named_before_anything_is_written(place: Path, tmp_path: Path) -> None:
     name = "sentence-transformers/nowhere-to-be-had"
     outcome = run(place, tmp_path / "a" / "out", "--set", f"approaches.tiny + Cosine.base={name}")
     assert outcome.code == 2
@@ -274,9 +274,9 @@ def test_the_shipped_configs_have_the_five_approaches(name: str) -> None:
     approaches = read_approaches(settings)
     objectives = [None, "cosine", "online-contrastive", "mnrl", "sigmoid"]
     assert [approach.objective for approach in approaches] == objectives
-    plan = settings.split.plan()
-    assert (plan.sample, plan.by, plan.seed) == (50_000, "pair", 42)
-    assert plan.shares == {"train": 0.8, "valid": 0.1, "test": 0.1}
+    split = settings.split
+    assert (split.sample, split.by, split.seed) == (50_000, "pair", 42)
+    assert split.shares == {"train": 0.8, "valid": 0.1, "test": 0.1}
     offline = {approach.base for approach in approaches} == {"all-MiniLM-L6-v2"}
     assert offline == name.endswith("offline")
 
@@ -286,10 +286,10 @@ def test_a_setting_of_an_approach_can_be_changed() -> None:
     name = "MiniLM + MultipleNegativesRankingLoss"
     settings = load_staged(CompareSettings, config, {f"approaches.{name}.epochs": 7, "compute.threads": 3})
     assert load_staged(CompareSettings, None, yaml.safe_load(settings.to_yaml())) == settings
-    chosen = next(approach for approach in read_approaches(settings) if approach.name == name)
-    assert isinstance(chosen.settings, BiEncoderTraining)
-    assert (chosen.settings.training.epochs, chosen.settings.training.batch_size) == (7, 64)
-    assert chosen.settings.compute.threads == 3
+    approach = next(approach for approach in read_approaches(settings) if approach.name == name)
+    assert isinstance(approach.settings, BiEncoderTraining)
+    assert (approach.settings.training.epochs, approach.settings.training.batch_size) == (7, 64)
+    assert approach.settings.compute.threads == 3
     with pytest.raises(DupmineError, match=r"approach v1\.5: unknown setting loses"):
         read_approaches(
             load_staged(

@@ -1,4 +1,4 @@
-"""Training cross-encoders: every head learns, resumes to the bit, and loads wherever models are loaded."""
+"""Training cross-encoders: every head learns, resumes exactly, and loads in every library."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from dupmine.training.settings import BiEncoderTraining, CrossEncoderTraining
 from dupmine.training.trainer import choose_attention
 
 from ..helpers.killed import NEVER, Death, in_process
-from ..helpers.lessons import lesson, losses, small, teach_cross_encoder, write_lesson
 from ..helpers.tiny_models import SIZES, TinyModels, bert_tokenizer
+from ..helpers.trainings import learnable_pairs, losses, quick_settings, train_cross_encoder, write_pairs
 
 ROOT = Path(__file__).parent.parent.parent
 SURE = {"model.hidden_dropout": 0.0, "model.attention_dropout": 0.0}
@@ -43,7 +43,7 @@ DUPLICATES, OTHERS = ("how cat tree", "how red sea"), ("why cat tree", "why red 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_lesson(tmp_path_factory.mktemp("lesson") / "pairs.csv", lesson(240))
+    return write_pairs(tmp_path_factory.mktemp("lesson") / "pairs.csv", learnable_pairs(240))
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("regression", "score", ["similarity"], "sigmoid"),
     ],
 )
-def test_a_head_learns_and_is_read_alike_everywhere(  # noqa: PLR0917 - fixtures and parameters
+def test_a_head_learns_and_is_read_equally_everywhere(  # noqa: PLR0917 - fixtures and parameters
     base: str, head: str, labels: list[str], read_as: str, pairs: Path, tiny: TinyModels, tmp_path: Path
 ) -> None:
-    settings = small(tiny[base], model__head=head, training__label_smoothing=0.02) | SURE
+    settings = quick_settings(tiny[base], model__head=head, training__label_smoothing=0.02) | SURE
     out = tmp_path / "model"
-    outcome = teach_cross_encoder(pairs, Target(out), settings)
+    outcome = train_cross_encoder(pairs, Target(out), settings)
     assert np.mean(losses(outcome)[-3:]) < 0.5 * losses(outcome)[0]
     record = json.loads((out / "training.json").read_text())
     measure = "spearman" if head == "score" else "average_precision"
@@ -79,9 +79,9 @@ def test_a_head_learns_and_is_read_alike_everywhere(  # noqa: PLR0917 - fixtures
     assert list(plain.config.id2label.values()) == labels
 
 
-def test_what_a_training_leaves(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
+def test_the_files_of_a_training(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
     target = Target(tmp_path / "model", command="dupmine train cross-encoder pairs.csv")
-    outcome = teach_cross_encoder(pairs, target, small(tiny["bert"]))
+    outcome = train_cross_encoder(pairs, target, quick_settings(tiny["bert"]))
     files = {path.name for path in target.folder.iterdir()}
     assert {
         "README.md",
@@ -94,19 +94,19 @@ def test_what_a_training_leaves(pairs: Path, tiny: TinyModels, tmp_path: Path) -
     assert "checkpoints" not in files
     card = (target.folder / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\nlibrary_name: sentence-transformers\npipeline_tag: text-ranking\n")
-    for said in (target.command, "SHA-256", "| average precision |", "learning_rate: 0.01", "30 steps"):
-        assert said in card
+    for text in (target.command, "SHA-256", "| average precision |", "learning_rate: 0.01", "30 steps"):
+        assert text in card
     assert outcome.best_step in {10, 20, 30}
     assert list(tmp_path.iterdir()) == [target.folder]
     with pytest.raises(OutputError, match="holds a finished training; give --overwrite"):
-        teach_cross_encoder(pairs, target, small(tiny["bert"]))
+        train_cross_encoder(pairs, target, quick_settings(tiny["bert"]))
     (target.folder / "mine.txt").write_text("")
     with pytest.raises(OutputError, match=r"holds mine.txt, which is not part of its training"):
-        teach_cross_encoder(pairs, Target(target.folder, overwrite=True), small(tiny["bert"]))
+        train_cross_encoder(pairs, Target(target.folder, overwrite=True), quick_settings(tiny["bert"]))
 
 
 def test_a_killed_training_resumes_to_the_same_weights(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
-    settings = small(tiny["bert"], training__save_every=4)
+    settings = quick_settings(tiny["bert"], training__save_every=4)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     end = in_process(lambda: run(pairs, Target(whole), settings), whole, NEVER)
     assert end.result == 30
@@ -125,7 +125,7 @@ def test_a_killed_training_resumes_to_the_same_weights(pairs: Path, tiny: TinyMo
     shutil.copytree(last, torn)
     (torn / "trainer_state.json").write_text('{"global_step": 2')
     state = json.loads((last / "trainer_state.json").read_text())
-    state["log_history"].append({"step": 0, "loss": 42.0})  # that it went on from here is seen by this
+    state["log_history"].append({"step": 0, "loss": 42.0})  # a sign that the training continued from here
     (last / "trainer_state.json").write_text(json.dumps(state))
 
     assert run(pairs, Target(broken, resume=True), settings | {"training.keep_checkpoints": 3}) == 30
@@ -139,26 +139,26 @@ def test_a_killed_training_resumes_to_the_same_weights(pairs: Path, tiny: TinyMo
 
 
 def run(pairs: Path, target: Target, settings: dict[str, Any]) -> int:
-    return teach_cross_encoder(pairs, target, settings).steps
+    return train_cross_encoder(pairs, target, settings).steps
 
 
 def test_a_stable_rate_is_prolonged(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
-    settings = small(
+    settings = quick_settings(
         tiny["bert"], training__schedule="warmup-stable-decay", training__decay=0.2, training__save_every=4
     )
     out = tmp_path / "model"
 
-    def killed_behind_step_8() -> int:
-        threading.Thread(target=die_behind, args=(out / "checkpoints" / "checkpoint-8",), daemon=True).start()
+    def killed_after_step_8() -> int:
+        threading.Thread(target=die_after, args=(out / "checkpoints" / "checkpoint-8",), daemon=True).start()
         return run(pairs, Target(out), settings)
 
-    assert in_process(killed_behind_step_8, out, NEVER).killed
+    assert in_process(killed_after_step_8, out, NEVER).killed
     with pytest.raises(SettingsError, match=r"training\.warmup was 0\.1, is 0\.9"):
         run(pairs, Target(out, resume=True), settings | {"training.warmup": 0.9})
     assert run(pairs, Target(out, resume=True), settings | {"training.max_steps": 40}) == 40
 
 
-def die_behind(checkpoint: Path) -> None:
+def die_after(checkpoint: Path) -> None:
     while not is_complete(checkpoint):
         time.sleep(0.001)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -169,9 +169,9 @@ def test_the_large_config_trains_a_deberta(pairs: Path, tmp_path: Path) -> None:
     config = DebertaV2Config(vocab_size=len(tokenizer), max_position_embeddings=32, **SIZES)
     DebertaV2Model(config).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
-    settings = small(str(tmp_path / "base"), training__epochs=1)
+    settings = quick_settings(str(tmp_path / "base"), training__epochs=1)
     config_file = ROOT / "configs" / "train-deberta-v3-large.yaml"
-    outcome = teach_cross_encoder(pairs, Target(tmp_path / "model"), settings, config_file)
+    outcome = train_cross_encoder(pairs, Target(tmp_path / "model"), settings, config_file)
     assert outcome.settings.training.accumulate == 2
     assert outcome.steps == 8
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
@@ -192,27 +192,29 @@ def test_the_large_config_trains_a_deberta(pairs: Path, tmp_path: Path) -> None:
 def test_targets_follow_from_head_and_smoothing(
     base: str, head: str, targets: list[float], tiny: TinyModels
 ) -> None:
-    settings = small(tiny[base], model__head=head, training__label_smoothing=0.1)
+    settings = quick_settings(tiny[base], model__head=head, training__label_smoothing=0.1)
     loaded = load_staged(CrossEncoderTraining, None, settings)
-    task = prepare_cross_encoder(lesson(2), loaded, resolve_device(loaded.compute))
+    task = prepare_cross_encoder(learnable_pairs(2), loaded, resolve_device(loaded.compute))
     assert task.columns["label"] == pytest.approx(targets)
     smoothing = getattr(getattr(task.loss.loss, "ce_loss", None), "label_smoothing", None)
     assert smoothing == (0.1 if head in {"softmax", "nli"} else None)
 
 
 def test_a_pseudo_label_is_not_smoothed(tiny: TinyModels) -> None:
-    loaded = load_staged(CrossEncoderTraining, None, small(tiny["bert"], training__label_smoothing=0.1))
+    loaded = load_staged(
+        CrossEncoderTraining, None, quick_settings(tiny["bert"], training__label_smoothing=0.1)
+    )
     pairs = LabelledPairs(["a", "b", "c"], ["d", "e", "f"], np.array([0, 0.98, 1], np.float32))
     task = prepare_cross_encoder(pairs, loaded, resolve_device(loaded.compute))
     assert task.columns["label"] == pytest.approx([0.05, 0.98, 0.95])
-    loaded = loaded.changed({"model.head": "score"})  # where it is a similarity like the others
+    loaded = loaded.changed({"model.head": "score"})  # there it is a similarity like any other
     task = prepare_cross_encoder(pairs, loaded, resolve_device(loaded.compute))
     assert task.columns["label"] == pytest.approx([0.05, 0.932, 0.95])
 
 
-def test_frozen_embeddings_stay(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
-    settings = small(tiny["sigmoid"], model__freeze_embeddings=True, training__max_steps=3)
-    teach_cross_encoder(pairs, Target(tmp_path / "model"), settings)
+def test_frozen_embeddings_do_not_change(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
+    settings = quick_settings(tiny["sigmoid"], model__freeze_embeddings=True, training__max_steps=3)
+    train_cross_encoder(pairs, Target(tmp_path / "model"), settings)
     before, after = (load_file(Path(f) / "model.safetensors") for f in (tiny["sigmoid"], tmp_path / "model"))
     same = {name for name, values in before.items() if np.array_equal(values, after[name])}
     assert {name for name in before if ".embeddings." in name} == same
@@ -222,7 +224,7 @@ def test_frozen_embeddings_stay(pairs: Path, tiny: TinyModels, tmp_path: Path) -
     ("precision", "longest", "attention"),
     [("bf16", 256, "eager"), ("bf16", 257, "sdpa"), ("bf16", None, "sdpa"), ("fp32", 32, "sdpa")],
 )
-def test_short_inputs_are_attended_to_plainly_in_bf16(
+def test_short_inputs_use_plain_attention_in_bf16(
     precision: Any, longest: int | None, attention: str, tiny: TinyModels
 ) -> None:
     model = AutoModel.from_pretrained(tiny["bert"])
@@ -230,20 +232,20 @@ def test_short_inputs_are_attended_to_plainly_in_bf16(
     assert model.config._attn_implementation == attention
 
 
-def test_both_models_are_prepared_with_the_quick_attention(tiny: TinyModels) -> None:
+def test_both_models_are_prepared_with_plain_attention(tiny: TinyModels) -> None:
     quick = {"compute.precision": "bf16", "compute.device": "cpu"}
-    classifier = load_staged(CrossEncoderTraining, None, small(tiny["bert"]) | quick)
-    embedder = load_staged(BiEncoderTraining, None, small(tiny["bi-encoder"]) | quick)
+    classifier = load_staged(CrossEncoderTraining, None, quick_settings(tiny["bert"]) | quick)
+    embedder = load_staged(BiEncoderTraining, None, quick_settings(tiny["bi-encoder"]) | quick)
     compute = resolve_device(classifier.compute)
-    one = prepare_cross_encoder(lesson(2), classifier, compute).model.model
-    two = prepare_bi_encoder(lesson(2), embedder, compute).model[0].model
+    one = prepare_cross_encoder(learnable_pairs(2), classifier, compute).model.model
+    two = prepare_bi_encoder(learnable_pairs(2), embedder, compute).model[0].model
     assert one.config._attn_implementation == two.config._attn_implementation == "eager"
 
 
 def test_a_step_in_bf16_learns_what_one_in_fp32_does(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
-    settings = small(tiny["sigmoid"], training__learning_rate=1e-3, compute__device="cpu") | SURE
+    settings = quick_settings(tiny["sigmoid"], training__learning_rate=1e-3, compute__device="cpu") | SURE
     exact, quick = (
-        losses(teach_cross_encoder(pairs, Target(tmp_path / kind), settings | {"compute.precision": kind}))
+        losses(train_cross_encoder(pairs, Target(tmp_path / kind), settings | {"compute.precision": kind}))
         for kind in ("fp32", "bf16")
     )
     assert quick == pytest.approx(exact, abs=0.06)
@@ -269,9 +271,9 @@ def test_each_pair_is_shown_in_either_order() -> None:
 
 
 def test_pairs_can_stay_in_their_order(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
-    settings = small(tiny["bert"], training__max_steps=1) | SURE
+    settings = quick_settings(tiny["bert"], training__max_steps=1) | SURE
     turned, kept, again = (
-        losses(teach_cross_encoder(pairs, Target(tmp_path / f"{i}"), settings | {"training.swap": swap}))
+        losses(train_cross_encoder(pairs, Target(tmp_path / f"{i}"), settings | {"training.swap": swap}))
         for i, swap in enumerate((True, False, False))
     )
     assert kept == again != turned
@@ -319,7 +321,7 @@ def test_the_last_layer_for_the_first_token_changes_nothing(name: str, tiny: Tin
         ({"pairs.label_max": 2.0}, InputError, "a label is 0.5, expected 0 .* or 1"),
     ],
 )
-def test_mistakes_are_said_in_one_line(
+def test_mistakes_are_reported_in_one_line(
     settings: dict[str, Any],
     kind: type[DupmineError],
     message: str,
@@ -334,8 +336,8 @@ def test_mistakes_are_said_in_one_line(
     bases = {"static": tiny["static"], "t5": str(tmp_path / "t5"), "nowhere": str(tmp_path / "nowhere")}
     base = bases.get(settings.get("model.base", ""), tiny["bert"])
     with pytest.raises(kind, match=message) as caught:
-        teach_cross_encoder(
-            pairs, Target(tmp_path / "out"), small(tiny["bert"]) | settings | {"model.base": base}
+        train_cross_encoder(
+            pairs, Target(tmp_path / "out"), quick_settings(tiny["bert"]) | settings | {"model.base": base}
         )
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()

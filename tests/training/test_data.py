@@ -1,4 +1,4 @@
-"""Which pairs a training learns from, which it validates with, and what it cannot work with."""
+"""The pairs that a training learns from and validates on, and those that it refuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dupmine.schema import LabelledPairs
 from dupmine.settings import PairSettings
 from dupmine.training.data import PairSets, normalised_texts, read_sets, require_labels, set_aside
 
-from ..helpers.lessons import lesson, write_lesson
+from ..helpers.trainings import learnable_pairs, write_pairs
 
 
 def chained(n: int) -> LabelledPairs:
@@ -22,7 +22,7 @@ def chained(n: int) -> LabelledPairs:
     return LabelledPairs(left, [f"q{i + 1}" for i in range(n)], (np.arange(n) % 2).astype(np.float32))
 
 
-def test_what_is_set_aside_shares_no_question() -> None:
+def test_pairs_set_aside_share_no_question() -> None:
     pairs = chained(600)
     train, valid = set_aside(pairs, seed=1)
     assert len(train) + len(valid) == 600
@@ -45,12 +45,12 @@ def test_one_pair_cannot_be_divided() -> None:
 
 
 def test_the_column_split_divides(tmp_path: Path) -> None:
-    pairs = lesson(8)
-    path = write_lesson(tmp_path / "a.csv", pairs, split=["train"] * 4 + ["dev", "valid", "test", "test"])
+    pairs = learnable_pairs(8)
+    path = write_pairs(tmp_path / "a.csv", pairs, split=["train"] * 4 + ["dev", "valid", "test", "test"])
     sets = read_sets(path, None, PairSettings(), seed=1)
     assert (sets.train.left, sets.valid.left) == (pairs.left[:4], pairs.left[4:6])
     assert sets.held_out == {*pairs.left[4:], *pairs.right[4:]}
-    other = write_lesson(tmp_path / "b.csv", lesson(6, seed=1), split=["valid"] * 6)
+    other = write_pairs(tmp_path / "b.csv", learnable_pairs(6, seed=1), split=["valid"] * 6)
     sets = read_sets(path, other, PairSettings(), seed=1)
     assert (len(sets.train), len(sets.valid)) == (4, 6)
     assert [file["name"] for file in sets.facts["files"]] == ["a.csv", "b.csv"]
@@ -58,9 +58,9 @@ def test_the_column_split_divides(tmp_path: Path) -> None:
         read_sets(other, None, PairSettings(), seed=1)
 
 
-def test_a_leak_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first = write_lesson(tmp_path / "a.csv", lesson(6))
-    second = write_lesson(tmp_path / "b.csv", lesson(6).take(np.arange(2)))
+def test_a_leak_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = write_pairs(tmp_path / "a.csv", learnable_pairs(6))
+    second = write_pairs(tmp_path / "b.csv", learnable_pairs(6).take(np.arange(2)))
     with caplog.at_level(logging.WARNING, "dupmine"):
         read_sets(first, second, PairSettings(), seed=1)
     assert "4 of the 4 validation questions occur in the training pairs too" in caplog.text
@@ -74,12 +74,12 @@ def test_a_leak_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         ([0, 1], "2 training pairs are less than one batch of 4"),
     ],
 )
-def test_labels_that_teach_nothing(label: list[float], message: str) -> None:
+def test_unsuitable_labels(label: list[float], message: str) -> None:
     texts = [str(i) for i in range(len(label))]
     train = LabelledPairs(texts, texts, np.array(label, np.float32), source="pairs.csv")
     with pytest.raises(InputError, match=message) as caught:
-        require_labels(PairSets(train, lesson(4)), binary=True, batch=4)
+        require_labels(PairSets(train, learnable_pairs(4)), binary=True, batch=4)
     assert str(caught.value).startswith("pairs.csv: ")
     valid = LabelledPairs(["a", "b"], ["c", "d"], np.zeros(2, np.float32))
     with pytest.raises(InputError, match="all 2 validation pairs have the label 0"):
-        require_labels(PairSets(lesson(4), valid), binary=True, batch=4)
+        require_labels(PairSets(learnable_pairs(4), valid), binary=True, batch=4)

@@ -1,4 +1,4 @@
-"""Hard negatives: near, but neither labelled, nor joined by labels, nor probably duplicates."""
+"""Hard negatives: near, but not labelled, not connected by labels, and not probable duplicates."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dupmine.training.negatives import add_negatives
 from dupmine.training.run import Target
 from dupmine.training.settings import NegativesSettings
 
-from ..helpers.lessons import lesson, small, teach_cross_encoder, write_lesson
 from ..helpers.tiny_models import TinyModels
+from ..helpers.trainings import learnable_pairs, quick_settings, train_cross_encoder, write_pairs
 
 # a = b = c by closure; x = y; v is held out.
 TRAIN = LabelledPairs(["a", "b", "x", "a"], ["b", "c", "y", "n"], np.array([1, 1, 1, 0], np.float32))
@@ -39,7 +39,7 @@ def search(texts: Sequence[str]) -> tuple[Floats, Rows]:
 
 
 def mined(settings: NegativesSettings) -> tuple[list[tuple[str, str]], dict[str, int], list[int]]:
-    """Return the pairs, the counts, and how many pairs the guard was asked for in each round."""
+    """Return the pairs, the counts, and the number of pairs that the guard scored in each round."""
     rounds = []
 
     def guard(left: list[str], right: list[str]) -> Floats:
@@ -53,7 +53,7 @@ def mined(settings: NegativesSettings) -> tuple[list[tuple[str, str]], dict[str,
     return list(zip(new.left, new.right, strict=True)), sets.facts["negatives"], rounds
 
 
-def test_false_negatives_are_guarded_against() -> None:
+def test_probable_duplicates_are_excluded() -> None:
     pairs, counts, rounds = mined(NegativesSettings(corpus="questions.csv", max_probability=0.25))
     assert pairs == [("a", "far"), ("b", "far")]
     assert counts == {
@@ -69,12 +69,12 @@ def test_false_negatives_are_guarded_against() -> None:
     assert rounds == [3, 1]
 
 
-def test_more_for_each_text_the_nearest_first() -> None:
+def test_several_negatives_for_each_text_the_nearest_first() -> None:
     pairs, _, _ = mined(NegativesSettings(corpus="q", per_positive=2, max_probability=0.3))
     assert pairs == [("a", "alike"), ("a", "far"), ("b", "far"), ("b", "farther"), ("x", "alike")]
 
 
-def test_similarities_have_no_duplicates_to_start_from() -> None:
+def test_continuous_labels_are_refused() -> None:
     similar = LabelledPairs(["a"], ["b"], np.array([0.5], np.float32), source="sts.csv")
     with pytest.raises(InputError, match=r"sts\.csv: hard negatives need labels 0 or 1"):
         add_negatives(
@@ -87,13 +87,15 @@ def test_similarities_have_no_duplicates_to_start_from() -> None:
 
 
 def test_a_training_mines_and_counts_them(tiny: TinyModels, tmp_path: Path) -> None:
-    pairs = lesson(64)
-    path = write_lesson(tmp_path / "pairs.csv", pairs)
+    pairs = learnable_pairs(64)
+    path = write_pairs(tmp_path / "pairs.csv", pairs)
     corpus = tmp_path / "corpus.csv"
     corpus.write_text("text\n" + "\n".join([*pairs.left, *(f"where is tree {i}" for i in range(40))]))
-    settings = small(tiny["bert"], negatives__corpus=str(corpus), negatives__miner=tiny["bi-encoder"])
+    settings = quick_settings(
+        tiny["bert"], negatives__corpus=str(corpus), negatives__miner=tiny["bi-encoder"]
+    )
     settings |= {"negatives.guard": tiny["sigmoid"], "negatives.max_cosine": 1.0, "training.epochs": 1}
-    teach_cross_encoder(path, Target(tmp_path / "model"), settings | {"negatives.max_probability": 1.0})
+    train_cross_encoder(path, Target(tmp_path / "model"), settings | {"negatives.max_probability": 1.0})
     data = json.loads((tmp_path / "model" / "training.json").read_text())["data"]
     counts = data["negatives"]
     assert counts["anchors"] >= counts["added"] > 20

@@ -1,4 +1,4 @@
-"""Steps and rates of a training, and which changes a resumed one may have."""
+"""Steps and rates of a training, and the settings that a resumed one may change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dupmine.training.settings import ClassifierTrainingSettings, CrossEncoderTr
 STABLE = {"training.schedule": "warmup-stable-decay", "training.warmup": 0.01, "training.max_steps": 20000}
 
 
-def made(**changes: object) -> tuple[CrossEncoderTraining, TrainingPlan]:
+def make_plan(**changes: object) -> tuple[CrossEncoderTraining, TrainingPlan]:
     settings = load_staged(
         CrossEncoderTraining, None, STABLE | {k.replace("__", "."): v for k, v in changes.items()}
     )
@@ -25,7 +25,7 @@ def test_steps_follow_from_the_settings() -> None:
         12,
         12,
     )
-    settings, plan = made(training__learning_rate=8e-5)
+    settings, plan = make_plan(training__learning_rate=8e-5)
     assert plan.schedule(settings.training) == {
         "max_steps": 20000,
         "warmup_steps": 200,
@@ -36,8 +36,8 @@ def test_steps_follow_from_the_settings() -> None:
 
 def test_a_stable_rate_may_be_prolonged_between_warm_up_and_decay() -> None:
     before, now = (
-        resume_basis(*made(), {}),
-        resume_basis(*made(training__max_steps=30000, training__decay=0.2), {}),
+        resume_basis(*make_plan(), {}),
+        resume_basis(*make_plan(training__max_steps=30000, training__decay=0.2), {}),
     )
     assert before != now
     for step in (300, 18000):  # the new warm-up ends at 300, the old decay begins at 18,000
@@ -46,21 +46,21 @@ def test_a_stable_rate_may_be_prolonged_between_warm_up_and_decay() -> None:
         assert prolong(before, now, step) == before
 
 
-def test_nothing_else_may_change() -> None:
+def test_other_settings_may_not_change() -> None:
     before, now = (
-        resume_basis(*made(), {}),
-        resume_basis(*made(training__max_steps=30000, training__seed=1), {}),
+        resume_basis(*make_plan(), {}),
+        resume_basis(*make_plan(training__max_steps=30000, training__seed=1), {}),
     )
     assert prolong(before, now, 1000)["training.seed"] == "42"
-    linear = resume_basis(*made(training__schedule="linear"), {})
-    longer = resume_basis(*made(training__schedule="linear", training__max_steps=30000), {})
+    linear = resume_basis(*make_plan(training__schedule="linear"), {})
+    longer = resume_basis(*make_plan(training__schedule="linear", training__max_steps=30000), {})
     assert prolong(linear, longer, 5000) == linear
 
 
 def test_where_it_runs_is_not_part_of_the_basis() -> None:
-    here = resume_basis(*made(), {"training pairs": "abc"})
+    here = resume_basis(*make_plan(), {"training pairs": "abc"})
     assert here["training pairs"] == "abc"
     assert here == resume_basis(
-        *made(compute__threads=3, compute__device="cpu", training__keep_checkpoints=9),
+        *make_plan(compute__threads=3, compute__device="cpu", training__keep_checkpoints=9),
         {"training pairs": "abc"},
     )

@@ -1,4 +1,4 @@
-"""Pseudo-labels: a run's probabilities as labels, but for what the labels say and validation needs."""
+"""Pseudo-labels: the probabilities of a run, except for labelled and held-out pairs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from dupmine.training.pseudo_labels import add_pseudo_labels, sample_evenly
 from dupmine.training.run import Target
 from dupmine.training.settings import PseudoLabelSettings
 
-from ..helpers.lessons import lesson, small, teach_cross_encoder, write_lesson
 from ..helpers.tiny_models import TinyModels
+from ..helpers.trainings import learnable_pairs, quick_settings, train_cross_encoder, write_pairs
 
 TEXTS = [f"{word} is the {thing}" for word in ("how", "why", "what") for thing in ("cat", "dog", "sky")]
 TRAIN = LabelledPairs(["WHY is the  cat", "red sea"], [TEXTS[0], TEXTS[1]], np.array([1, 0], np.float32))
@@ -64,7 +64,7 @@ def test_pairs_come_with_the_probabilities_of_the_run(run: Path) -> None:
     }
 
 
-def test_what_the_labels_imply_and_other_splits_are_left_out(run: Path) -> None:
+def test_pairs_that_labels_imply_and_other_splits_are_excluded(run: Path) -> None:
     chain = LabelledPairs(TEXTS[:2], TEXTS[1:3], np.ones(2, np.float32))
     sets = add_pseudo_labels(
         PairSets(chain, VALID, elsewhere=frozenset({normalised_key(TEXTS[7])})),
@@ -78,7 +78,7 @@ def test_what_the_labels_imply_and_other_splits_are_left_out(run: Path) -> None:
     assert len(found) == 7 * 6 // 2 - 3
 
 
-def test_no_more_than_asked_for(run: Path) -> None:
+def test_the_number_of_pairs_is_limited(run: Path) -> None:
     settings = PseudoLabelSettings(run=str(run), most_pairs=5)
     first, again, other = (add_pseudo_labels(PairSets(TRAIN, VALID), settings, seed=s) for s in (1, 1, 2))
     assert len(first.train) == 2 + 5
@@ -92,7 +92,7 @@ def test_they_are_sampled_evenly_over_the_probabilities() -> None:
     assert len(np.unique(sample_evenly(probability, 5000, np.random.default_rng(0)))) == 1000
 
 
-def test_what_cannot_be_added(run: Path, tmp_path: Path) -> None:
+def test_unsuitable_pairs_and_runs(run: Path, tmp_path: Path) -> None:
     similar = LabelledPairs(["a"], ["b"], np.array([0.5], np.float32), source="sts.csv")
     with pytest.raises(InputError, match=r"sts\.csv: pseudo-labels are probabilities and go with labels 0"):
         add_pseudo_labels(PairSets(similar, VALID), PseudoLabelSettings(run=str(run)), seed=1)
@@ -103,24 +103,24 @@ def test_what_cannot_be_added(run: Path, tmp_path: Path) -> None:
         add_pseudo_labels(PairSets(TRAIN, all_held), PseudoLabelSettings(run=str(run)), seed=1)
 
 
-def test_a_model_learns_what_only_the_run_says(run: Path, tiny: TinyModels, tmp_path: Path) -> None:
-    path = write_lesson(tmp_path / "pairs.csv", lesson(64))
-    settings = small(tiny["bert"], pseudo_labels__run=str(run), training__epochs=80)
+def test_a_model_learns_from_the_run(run: Path, tiny: TinyModels, tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "pairs.csv", learnable_pairs(64))
+    settings = quick_settings(tiny["bert"], pseudo_labels__run=str(run), training__epochs=80)
     settings |= {"training.evaluate_every": 10_000}  # the last weights are taken
     settings |= {"model.hidden_dropout": 0.0, "model.attention_dropout": 0.0, "training.learning_rate": 3e-3}
-    teach_cross_encoder(path, Target(tmp_path / "model"), settings | {"training.batch_size": 32})
+    train_cross_encoder(path, Target(tmp_path / "model"), settings | {"training.batch_size": 32})
     data = json.loads((tmp_path / "model" / "training.json").read_text())["data"]
     assert data["pseudo_labels"]["added"] == 36
     assert data["train"]["pairs"] == 61 + 36
     assert "Pairs labelled with the probabilities of the run `run`: 36." in (
         tmp_path / "model" / "README.md"
     ).read_text(encoding="utf-8")
-    said = probabilities_of(run)
-    pairs = [(left, right) for left, right in map(sorted, said)]
+    expected = probabilities_of(run)
+    pairs = [(left, right) for left, right in map(sorted, expected)]
     learned = Miner(cross_encoder=str(tmp_path / "model"), precision="fp32", progress=False).score_pairs(
         pairs
     )
     before = Miner(cross_encoder=tiny["sigmoid"], precision="fp32", progress=False).score_pairs(pairs)
-    np.testing.assert_allclose(before, list(said.values()), atol=0.05)
+    np.testing.assert_allclose(before, list(expected.values()), atol=0.05)
     assert np.ptp(before) > 0.2
     assert np.corrcoef(learned, before)[0, 1] > 0.8

@@ -1,4 +1,4 @@
-"""Batches: of similar length, or of different groups, each row once, in an order that seed and epoch fix."""
+"""Batches of similar length or of different groups: each row once, in the order of seed and epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs that a tiny model can learn: those that ask "how" are duplicates, those that ask "why" are none."""
+"""Trainings of seconds, on pairs that a tiny model can learn."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _NOISE = ["how", "what", "the", "a", "best", "new", "old", "is", "to"]
 _TOPICS = WORDS.split()[40:64]
 
 
-def lesson(n: int, seed: int = 0) -> LabelledPairs:
-    """Return n pairs with their labels; no two texts are the same."""
+def learnable_pairs(n: int, seed: int = 0) -> LabelledPairs:
+    """Return n labelled pairs of distinct texts; those with "how" are duplicates, those with "why" not."""
     chance = random.Random(seed)
     labels = [i % 2 for i in range(n)]
 
@@ -51,7 +51,7 @@ def topics(n: int, seed: int = 0) -> LabelledPairs:
     return LabelledPairs(left, right, (np.arange(n) % 2).astype(np.float32))
 
 
-def write_lesson(path: Path, pairs: LabelledPairs, **columns: list[Any]) -> Path:
+def write_pairs(path: Path, pairs: LabelledPairs, **columns: list[Any]) -> Path:
     """Write pairs as CSV, with further columns."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -60,7 +60,7 @@ def write_lesson(path: Path, pairs: LabelledPairs, **columns: list[Any]) -> Path
     return path
 
 
-def small(base: str, **settings: Any) -> dict[str, Any]:
+def quick_settings(base: str, **settings: Any) -> dict[str, Any]:
     """Return settings for a training of seconds."""
     return {
         "model.base": base,
@@ -73,7 +73,7 @@ def small(base: str, **settings: Any) -> dict[str, Any]:
     } | {name.replace("__", "."): value for name, value in settings.items()}
 
 
-def teach_cross_encoder(
+def train_cross_encoder(
     pairs: Path, target: Target, settings: dict[str, Any], config: Path | None = None
 ) -> Outcome:
     """Train a cross-encoder on a file."""
@@ -81,7 +81,7 @@ def teach_cross_encoder(
     return train_model(pairs, None, loaded, target, SILENT)
 
 
-def teach_bi_encoder(pairs: Path, target: Target, settings: dict[str, Any]) -> Outcome:
+def train_bi_encoder(pairs: Path, target: Target, settings: dict[str, Any]) -> Outcome:
     """Train a bi-encoder on a file."""
     return train_model(pairs, None, load_staged(BiEncoderTraining, None, settings), target, SILENT)
 
