@@ -26,7 +26,7 @@ from dupmine.corpus.labelled import read_pairs
 from dupmine.evaluation.metrics import pair_metrics
 from dupmine.evaluation.model import EvaluateSettings, load_model, score_with_loaded
 from dupmine.evaluation.thresholds import best_f1_threshold
-from dupmine.export.run import GRAPH, ExportPlan, export_model
+from dupmine.export.model import GRAPH, ExportPlan, export_model
 from dupmine.export.session import with_graph
 from dupmine.inference.locate import locate_model
 from dupmine.progress import SILENT

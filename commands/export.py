@@ -62,7 +62,7 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     set_level(log_level)
     from ..corpus.labelled import read_pairs
     from ..evaluation.model import EvaluateSettings
-    from ..export.run import ExportPlan, export_model
+    from ..export.model import ExportPlan, export_model
     from ..progress import Progress
 
     settings = options.build_settings(EvaluateSettings, export, arguments)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from .products import Product, Steps, to_bytes
+from .linear import Product, Steps, to_bytes
 
 _LARGEST = 80.0  # of a score: its exponential and the sum of thousands of them are finite in bf16, and not 0
 _BLOCK = 512  # tokens: what is computed of so many stays in a core's own cache

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from ..first_token import reads_first_token
 from .attention import Attention, FirstTokenAttention
-from .products import Product, Range, Steps, to_bytes
+from .linear import Product, Range, Steps, to_bytes
 
 _STEADY_ROWS = 16
 _FUSED = {f"{family}Model" for family in ("Bert", "Camembert", "Electra", "Roberta", "XLMRoberta")}

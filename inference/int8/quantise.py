@@ -27,7 +27,7 @@ from ..locate import first_line
 from ..token_model import TokenModel, input_batches
 from ..tokens import tokenise
 from .layers import fold_ranges
-from .products import Range
+from .linear import Range
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from dupmine.errors import InputError, ModelError, OutputError
 from dupmine.evaluation.model import EvaluateSettings
 from dupmine.export.check import Check
 from dupmine.export.int8 import quantise
-from dupmine.export.run import GRAPH, ExportPlan, export_model
+from dupmine.export.model import GRAPH, ExportPlan, export_model
 from dupmine.export.session import GraphModel, open_session, with_graph
 from dupmine.inference.device import DeviceConfig
 from dupmine.inference.tokens import tokenise

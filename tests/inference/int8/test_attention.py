@@ -10,7 +10,7 @@ from torch import nn
 
 from dupmine.inference.device import multiplies_int8
 from dupmine.inference.int8.attention import Attention, FirstTokenAttention
-from dupmine.inference.int8.products import Range, Steps
+from dupmine.inference.int8.linear import Range, Steps
 
 WIDTH, HEADS = 32, 4
 RANGE: Range = (-4.0, 4.0)

@@ -18,7 +18,7 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 from dupmine.errors import SettingsError
 from dupmine.inference.device import DeviceConfig, multiplies_int8, resolve_device
 from dupmine.inference.int8.layers import fold_ranges
-from dupmine.inference.int8.products import Steps, to_bytes
+from dupmine.inference.int8.linear import Steps, to_bytes
 from dupmine.inference.int8.quantise import sample_texts
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
