@@ -146,8 +146,7 @@ def of_dump(texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str,
     rows = pd.Series(unique.row_of, index=texts.index)
     tokens = tokens_of(unique.texts, miner)
     models, settings = miner.models, miner.settings.retrieval
-    embeddings = np.empty((len(unique), models.encoder.dim), np.float16)
-    models.encoder.encode(unique.texts, tokens, embeddings, PROGRESS)
+    embeddings = models.encoder.encode(unique.texts, tokens, PROGRESS)
     wanted: Rows = np.unique(rows[np.unique(labelled[["qid1", "qid2"]].astype(str))])
     exact = settings.model_copy(update={"exact_limit": len(unique)})
     candidates, _ = find_candidates(embeddings, exact, models.compute.device, PROGRESS, rows=wanted)

@@ -89,9 +89,8 @@ def embed(arguments: argparse.Namespace, compute: DeviceConfig, peak: float) -> 
     assert tokenizer is not None, "the built-in model has a fast one"
     longest = SETTINGS.corpus.max_tokens
     tokens, tokenising = timed(lambda: tokenise(texts, tokenizer, max_tokens=longest, progress=SILENT))
-    vectors = np.empty((len(texts), encoder.dim), np.float16)
-    encoder.encode(texts, tokens, vectors, SILENT)  # and is warm
-    _, encoding = timed(lambda: encoder.encode(texts, tokens, vectors, SILENT))
+    encoder.encode(texts, tokens, SILENT)  # warm up
+    vectors, encoding = timed(lambda: encoder.encode(texts, tokens, SILENT))
     lengths = find_layout(tokenizer, 1).n_special + tokens.lengths
     plain = SentenceTransformer(str(locate_model(name)), device=str(compute.device))
     plain.max_seq_length = int(lengths.max())

@@ -26,7 +26,7 @@ from dupmine.corpus.labelled import read_pairs
 from dupmine.evaluation.metrics import pair_metrics
 from dupmine.evaluation.model import EvaluateSettings, load_model, score_with_loaded
 from dupmine.evaluation.thresholds import best_f1_threshold
-from dupmine.export.model import GRAPH, ExportPlan, export_model
+from dupmine.export.model import GRAPH, ExportOptions, export_model
 from dupmine.export.session import with_graph
 from dupmine.inference.locate import locate_model
 from dupmine.progress import SILENT
@@ -48,7 +48,7 @@ def main() -> None:
     )
     with TemporaryDirectory() as folder:
         out = Path(folder, "int8")
-        export_model(arguments.model, valid, out, ExportPlan(int8=True), SETTINGS, SILENT)
+        export_model(arguments.model, valid, out, ExportOptions(int8=True), SETTINGS, SILENT)
         exported = with_graph(load_model(arguments.model, SETTINGS), out / GRAPH)
         longest = SETTINGS.corpus.max_tokens
         weights = {"dtype": torch.float32}  # the shipped ones are stored in half

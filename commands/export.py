@@ -13,7 +13,7 @@ from . import options
 from .logs import set_level
 
 if TYPE_CHECKING:
-    from ..export.check import Check
+    from ..export.check import ExportCheck
 
 
 class ExportFormat(StrEnum):
@@ -62,24 +62,24 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     set_level(log_level)
     from ..corpus.labelled import read_pairs
     from ..evaluation.model import EvaluateSettings
-    from ..export.model import ExportPlan, export_model
+    from ..export.model import ExportOptions, export_model
     from ..progress import Progress
 
     settings = options.build_settings(EvaluateSettings, export, arguments)
     labelled = read_pairs(pairs, settings.pairs, split=split)
-    plan = ExportPlan(int8, max_loss, sample)
+    plan = ExportOptions(int8, max_loss, sample)
     check = export_model(model, labelled, out, plan, settings, Progress(options.bars(quiet)))
     if not quiet:
         typer.echo("\n".join(check_lines(check, len(labelled))))
         typer.echo(f"\nwritten to {out}")
 
 
-def check_lines(check: Check, n_pairs: int) -> Iterator[str]:
+def check_lines(check: ExportCheck, n_pairs: int) -> Iterator[str]:
     """Yield the check as a table; `n_pairs` is how many pairs there were to draw from."""
     yield f"checked on {check.pairs:,} of {n_pairs:,} pairs, on the CPU"
     yield ""
     yield f"{'':>24}{'original':>12}{'exported':>12}"
-    yield f"{check.measure:>24}{check.before:>12.4f}{check.after:>12.4f}"
+    yield f"{check.measure:>24}{check.original:>12.4f}{check.exported:>12.4f}"
     yield f"{'pairs per second':>24}{check.pairs_per_second[0]:>12,.0f}{check.pairs_per_second[1]:>12,.0f}"
     yield f"{f'greatest {check.scores} change':>24}{'':>12}{check.max_difference:>12.4f}"
     yield f"{f'mean {check.scores} change':>24}{'':>12}{check.mean_difference:>12.4f}"

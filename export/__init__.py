@@ -1,1 +1,1 @@
-"""Models as ONNX files: written, quantised to int8, and checked against the original on real pairs."""
+"""Models as ONNX files, quantised to int8 on request, and checked against the original on labelled pairs."""

@@ -1,4 +1,4 @@
-"""An exported model against the original, on real pairs."""
+"""An exported model against the original, on labelled pairs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..schema import LabelledPairs
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """How far the scores of an exported model are from the original's, and what that costs.
+class ExportCheck:
+    """How much the scores of an exported model differ from the original's, and the loss in quality.
 
-    `scores` says what differs. `before` and `after` are each model's F1 at its best threshold on these
-    pairs or, where labels are continuous, Spearman's correlation.
+    `original` and `exported` are each model's F1 at its best threshold on these pairs or, where labels are
+    continuous, Spearman's correlation. `pairs_per_second` are those of both.
     """
 
     pairs: int
@@ -27,32 +27,32 @@ class Check:
     max_difference: float
     mean_difference: float
     measure: Literal["F1", "Spearman"]
-    before: float
-    after: float
+    original: float
+    exported: float
     pairs_per_second: tuple[float, float]
 
     @property
     def loss(self) -> float:
-        """By how much the measure falls, negative where it rises."""
-        return self.before - self.after
+        """How much the measure falls, negative where it rises."""
+        return self.original - self.exported
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold and what is the same each time: all but the speed."""
+        """Return the check for JSON, without the speed, so that it is the same each time."""
         return {key: value for key, value in asdict(self).items() if key != "pairs_per_second"}
 
 
-def compare(pairs: LabelledPairs, before: Scores, after: Scores) -> Check:
+def compare_scores(pairs: LabelledPairs, original: Scores, exported: Scores) -> ExportCheck:
     """Compare the scores of the original and of the exported model."""
-    difference = np.abs(before.value.astype(np.float64) - after.value)
-    return Check(
+    difference = np.abs(original.value.astype(np.float64) - exported.value)
+    return ExportCheck(
         len(pairs),
-        before.kind,
+        original.kind,
         float(difference.max()),
         float(difference.mean()),
         "F1" if pairs.is_binary else "Spearman",
-        _quality(pairs, before),
-        _quality(pairs, after),
-        (len(pairs) / before.seconds, len(pairs) / after.seconds),
+        _quality(pairs, original),
+        _quality(pairs, exported),
+        (len(pairs) / original.seconds, len(pairs) / exported.seconds),
     )
 
 

@@ -29,7 +29,7 @@ class _TracedClassifier(torch.nn.Module):
         self.model = model
 
     def forward(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None = None) -> torch.Tensor:
-        logits: torch.Tensor = self.model(**_given(input_ids, token_type_ids)).logits
+        logits: torch.Tensor = self.model(**_model_inputs(input_ids, token_type_ids)).logits
         return logits
 
 
@@ -38,28 +38,28 @@ class _TracedSentenceModel(torch.nn.Module):
 
     def __init__(self, modules: torch.nn.Sequential) -> None:
         super().__init__()
-        self.steps = modules
+        self.modules_in_order = modules
 
     def forward(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None = None) -> torch.Tensor:
-        features = _given(input_ids, token_type_ids)
-        for step in self.steps:
-            features = step(features)
+        features = _model_inputs(input_ids, token_type_ids)
+        for module in self.modules_in_order:
+            features = module(features)
         return features["sentence_embedding"]
 
 
 def trace(name: str, model: TokenModel) -> onnx.ModelProto:
-    """Return the graph of a model over inputs of one length: no padding, so no attention mask.
+    """Return the graph of a model over inputs of one length, without padding or attention mask.
 
     Its inputs are `input_ids` and, where the model takes them, `token_type_ids`, each `(batch, length)
-    int64`; its only output is `(batch, dim) float32`.
+    int64`. Its only output is `(batch, dim) float32`.
 
     Raises:
         ModelError: torch cannot trace it.
     """
     module, output = (
-        (_TracedClassifier(model.model), "logits")
+        (_TracedClassifier(model.module), "logits")
         if model.texts_per_input == 2
-        else (_TracedSentenceModel(model.model), "sentence_embedding")
+        else (_TracedSentenceModel(model.module), "sentence_embedding")
     )
     ids = torch.full((2, 8), 4)
     inputs = (ids, torch.zeros_like(ids)) if model.takes_types else (ids,)
@@ -67,7 +67,7 @@ def trace(name: str, model: TokenModel) -> onnx.ModelProto:
     try:
         with TemporaryDirectory() as folder, warnings.catch_warnings(), torch.inference_mode():
             file = Path(folder, "model.onnx")
-            warnings.simplefilter("ignore")  # of the tracer, which is old
+            warnings.simplefilter("ignore")  # the tracer is deprecated
             torch.onnx.export(
                 module.eval(),
                 inputs,
@@ -85,11 +85,11 @@ def trace(name: str, model: TokenModel) -> onnx.ModelProto:
 
 
 def _with_size(graph: onnx.ModelProto, dim: int) -> onnx.ModelProto:
-    """State the size of the output, which the tracer leaves open after some layers."""
+    """Set the size of the output, which the tracer leaves open after some layers."""
     shape = graph.graph.output[0].type.tensor_type.shape
     shape.dim[-1].dim_value = dim
     return graph
 
 
-def _given(ids: torch.Tensor, types: torch.Tensor | None) -> dict[str, torch.Tensor]:
+def _model_inputs(ids: torch.Tensor, types: torch.Tensor | None) -> dict[str, torch.Tensor]:
     return {"input_ids": ids} if types is None else {"input_ids": ids, "token_type_ids": types}

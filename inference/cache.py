@@ -1,4 +1,4 @@
-"""What is worked out once per model, in the user's cache: JSON that is whole or counts as not there."""
+"""Results that are computed once per model, in the user's cache: JSON entries, with a checksum each."""
 
 from __future__ import annotations
 
@@ -14,47 +14,48 @@ from ..disk.files import write_atomically
 
 log = logging.getLogger(__name__)
 
-VARIABLE = "DUPMINE_CACHE"
+_VARIABLE = "DUPMINE_CACHE"
 
 
-def cache_folder() -> Path:
-    """Return the cache: `DUPMINE_CACHE`, else dupmine in `XDG_CACHE_HOME` or `~/.cache`."""
-    if named := os.environ.get(VARIABLE):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dupmine"
-
-
-def read_cached(name: str) -> dict[str, Any] | None:
-    """Return what was kept under a name, None where that is nothing or damaged."""
+def read_cache_entry(name: str) -> dict[str, Any] | None:
+    """Return the content of an entry, None where it is missing or damaged."""
+    path = _cache_folder() / name
     try:
-        kept = json.loads((cache_folder() / name).read_text(encoding="utf-8"))
-        content = kept["content"]
-        whole = kept["sha256"] == _digest(content)
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        content = entry["content"]
+        intact = entry["sha256"] == _checksum(content)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        log.warning("%s is damaged: it is made again", cache_folder() / name)
+        intact = False
+    if not intact:
+        log.warning("%s is damaged and is computed again", path)
         return None
     return dict(content)
 
 
-def keep_cached(name: str, content: Mapping[str, Any]) -> None:
-    """Keep something under a name; without access or space it is made again next time, as the log says."""
-    path = cache_folder() / name
-    text = json.dumps({"content": content, "sha256": _digest(content)}, indent=1)
+def write_cache_entry(name: str, content: Mapping[str, Any]) -> None:
+    """Write an entry; where that fails the next run computes it again, as the log says."""
+    path = _cache_folder() / name
+    text = json.dumps({"content": content, "sha256": _checksum(content)}, indent=1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: file.write(text.encode()))
     except OSError as error:
         log.warning(
-            "%s cannot be written (%s), so that it is worked out again each time; %s names another folder",
+            "%s cannot be written (%s), so every run computes it again; set %s to another folder",
             path,
             error.strerror or error,
-            VARIABLE,
+            _VARIABLE,
         )
 
 
-def _digest(content: Any) -> str:
+def _cache_folder() -> Path:
+    """Return the cache: `DUPMINE_CACHE`, else dupmine in `XDG_CACHE_HOME` or `~/.cache`."""
+    if folder := os.environ.get(_VARIABLE):
+        return Path(folder).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dupmine"
+
+
+def _checksum(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

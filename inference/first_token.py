@@ -1,4 +1,4 @@
-"""The last layer of a classifier for the first token alone: what a head that reads only it needs."""
+"""The last layer of a classifier for the first token alone, where the head reads no other."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import nn
 
 log = logging.getLogger(__name__)
 
-# Their heads read the first token, and their layers are built alike.
+# The heads of these read the first token, and their layers have the same parts.
 _KNOWN = {
     f"{family}ForSequenceClassification"
     for family in ("Bert", "Camembert", "Electra", "Roberta", "XLMRoberta")
 }
-_MASKED_BY_TENSOR = {"eager", "sdpa"}
+_TENSOR_MASKS = {"eager", "sdpa"}
 
 
 def reads_first_token(model: nn.Module) -> bool:
@@ -27,20 +27,20 @@ def reads_first_token(model: nn.Module) -> bool:
 
 @contextmanager
 def first_token_only(model: nn.Module) -> Iterator[None]:
-    """Compute a classifier's last layer for its first token only, inside of a `with`; see `keep_to_first`."""
-    layer = keep_to_first(model)
+    """Apply `limit_to_first_token` inside a `with`."""
+    layer = limit_to_first_token(model)
     try:
         yield
     finally:
         if layer is not None:
-            del layer.forward  # that of its class comes to light again
+            del layer.forward  # restores the method of its class
 
 
-def keep_to_first(model: nn.Module) -> Any:
-    """Have a classifier compute its last layer for its first token only; return that layer.
+def limit_to_first_token(model: nn.Module) -> Any:
+    """Make a classifier compute its last layer for its first token only; return that layer.
 
-    The logits and gradients are the same but for rounding; six layers take an eighth less time. An
-    architecture that is not known to allow it goes on to compute all tokens, as the log says: None.
+    Logits and gradients are the same except for rounding; six layers take an eighth less time. For an
+    architecture that is not known to allow it, log this and return None.
     """
     layer = _last_layer(model)
     if layer is None:
@@ -48,7 +48,7 @@ def keep_to_first(model: nn.Module) -> Any:
         return None
 
     def forward(hidden: torch.Tensor, mask: torch.Tensor | None = None, *_: Any, **__: Any) -> torch.Tensor:
-        return _first_of(layer, hidden, mask)
+        return _forward_first_token(layer, hidden, mask)
 
     layer.forward = forward
     return layer
@@ -56,17 +56,17 @@ def keep_to_first(model: nn.Module) -> Any:
 
 def _last_layer(model: nn.Module) -> Any:
     config: Any = getattr(model, "config", None)
-    fits = (
+    supported = (
         reads_first_token(model)
         and not config.is_decoder
         and not config.output_hidden_states
         and getattr(config, "position_embedding_type", "absolute") in (None, "absolute")
-        and config._attn_implementation in _MASKED_BY_TENSOR
+        and config._attn_implementation in _TENSOR_MASKS
     )
-    return model.base_model.encoder.layer[-1] if fits else None  # type: ignore[union-attr,index] # as built
+    return model.base_model.encoder.layer[-1] if supported else None  # type: ignore[union-attr,index] # BERT's
 
 
-def _first_of(layer: Any, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def _forward_first_token(layer: Any, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Return the output for the first token, `(n, 1, width)`, from all tokens, `(n, length, width)`."""
     attention, first = layer.attention.self, hidden[:, :1]
     heads = attention.num_attention_heads
@@ -74,13 +74,13 @@ def _first_of(layer: Any, hidden: torch.Tensor, mask: torch.Tensor | None) -> to
     def split(projected: torch.Tensor) -> torch.Tensor:
         return projected.view(*projected.shape[:2], heads, -1).transpose(1, 2)
 
-    seen = torch.nn.functional.scaled_dot_product_attention(
+    attended = torch.nn.functional.scaled_dot_product_attention(
         split(attention.query(first)),
         split(attention.key(hidden)),
         split(attention.value(hidden)),
         attn_mask=None if mask is None else mask[:, :, :1],
         dropout_p=attention.dropout.p if attention.training else 0.0,
     )
-    context = layer.attention.output(seen.transpose(1, 2).flatten(2), first)
+    context = layer.attention.output(attended.transpose(1, 2).flatten(2), first)
     output: torch.Tensor = layer.output(layer.intermediate(context), context)
     return output

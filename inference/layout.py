@@ -12,16 +12,16 @@ from tokenizers import Encoding, Tokenizer
 from ..errors import ModelError
 from ..schema import Rows, TokenStore, ranges
 
-LONGEST_INPUT = 100_000  # where a model states no limit
+LONGEST_INPUT = 100_000  # tokens, where a model states no limit
 
 Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The special tokens a tokenizer puts before, between and behind `n_texts` texts (1 or 2).
+    """The special tokens that a tokenizer puts before, between and after `n_texts` texts (1 or 2).
 
-    `frames[i]` stands before text i, the last one behind the last text; `types` are the token types of
+    `frames[i]` comes before text i, and the last frame after the last text. `types` are the token types of
     frames and texts in turn: frame 0, text 0, frame 1, ….
     """
 
@@ -36,7 +36,7 @@ class Layout:
     def lengths(self, tokens: TokenStore, rows: tuple[Rows, ...], limit: int) -> npt.NDArray[np.int64]:
         """Return the input's length for each tuple of rows, special tokens included.
 
-        `limit` is the model's longest input; where the texts together exceed it, those longer than their
+        `limit` is the model's longest input. Where the texts together exceed it, texts longer than their
         share are cut to what the others leave.
         """
         return np.asarray(self.n_special + self._text_lengths(tokens, rows, limit).sum(axis=0), np.int64)
@@ -49,13 +49,13 @@ class Layout:
         ids, types = np.empty(n * width, np.int64), np.empty(n * width, np.int64)
         cursor = np.arange(n) * width
         for i, frame in enumerate(self.frames):
-            at = cursor[:, None] + np.arange(len(frame))
-            ids[at], types[at] = frame, self.types[2 * i]
+            place = cursor[:, None] + np.arange(len(frame))
+            ids[place], types[place] = frame, self.types[2 * i]
             cursor = cursor + len(frame)
             if i < len(rows):
-                at = ranges(cursor, lengths[i])
-                ids[at] = tokens.ids[ranges(tokens.offsets[rows[i]], lengths[i])]
-                types[at] = self.types[2 * i + 1]
+                place = ranges(cursor, lengths[i])
+                ids[place] = tokens.ids[ranges(tokens.offsets[rows[i]], lengths[i])]
+                types[place] = self.types[2 * i + 1]
                 cursor = cursor + lengths[i]
         return ids.reshape(n, width), types.reshape(n, width)
 
@@ -67,17 +67,17 @@ class Layout:
 
 
 def require_vocabulary(name: str, tokenizer: Tokenizer) -> None:
-    """Refuse the tokenizer that transformers makes up where a model comes without one.
+    """Refuse the empty tokenizer that transformers makes for a model without one.
 
     Raises:
-        ModelError: it knows no tokens but the special ones.
+        ModelError: the tokenizer has no tokens except special ones.
     """
     if tokenizer.get_vocab_size() <= len(tokenizer.get_added_tokens_decoder()):
         raise ModelError(f"model {name} has no tokenizer: its folder lacks tokenizer.json")
 
 
 def find_layout(tokenizer: Tokenizer, n_texts: int) -> Layout:
-    """Return the layout of a tokenizer for one text or a pair, read off a probe."""
+    """Return the layout of a tokenizer for one text or a pair, from its tokens of the text "a"."""
     plain = Tokenizer.from_str(tokenizer.to_str())
     plain.no_padding()
     plain.no_truncation()

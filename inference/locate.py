@@ -26,7 +26,7 @@ _NOT_NEEDED = ["onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*"]
 def locate_model(name: str) -> Path:
     """Return the local folder of a model: a built-in name, a folder, or a name on the Hugging Face hub.
 
-    Hub models are downloaded into the hub's cache; only safetensors weights are taken.
+    Hub models are downloaded into the hub's cache, with weights in safetensors only.
 
     Raises:
         ModelError: there is no such folder or hub model, no network to fetch it, or it is an ONNX export.
@@ -37,7 +37,7 @@ def locate_model(name: str) -> Path:
         return Path(get_model_path())
     if name == BUILTIN_CROSS_ENCODER:
         return Path(__file__).parent.parent / "models" / BUILTIN_CROSS_ENCODER
-    folder = _existing(name) or _download(name)
+    folder = _local_folder(name) or _download(name)
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise ModelError(f"model {name}: {folder} holds no model (neither config.json nor modules.json)")
     if (folder / EXPORT_RECORD).is_file():
@@ -51,9 +51,9 @@ def locate_model(name: str) -> Path:
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Keep the bars and warnings of transformers and the hub off the screen while models load.
+    """Hide the progress bars and warnings of transformers and the hub while models load.
 
-    What they warn of, as missing weights, the loaders turn into errors.
+    The loaders raise errors for what these warn of, such as missing weights.
     """
     import huggingface_hub.utils.logging
     import transformers.utils.logging
@@ -83,7 +83,7 @@ def quiet_loading() -> Iterator[None]:
             enable_progress_bars()
 
 
-def _existing(name: str) -> Path | None:
+def _local_folder(name: str) -> Path | None:
     try:
         folder = Path(name).expanduser()
         return folder if folder.exists() else None
@@ -93,13 +93,13 @@ def _existing(name: str) -> Path | None:
 
 def _download(name: str) -> Path:
     if not _HUB_NAME.fullmatch(name) or name.startswith("."):
-        raise ModelError(f"model {name}: there is no such folder, and it is no name on the hub (owner/model)")
+        raise ModelError(f"model {name}: there is no such folder, and it is not a hub name (owner/model)")
     from huggingface_hub import HfApi, snapshot_download
 
     problem: Exception | None = None
     try:
-        HfApi().model_info(name, timeout=_HUB_SECONDS)  # snapshot_download would wait for an answer for ever
-    except Exception as error:  # of the hub, of requests or of httpx, as the hub's version goes
+        HfApi().model_info(name, timeout=_HUB_SECONDS)  # snapshot_download has no timeout
+    except Exception as error:  # of the hub, requests or httpx, depending on the hub's version
         problem = error
     try:
         return Path(
@@ -107,23 +107,23 @@ def _download(name: str) -> Path:
                 name,
                 allow_patterns=_NEEDED,
                 ignore_patterns=_NOT_NEEDED,
-                local_files_only=problem is not None,  # the hub's cache serves without a network
+                local_files_only=problem is not None,  # without a network use the hub's cache
             )
         )
     except Exception as error:
-        reason = _reason(problem) if problem else f"it cannot be downloaded: {first_line(error)}"
+        reason = _explain(problem) if problem else f"it cannot be downloaded: {first_line(error)}"
         raise ModelError(f"model {name}: {reason}") from None
 
 
-def _reason(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     if isinstance(error, GatedRepoError):
         return "the hub asks you to accept its terms and log in first"
     if isinstance(error, RepositoryNotFoundError | HFValidationError):
-        return "neither a folder here nor a model on the Hugging Face hub"
+        return "it is neither a local folder nor a model on the Hugging Face hub"
     return (
-        f"it is no folder here and the hub could not be reached ({type(error).__name__}); "
+        f"there is no such folder, and the hub could not be reached ({type(error).__name__}); "
         f"check the network, or give a folder or a built-in model ({BUILTIN_BI_ENCODER} as bi-encoder, "
         f"{BUILTIN_CROSS_ENCODER} as cross-encoder)"
     )
@@ -142,7 +142,7 @@ def read_config(folder: Path, file: str = "config.json") -> dict[str, Any]:
 
 
 def is_bi_encoder(folder: Path) -> bool:
-    """Whether a model's folder says that it is a sentence-transformers embedding model."""
+    """Whether a model's folder holds a sentence-transformers embedding model."""
     kind = read_config(folder, "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
     return (folder / "modules.json").is_file() and kind == "SentenceTransformer"
 
@@ -156,7 +156,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     path = folder / "tokenizer.json"
     try:
         return Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # tokenizers raises the bare class
+    except Exception as error:  # tokenizers raises plain exceptions
         raise ModelError(f"{path} cannot be read ({first_line(error)})") from None
 
 
@@ -166,10 +166,9 @@ def first_line(error: Exception) -> str:
 
 
 def fingerprint(folder: Path) -> str:
-    """Return a SHA-256 over the names and contents of what a model's scores follow from.
+    """Return a SHA-256 over the names and contents of the files that determine a model's scores.
 
-    Those are its weights, configuration, tokenizer and calibration; what decides after or instead of them is
-    not.
+    These are its weights, configuration, tokenizer and calibration, not its decision or cascade.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):

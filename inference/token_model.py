@@ -1,4 +1,4 @@
-"""What the engine needs of a model in torch, and its inputs."""
+"""What the engine needs of a model in torch, and the inputs of such a model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .layout import Ids, find_layout
 
 
 class Forward(Protocol):
-    """What computes the outputs of inputs."""
+    """A forward pass over token ids."""
 
-    needs_filling: bool  # whether the rounding of a result depends on how many inputs are in its batch
+    needs_filling: bool  # whether the rounding of an output depends on how many inputs are in its batch
 
     def run(self, ids: Ids, types: Ids) -> Floats:
-        """Return the outputs of inputs of one length, `(n, length)` each, as `(n, dim) float32`."""
+        """Return the outputs for inputs of one length, `(n, length)` each, as `(n, dim) float32`."""
 
 
 class TokenModel(Forward, Protocol):
@@ -28,7 +28,7 @@ class TokenModel(Forward, Protocol):
     `max_length` is its longest input, special tokens included, and `dim` the number of its outputs per input.
     """
 
-    model: Any
+    module: Any
     dim: int
     max_length: int
     texts_per_input: int
@@ -36,7 +36,7 @@ class TokenModel(Forward, Protocol):
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """Its tokenizer, None where it takes texts."""
+        """Its tokenizer, None where it reads texts."""
 
     def load(self, dtype: torch.dtype) -> None:
         """Load the model again, in another number format."""
@@ -53,11 +53,11 @@ def model_inputs(ids: Ids, types: Ids, device: torch.device, *, takes_types: boo
 def input_batches(
     model: TokenModel, tokens: TokenStore, rows: tuple[Rows, ...], batch_tokens: int
 ) -> Iterator[tuple[Ids, Ids]]:
-    """Yield the ids and token types of inputs, batches of one length each.
+    """Yield the ids and token types of inputs, in batches of one length each.
 
-    Input i has the texts of `tokens` at `row[i]` for each array in `rows`.
+    Input i has the texts of `tokens` at position i of each array in `rows`.
     """
-    assert model.tokenizer is not None, "other models take texts"
+    assert model.tokenizer is not None, "only models with a tokenizer read token ids"
     layout, limit = find_layout(model.tokenizer, len(rows)), model.max_length
     for batch in length_batches(layout.lengths(tokens, rows, limit), batch_tokens):
         yield layout.assemble(tokens, tuple(row[batch] for row in rows), limit)

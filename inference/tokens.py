@@ -15,8 +15,8 @@ from ..progress import Progress
 from ..schema import TokenStore
 
 _CHUNK = 8192
-_CHUNK_LENGTH = 1 << 20  # characters: a tokenizer takes some 400 bytes of memory for each token
-_LENGTH_PER_TOKEN = 16  # characters: far more than a text of words has
+_CHUNK_LENGTH = 1 << 20  # characters: a tokenizer needs some 400 bytes of memory for each token
+_LENGTH_PER_TOKEN = 16  # characters, far more than in a text of words
 _BETWEEN_WORDS = re.compile(r"(?<=\w) (?=\w)")
 
 
@@ -24,28 +24,27 @@ def tokenise(
     texts: Sequence[str], tokenizer: Tokenizer, *, max_tokens: int, progress: Progress
 ) -> TokenStore:
     """Tokenise every text once, keeping at most `max_tokens` of each."""
-    plain, cuttable = _plain(tokenizer)
-    longest = max_tokens * _LENGTH_PER_TOKEN if cuttable else None
-    parts = [np.empty(0, np.int32)]
-    lengths = [np.zeros(1, np.int64)]
+    plain, can_shorten = _without_limits(tokenizer)
+    max_length = max_tokens * _LENGTH_PER_TOKEN if can_shorten else None
+    ids, lengths = [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
     truncated = 0
     with progress.bar("tokenise", len(texts), "texts") as bar:
-        for chunk in _chunks(texts, longest):
-            begun = [_beginning(text, longest) for text in chunk]
+        for chunk in _chunks(texts, max_length):
+            starts = [_shorten(text, max_length) for text in chunk]
             kept = []
-            for text, begin, ids in zip(chunk, begun, _encode(plain, begun), strict=True):
-                # More tokens than are kept: what is behind the cut cannot matter.
-                whole = ids if len(ids) > max_tokens or begin is text else _encode(plain, [text])[0]
-                truncated += len(whole) > max_tokens
-                kept.append(whole[:max_tokens])
-            parts.append(np.fromiter(chain.from_iterable(kept), np.int32))
+            for text, start, tokens in zip(chunk, starts, _encode(plain, starts), strict=True):
+                if start is not text and len(tokens) <= max_tokens:  # the rest of the text may add tokens
+                    [tokens] = _encode(plain, [text])
+                truncated += len(tokens) > max_tokens
+                kept.append(tokens[:max_tokens])
+            ids.append(np.fromiter(chain.from_iterable(kept), np.int32))
             lengths.append(np.fromiter(map(len, kept), np.int64))
             bar.update(len(chunk))
-    return TokenStore(np.concatenate(parts), np.cumsum(np.concatenate(lengths)), truncated)
+    return TokenStore(np.concatenate(ids), np.cumsum(np.concatenate(lengths)), truncated)
 
 
 @lru_cache(maxsize=4)
-def _plain(tokenizer: Tokenizer) -> tuple[Tokenizer, bool]:
+def _without_limits(tokenizer: Tokenizer) -> tuple[Tokenizer, bool]:
     """Return a copy that neither pads nor truncates, and whether it splits texts at spaces first."""
     plain = Tokenizer.from_str(tokenizer.to_str())
     plain.no_padding()
@@ -57,13 +56,13 @@ def _encode(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def _chunks(texts: Sequence[str], longest: int | None) -> Iterator[list[str]]:
-    """Divide texts so that the beginnings of no chunk are too much for the memory."""
+def _chunks(texts: Sequence[str], max_length: int | None) -> Iterator[list[str]]:
+    """Divide texts into chunks whose shortened texts fit the memory."""
     chunk: list[str] = []
     length = 0
     for text in texts:
         chunk.append(text)
-        length += len(text) if longest is None else min(len(text), longest)
+        length += len(text) if max_length is None else min(len(text), max_length)
         if len(chunk) == _CHUNK or length > _CHUNK_LENGTH:
             yield chunk
             chunk, length = [], 0
@@ -71,19 +70,19 @@ def _chunks(texts: Sequence[str], longest: int | None) -> Iterator[list[str]]:
         yield chunk
 
 
-def _beginning(text: str, longest: int | None) -> str:
-    """Return the text up to the first space between two words behind `longest` characters."""
-    if longest is None or len(text) <= longest:
+def _shorten(text: str, max_length: int | None) -> str:
+    """Return the text up to the first space between two words after `max_length` characters."""
+    if max_length is None or len(text) <= max_length:
         return text
-    space = _BETWEEN_WORDS.search(text, longest)
+    space = _BETWEEN_WORDS.search(text, max_length)
     return text if space is None else text[: space.start()]
 
 
 def _splits_at_spaces(tokenizer: Tokenizer) -> bool:
-    """Whether the tokens of `"a b"` are those of `"a"` and then those of `" b"`, whatever stands for a and b.
+    """Whether the tokens of `"a b"` are those of `"a"` followed by those of `" b"`, for any a and b.
 
-    That is so for BERT's tokenizers (each word apart, normalised character by character) and for the
-    byte-level ones of GPT-2 and RoBERTa, unless an added token reaches across a space.
+    This holds for BERT's tokenizers (each word on its own, normalised character by character) and for the
+    byte-level ones of GPT-2 and RoBERTa, unless an added token extends across a space.
     """
     parts = json.loads(tokenizer.to_str())
     kinds = [(parts[key] or {}).get("type") for key in ("normalizer", "pre_tokenizer", "model")]

@@ -14,7 +14,7 @@ from transformers import (
 
 from ..errors import ModelError
 from ..inference.device import DeviceConfig
-from ..inference.first_token import keep_to_first
+from ..inference.first_token import limit_to_first_token
 from ..inference.layout import LONGEST_INPUT, Ids
 from ..inference.locate import first_line, read_config
 from ..inference.token_model import model_inputs
@@ -28,39 +28,39 @@ class Classifier:
     """
 
     texts_per_input = 2
-    needs_filling = True  # a small batch has other roundings; not so in int8
+    needs_filling = True  # False in int8
 
-    def __init__(self, name: str, folder: Path, compute: DeviceConfig) -> None:
+    def __init__(self, name: str, folder: Path, device: DeviceConfig) -> None:
         """Load the model from a local folder.
 
         Raises:
             ModelError: it cannot be loaded, or has no trained classification head.
         """
-        self._place = name, folder, compute
-        self.load(compute.loading_dtype)
-        self.config = self.model.config.to_dict()
-        self.dim = int(self.model.config.num_labels or 0)
-        wrapper = _load_tokenizer(name, folder, compute)
+        self._source = name, folder, device
+        self.load(device.loading_dtype)
+        self.config = self.module.config.to_dict()
+        self.dim = int(self.module.config.num_labels or 0)
+        wrapper = _load_tokenizer(name, folder, device)
         self.tokenizer = wrapper.backend_tokenizer
         self.takes_types = "token_type_ids" in wrapper.model_input_names
-        self.max_length = min(wrapper.model_max_length, _positions(self.model), LONGEST_INPUT)
-        self._device = compute.device
+        self.max_length = min(wrapper.model_max_length, _positions(self.module), LONGEST_INPUT)
+        self._device = device.device
 
     def load(self, dtype: torch.dtype) -> None:
-        """Load the model, in the place of the one that is there."""
-        self.model = _load_model(*self._place, dtype)
-        if self._place[2].device.type == "cuda":  # on a CPU a result would depend on the rest of its batch
-            keep_to_first(self.model)
+        """Load the model, again where it is loaded already."""
+        self.module = _load_model(*self._source, dtype)
+        if self._source[2].device.type == "cuda":  # on a CPU a result would depend on the rest of its batch
+            limit_to_first_token(self.module)
 
     def run(self, ids: Ids, types: Ids) -> Floats:
         """Return the outputs for inputs of one length, `(n, length)` each, as `(n, dim) float32`."""
         inputs = model_inputs(ids, types, self._device, takes_types=self.takes_types)
         with torch.inference_mode():
-            raw: Floats = self.model(**inputs).logits.float().cpu().numpy()
+            raw: Floats = self.module(**inputs).logits.float().cpu().numpy()
         return raw
 
 
-def _load_model(name: str, folder: Path, compute: DeviceConfig, dtype: torch.dtype) -> PreTrainedModel:
+def _load_model(name: str, folder: Path, device: DeviceConfig, dtype: torch.dtype) -> PreTrainedModel:
     architectures = read_config(folder).get("architectures") or []
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
@@ -69,7 +69,7 @@ def _load_model(name: str, folder: Path, compute: DeviceConfig, dtype: torch.dty
             output_loading_info=True,
             use_safetensors=True,
             local_files_only=True,
-            trust_remote_code=compute.trust_remote_code,
+            trust_remote_code=device.trust_remote_code,
         )
     except Exception as error:
         raise ModelError(f"model {name} cannot be loaded as a cross-encoder: {first_line(error)}") from error
@@ -78,14 +78,14 @@ def _load_model(name: str, folder: Path, compute: DeviceConfig, dtype: torch.dty
             f"model {name} is no cross-encoder: it is a {' '.join(architectures) or 'model'} without a "
             "trained classification head; set rerank.cross_encoder to a sequence classifier over pairs"
         )
-    loaded: PreTrainedModel = model.to(compute.device).eval()
+    loaded: PreTrainedModel = model.to(device.device).eval()
     return loaded
 
 
-def _load_tokenizer(name: str, folder: Path, compute: DeviceConfig) -> PreTrainedTokenizerFast:
+def _load_tokenizer(name: str, folder: Path, device: DeviceConfig) -> PreTrainedTokenizerFast:
     try:
         wrapper = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=compute.trust_remote_code
+            str(folder), local_files_only=True, trust_remote_code=device.trust_remote_code
         )
     except Exception as error:
         raise ModelError(

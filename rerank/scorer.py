@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from ..disk.work import Work, shard_name
 from ..inference.batches import Batch
 from ..inference.device import DeviceConfig
-from ..inference.int8.quantise import settle_precision
+from ..inference.int8.quantise import apply_precision
 from ..inference.locate import fingerprint, locate_model
 from ..inference.runner import BatchRunner
 from ..progress import Bar, Progress
@@ -45,7 +45,7 @@ class PairScorer(Protocol):
 class CrossEncoder:
     """Any Hugging Face sequence classifier over pairs, read through its head."""
 
-    def __init__(self, settings: RerankSettings, compute: DeviceConfig) -> None:
+    def __init__(self, settings: RerankSettings, device: DeviceConfig) -> None:
         """Load the model.
 
         Raises:
@@ -55,14 +55,14 @@ class CrossEncoder:
         """
         name = settings.cross_encoder
         self.folder = locate_model(name)
-        self.model = Classifier(name, self.folder, compute)
+        self.model = Classifier(name, self.folder, device)
         self.sha256 = fingerprint(self.folder)
-        self.precision = settle_precision(name, self.model, self.sha256, compute)
+        self.precision = apply_precision(name, self.model, self.sha256, device)
         self.head = find_head(name, self.model.config, self.model.dim, settings)
         self.calibration = find_calibration(self.folder, self.head) if settings.calibrate else None
         self.orders = 2 if self.head.both_orders else 1
         self.tokenizer = self.model.tokenizer
-        self.runner = BatchRunner(name, self.model, self.precision, compute)
+        self.runner = BatchRunner(name, self.model, self.precision, device)
         self.max_tokens = self.runner.max_tokens
 
     @property

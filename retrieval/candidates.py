@@ -27,7 +27,7 @@ _GPU_GAIN = 10
 
 @dataclass(frozen=True, slots=True)
 class SearchFacts:
-    """What the manifest says of a search: how it was done, and texts cut at `max_k` above the floor."""
+    """What the manifest records of a search: its kind, and the texts with more than `max_k` neighbours."""
 
     description: dict[str, Any]
     capped: int
@@ -44,9 +44,9 @@ def find_candidates(
 ) -> tuple[CandidatePairs, SearchFacts]:
     """Return each pair with a cosine of at least `floor` and one side among the `max_k` nearest of the other.
 
-    With `rows` one side is among them, and only their nearest count. All vectors meet while that takes no
-    more products than `exact_limit` texts with each other, else those of near lists. `work` keeps what is
-    found, piece by piece.
+    With `rows` one side is among these, and only their nearest neighbours count. The search is exact up to
+    the products of `exact_limit` texts with each other; above that it compares lists of similar texts. `work`
+    stores the pairs of each finished part.
     """
     n = len(embeddings)
     asking = n if rows is None else len(rows)

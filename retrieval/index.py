@@ -1,4 +1,4 @@
-"""The vector index for other texts than its own: exact or IVF inner-product search over unit vectors."""
+"""An index for queries: exact or IVF inner-product search over unit vectors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GPU_MOST = 2047  # neighbours; one more is the text itself
 
 @dataclass(frozen=True, slots=True)
 class FaissIndex:
-    """A FAISS index and what the manifest says of it."""
+    """A FAISS index and its description."""
 
     index: Any
     description: dict[str, Any]
@@ -43,7 +43,7 @@ def build_index(
     """Index the unit rows of `embeddings`, `(n, dim)`: exact up to `exact_limit` rows, IVF above.
 
     The IVF index visits as many lists as find `target_recall` of the `k` nearest of a sample; the recall
-    measured against exact search stands in the description. `gpu` moves the index to the GPU where FAISS is
+    measured against exact search is in the description. `gpu` moves the index to the GPU where FAISS is
     built for it.
     """
     n, dim = embeddings.shape
@@ -66,7 +66,7 @@ def build_index(
 
 
 def _placed(index: Any, k: int, *, gpu: bool) -> Any:
-    """Move an index to the GPU if asked to and where FAISS can serve it there."""
+    """Move an index to the GPU, where configured and supported by FAISS."""
     if not gpu:
         return index
     if getattr(faiss, "get_num_gpus", int)() == 0:

@@ -1,4 +1,4 @@
-"""What meets what in a search for all pairs of a large corpus: texts near the same centre."""
+"""Which texts are compared in a search for all pairs of a large corpus: those near the same centre."""
 
 from __future__ import annotations
 

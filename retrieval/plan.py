@@ -1,4 +1,4 @@
-"""What meets what in a search for all pairs: everything, in blocks of the upper triangle."""
+"""Which texts are compared in a search for all pairs: all, in blocks of the upper triangle."""
 
 from __future__ import annotations
 

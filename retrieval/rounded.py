@@ -67,7 +67,7 @@ def round_vectors(embeddings: Embeddings, device: torch.device, order: Rows | No
     """Bring the rows of `embeddings`, unit vectors, into a device's fastest format and into an order.
 
     Raises:
-        ModelError: a vector has an infinite element or one that is no number.
+        ModelError: a vector has an infinite element, or NaN.
     """
     on_gpu = device.type == "cuda"
     if not on_gpu and _multiplies_int8():

@@ -18,55 +18,55 @@ from ..schema import Floats
 
 
 class SentenceModel:
-    """A sentence-transformers model, with its tokenizer where it takes token ids.
+    """A sentence-transformers model, with its tokenizer where it reads token ids.
 
     `max_length` is its longest input, special tokens included, and `dim` the length of its vectors.
     """
 
     texts_per_input = 1
-    needs_filling = True  # a small batch has other roundings; not so in int8
+    needs_filling = True  # False in int8
 
-    def __init__(self, name: str, folder: Path, compute: DeviceConfig) -> None:
+    def __init__(self, name: str, folder: Path, device: DeviceConfig) -> None:
         """Load the model from a local folder.
 
         Raises:
-            ModelError: it cannot be loaded, or is no bi-encoder.
+            ModelError: it cannot be loaded, or is not a bi-encoder.
         """
-        self._place = name, folder, compute
-        self.load(compute.loading_dtype)
-        self.dim = int(self.model.get_embedding_dimension() or 0)
-        self.tokenizer = _fast_tokenizer(self.model)
-        self.max_length = int(min(self.model.max_seq_length or 512, LONGEST_INPUT))
+        self._source = name, folder, device
+        self.load(device.loading_dtype)
+        self.dim = int(self.module.get_embedding_dimension() or 0)
+        self.tokenizer = _fast_tokenizer(self.module)
+        self.max_length = int(min(self.module.max_seq_length or 512, LONGEST_INPUT))
         self.takes_types = self.tokenizer is not None and (
-            "token_type_ids" in self.model.tokenizer.model_input_names
+            "token_type_ids" in self.module.tokenizer.model_input_names
         )
-        self._device = compute.device
+        self._device = device.device
 
     def load(self, dtype: torch.dtype) -> None:
-        """Load the model, in the place of the one that is there."""
-        self.model = _load_model(*self._place, dtype)
+        """Load the model, again where it is loaded already."""
+        self.module = _load_model(*self._source, dtype)
 
     def run(self, ids: Ids, types: Ids) -> Floats:
         """Return the vectors of inputs of one length, `(n, length)` each, as `(n, dim) float32`."""
         features = model_inputs(ids, types, self._device, takes_types=self.takes_types)
         features["attention_mask"] = torch.ones_like(features["input_ids"])
         with torch.inference_mode():
-            vectors: Floats = self.model(features)["sentence_embedding"].float().cpu().numpy()
+            vectors: Floats = self.module(features)["sentence_embedding"].float().cpu().numpy()
         return vectors
 
     def encode(self, texts: Sequence[str]) -> Floats:
         """Return the vectors of texts, `(n, dim) float32`, by the model's own `encode`."""
-        vectors: torch.Tensor = self.model.encode(
+        vectors: torch.Tensor = self.module.encode(
             list(texts), convert_to_tensor=True, show_progress_bar=False
         )
         return vectors.float().cpu().numpy()
 
 
-def _load_model(name: str, folder: Path, compute: DeviceConfig, dtype: torch.dtype) -> SentenceTransformer:
+def _load_model(name: str, folder: Path, device: DeviceConfig, dtype: torch.dtype) -> SentenceTransformer:
     if not is_bi_encoder(folder):
         raise ModelError(
-            f"model {name} is no bi-encoder: {folder} is no sentence-transformers embedding model "
-            "(no modules.json of one); set retrieval.bi_encoder to one, as all-MiniLM-L6-v2"
+            f"model {name} is not a bi-encoder: {folder} is not a sentence-transformers embedding model "
+            "(it lacks the modules.json of one); set retrieval.bi_encoder to one, such as all-MiniLM-L6-v2"
         )
     weights = (p for p in folder.rglob("pytorch_model*.bin") if not any(p.parent.glob("*.safetensors")))
     if (pickled := next(weights, None)) is not None:
@@ -77,9 +77,9 @@ def _load_model(name: str, folder: Path, compute: DeviceConfig, dtype: torch.dty
     try:
         model = SentenceTransformer(
             str(folder),
-            device=str(compute.device),
+            device=str(device.device),
             local_files_only=True,
-            trust_remote_code=compute.trust_remote_code,
+            trust_remote_code=device.trust_remote_code,
             model_kwargs={"use_safetensors": True},
         )
     except Exception as error:

@@ -68,8 +68,7 @@ class QueryIndex:
 
     def _search_batch(self, texts: list[str], top: int, progress: Progress) -> pa.Table:
         tokens, pair_tokens = tokenise_texts(texts, self._settings, self._models, progress)
-        vectors = np.empty((len(texts), self._models.encoder.dim), np.float16)
-        self._models.encoder.encode(texts, tokens, vectors, progress, fill=False)
+        vectors = self._models.encoder.encode(texts, tokens, progress, fill=False)
         near = min(max(NEAREST, top), len(self._numbers))
         _, nearest = self._index.search(vectors.astype(np.float32), near)
         query, position = np.repeat(np.arange(len(texts)), near), nearest.ravel()

@@ -198,7 +198,7 @@ def test_value_out_of_range(tmp_path: Path, questions: Path) -> None:
 
 def test_device_that_is_not_there(tmp_path: Path, questions: Path) -> None:
     message = refusal(tmp_path, questions, "--device", "cuda:99")
-    assert message.startswith("setting compute.device: cuda:99, but torch sees ")
+    assert message.startswith("setting compute.device: cuda:99, but torch finds ")
 
 
 def test_no_write_access(questions: Path) -> None:
@@ -271,7 +271,7 @@ def test_disk_full(tmp_path: Path, questions: Path) -> None:
 def test_model_that_is_nowhere(tmp_path: Path, questions: Path) -> None:
     message = refusal(tmp_path, questions, "--bi-encoder", "./no/such/model")
     assert message == (
-        "model ./no/such/model: there is no such folder, and it is no name on the hub (owner/model)"
+        "model ./no/such/model: there is no such folder, and it is not a hub name (owner/model)"
     )
 
 
@@ -284,8 +284,8 @@ def test_no_network(tmp_path: Path, questions: Path) -> None:
     )
     message = message_of(outcome)
     assert re.fullmatch(
-        r"model some/model: it is no folder here and the hub could not be reached \(\w+Error\); check the "
-        r"network, or give a folder or a built-in model \(all-MiniLM-L6-v2 as bi-encoder, .+\)",
+        r"model some/model: there is no such folder, and the hub could not be reached \(\w+Error\); check "
+        r"the network, or give a folder or a built-in model \(all-MiniLM-L6-v2 as bi-encoder, .+\)",
         message,
     )
     assert time.monotonic() - started < 60
@@ -299,8 +299,8 @@ def test_folder_without_a_model(tmp_path: Path, questions: Path) -> None:
 
 def test_model_that_is_no_bi_encoder(tmp_path: Path, questions: Path) -> None:
     message = refusal(tmp_path, questions, "--bi-encoder", CROSS_ENCODER)
-    assert message.startswith(f"model {CROSS_ENCODER} is no bi-encoder: ")
-    assert message.endswith("set retrieval.bi_encoder to one, as all-MiniLM-L6-v2")
+    assert message.startswith(f"model {CROSS_ENCODER} is not a bi-encoder: ")
+    assert message.endswith("set retrieval.bi_encoder to one, such as all-MiniLM-L6-v2")
 
 
 def test_model_that_is_no_cross_encoder(tmp_path: Path, questions: Path) -> None:

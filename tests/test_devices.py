@@ -37,9 +37,7 @@ def vectors(compute: DeviceConfig) -> Floats:
     encoder = BiEncoder("all-MiniLM-L6-v2", compute)
     assert encoder.tokenizer is not None
     tokens = tokenise(TEXTS, encoder.tokenizer, max_tokens=128, progress=SILENT)
-    out = np.empty((len(TEXTS), encoder.dim), np.float16)
-    encoder.encode(TEXTS, tokens, out, SILENT)
-    return out.astype(np.float32)
+    return encoder.encode(TEXTS, tokens, SILENT).astype(np.float32)
 
 
 def scores(compute: DeviceConfig) -> Floats:

@@ -84,7 +84,7 @@ def load_base(settings: EmbedderSettings, device: DeviceConfig) -> SentenceTrans
         ModelError: it cannot be found or loaded, or is not a bi-encoder.
     """
     folder = locate_model(settings.base)
-    model = SentenceModel(settings.base, folder, replace(device, dtype=torch.float32)).model
+    model = SentenceModel(settings.base, folder, replace(device, dtype=torch.float32)).module
     if model.max_seq_length is not None:
         model.max_seq_length = min(model.max_seq_length, settings.max_tokens)
     return model

@@ -1,4 +1,4 @@
-"""Attention between products in int8: from the bytes that enter a layer to those of what its heads see."""
+"""Attention between int8 linear layers: bytes in, bytes out."""
 
 from __future__ import annotations
 
@@ -7,78 +7,82 @@ from typing import Any
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from .linear import Product, Steps, to_bytes
+from .linear import Int8Linear, Quantisation, to_bytes
 
-_LARGEST = 80.0  # of a score: its exponential and the sum of thousands of them are finite in bf16, and not 0
-_BLOCK = 512  # tokens: what is computed of so many stays in a core's own cache
+_MAX_SCORE = 80.0  # its exponential, and the sum of thousands of them, are finite and not 0 in bf16
+_BLOCK = 512  # tokens whose intermediate results fit a core's own cache
 
 
 class Attention:
-    """The heads of a layer, for inputs without padding."""
+    """The attention of a layer, over inputs without padding."""
 
-    def __init__(self, layer: Any, entry: Steps, seen: Steps, dtype: torch.dtype) -> None:
-        """Take BERT's attention, how its input and its output are rounded, and what it computes in."""
+    def __init__(self, layer: Any, inputs: Quantisation, output: Quantisation, dtype: torch.dtype) -> None:
+        """Take BERT's attention, how its input and output are rounded, and the number format in between."""
         self._heads: int = layer.num_attention_heads
-        self._seen, self._in_bf16 = seen, dtype == torch.bfloat16
+        self._output, self._in_bf16 = output, dtype == torch.bfloat16
         width = len(layer.query.weight)
         self._size = width // self._heads
-        # In bf16 there is no room for the start of the steps beside a value, nor need for a scale of its own.
-        of_query = self._size**0.5 if self._in_bf16 else 1.0
-        start = 0.0 if self._in_bf16 else seen.start
+        # In bf16 the query scales the scores, and the offset of the output is added in fp32 at the end.
+        query_scale = self._size**0.5 if self._in_bf16 else 1.0
+        value_offset = 0.0 if self._in_bf16 else output.offset
         kind = torch.arange(3 * width) // width  # 0: query, 1: key, 2: value
-        unit = torch.tensor([of_query, 1.0, seen.size])[kind]
-        starts = torch.tensor([0.0, 0.0, start])[kind]
-        layers = [layer.query, layer.key, layer.value]
-        self._inputs = Product(layers, entry, unit=unit, start=starts, dtype=dtype)
+        self._project = Int8Linear(
+            [layer.query, layer.key, layer.value],
+            inputs,
+            output_scale=torch.tensor([query_scale, 1.0, output.scale])[kind],
+            output_offset=torch.tensor([0.0, 0.0, value_offset])[kind],
+            dtype=dtype,
+        )
 
     def __call__(self, rounded: torch.Tensor) -> torch.Tensor:
-        """Return what each token sees, as bytes, for inputs `(n, length, width)`."""
+        """Return the attention's output as bytes, for inputs `(n, length, width)`."""
         n, length, width = rounded.shape
-        parts = self._inputs(rounded).view(n, length, 3, self._heads, self._size).permute(2, 0, 3, 1, 4)
+        parts = self._project(rounded).view(n, length, 3, self._heads, self._size).permute(2, 0, 3, 1, 4)
         if not self._in_bf16:
-            seen = scaled_dot_product_attention(*parts).transpose(1, 2)
-            return to_bytes(seen.reshape(n, length, width))
+            context = scaled_dot_product_attention(*parts).transpose(1, 2)
+            return to_bytes(context.reshape(n, length, width))
         blocks = (part.split(max(_BLOCK // length, 1)) for part in parts)
-        return torch.cat([self._in_halves(*block) for block in zip(*blocks, strict=True)])
+        return torch.cat([self._attend_in_bf16(*block) for block in zip(*blocks, strict=True)])
 
-    def _in_halves(self, *parts: torch.Tensor) -> torch.Tensor:
-        """Attend by batched products: for heads as small as these they beat the fused kernel."""
+    def _attend_in_bf16(self, *parts: torch.Tensor) -> torch.Tensor:
+        """Attend by batched products, which beat the fused kernel for heads as small as these."""
         query, key, value = (part.reshape(-1, *part.shape[2:]) for part in parts)
-        seen = _attend(query, key, value).add_(self._seen.start)
-        return to_bytes(seen).view(-1, self._heads, *seen.shape[1:]).transpose(1, 2).flatten(2)
+        context = _attend(query, key, value).add_(self._output.offset)
+        return to_bytes(context).view(-1, self._heads, *context.shape[1:]).transpose(1, 2).flatten(2)
 
 
 class FirstTokenAttention:
-    """The heads of a layer that computes its first token alone, for inputs without padding.
+    """The attention of a layer that computes its first token alone, over inputs without padding.
 
-    No token's key or value is computed. The product of a query and a key `K x` is that of `K' q` and `x`, but
-    for what all tokens have in common; and what a head sees, the mean of `V x`, is `V` times the mean of `x`.
+    It computes no keys and values. The score of a query `q` and a key `K x` is that of `K' q` and `x`, up to
+    a constant that all tokens share. The output, a weighted mean of `V x`, is `V` times that mean of `x`.
     """
 
-    def __init__(self, layer: Any, entry: Steps, seen: Steps, dtype: torch.dtype) -> None:
-        """Take BERT's attention, how its input and its output are rounded, and what it computes in."""
+    def __init__(self, layer: Any, inputs: Quantisation, output: Quantisation, dtype: torch.dtype) -> None:
+        """Take BERT's attention, how its input and output are rounded, and the number format in between."""
         self._heads: int = layer.num_attention_heads
-        self._entry, self._dtype = entry, dtype
+        self._inputs, self._dtype = inputs, dtype
         width = len(layer.query.weight)
         self._size = width // self._heads
-        self._query = Product([layer.query], entry, unit=self._size**0.5, dtype=dtype)
+        self._query = Int8Linear([layer.query], inputs, output_scale=self._size**0.5, dtype=dtype)
         key, value = (
-            of.weight.detach().float().view(self._heads, self._size, -1) for of in (layer.key, layer.value)
+            part.weight.detach().float().view(self._heads, self._size, -1)
+            for part in (layer.key, layer.value)
         )
-        self._key = (key * entry.size).to(dtype)
-        self._value = (value * (entry.size / seen.size)).transpose(1, 2).to(dtype)
-        self._start = layer.value.bias.detach().float() / seen.size + seen.start
+        self._key = (key * inputs.scale).to(dtype)
+        self._value = (value * (inputs.scale / output.scale)).transpose(1, 2).to(dtype)
+        self._offset = layer.value.bias.detach().float() / output.scale + output.offset
 
     def __call__(self, rounded: torch.Tensor) -> torch.Tensor:
-        """Return what the first token sees, `(n, 1, width)` bytes, for inputs `(n, length, width)`."""
+        """Return the output for the first token, `(n, 1, width)` bytes, for inputs `(n, length, width)`."""
         query = self._query(rounded[:, :1].contiguous()).view(-1, self._heads, self._size).transpose(0, 1)
-        tokens = rounded.to(self._dtype).sub_(self._entry.zero)
+        tokens = rounded.to(self._dtype).sub_(self._inputs.zero_point)
         mean = _attend(torch.bmm(query, self._key).transpose(0, 1), tokens, tokens).to(self._dtype)
-        seen = torch.bmm(mean.transpose(0, 1), self._value).transpose(0, 1).flatten(1)
-        return to_bytes(seen + self._start)[:, None]
+        context = torch.bmm(mean.transpose(0, 1), self._value).transpose(0, 1).flatten(1)
+        return to_bytes(context + self._offset)[:, None]
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Return the means of values, `(n, queries, size)` in fp32, weighted by the exponentials of products."""
-    weights = torch.bmm(query, key.transpose(1, 2)).clamp_(-_LARGEST, _LARGEST).exp_()
+    """Return means of the values, `(n, queries, size)` in fp32, weighted by the softmax of clamped scores."""
+    weights = torch.bmm(query, key.transpose(1, 2)).clamp_(-_MAX_SCORE, _MAX_SCORE).exp_()
     return torch.bmm(weights, value) / weights.sum(dim=-1, keepdim=True, dtype=torch.float32)

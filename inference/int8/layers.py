@@ -1,7 +1,7 @@
-"""Models in int8, in torch: linear layers multiply integers, all else stays in float.
+"""Models in int8, in torch: linear layers multiply integers, everything else stays in float.
 
-An activation is rounded to 256 steps of a range that is fixed beforehand, so that a text's result does not
-depend on its batch; a weight has a scale per output.
+An activation has one scale and zero point, from a range that is measured beforehand, so that the result of a
+text does not depend on its batch. A weight has a scale per output.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from ..first_token import reads_first_token
 from .attention import Attention, FirstTokenAttention
-from .linear import Product, Range, Steps, to_bytes
+from .linear import Int8Linear, Quantisation, Range, to_bytes
 
-_STEADY_ROWS = 16
+_FIXED_ROWS = 16
 _FUSED = {f"{family}Model" for family in ("Bert", "Camembert", "Electra", "Roberta", "XLMRoberta")}
 _ACTIVATIONS = {
     "gelu": ("gelu", "none"),
@@ -29,43 +29,45 @@ _ACTIVATIONS = {
 }
 
 
-def fold_ranges(
-    model: nn.Module, ranges: Mapping[str, Range], attention: torch.dtype = torch.float32
+def quantise_layers(
+    model: nn.Module, ranges: Mapping[str, Range], attention_dtype: torch.dtype = torch.float32
 ) -> None:
-    """Put int8 in the place of a model's linear layers whose inputs have these ranges, by name.
+    """Replace a model's linear layers, by name, whose inputs have these ranges.
 
-    Encoders of BERT's kin are replaced whole, and attend in `attention`, which is fp32 or bf16. What is
-    left are the layers of a head, which stay in float and become independent of the batch.
+    Encoders of BERT and its relatives are replaced whole, with attention in `attention_dtype`, fp32 or bf16.
+    Linear layers without a range, those of a head, stay in float and become independent of the batch.
     """
     first_only = reads_first_token(model)
     for name, body in list(model.named_modules()):
         if _can_be_fused(body):
-            own = _below(ranges, f"{name}.encoder.".lstrip("."))
-            body.encoder = _Encoder(body, own, first_only, attention)
+            encoder_ranges = _below(ranges, f"{name}.encoder.".lstrip("."))
+            body.encoder = _Encoder(body, encoder_ranges, first_only, attention_dtype)
     for name, layer in list(model.named_modules()):
         if type(layer) is nn.Linear:
-            new = _Linear(layer, Steps.over(ranges[name])) if name in ranges else _Steady(layer)
+            new = (
+                _Linear(layer, Quantisation.of_range(ranges[name])) if name in ranges else _FixedLinear(layer)
+            )
             model.set_submodule(name, new)
 
 
 def _below(ranges: Mapping[str, Range], prefix: str) -> dict[str, Range]:
-    return {name.removeprefix(prefix): seen for name, seen in ranges.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): ranges[name] for name in ranges if name.startswith(prefix)}
 
 
 class _Linear(nn.Module):
-    """Any linear layer: its input is rounded, its output is float."""
+    """Any linear layer: its input is rounded to bytes, its output is float."""
 
-    def __init__(self, layer: nn.Linear, given: Steps) -> None:
+    def __init__(self, layer: nn.Linear, inputs: Quantisation) -> None:
         super().__init__()
-        self._given, self._product = given, Product([layer], given)
+        self._inputs, self._linear = inputs, Int8Linear([layer], inputs)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        steps = values / self._given.size
-        return self._product(to_bytes(steps.add_(self._given.start)))
+        scaled = values / self._inputs.scale
+        return self._linear(to_bytes(scaled.add_(self._inputs.offset)))
 
 
-class _Steady(nn.Module):
-    """A linear layer in float that takes rows by sixteen: each has the same result among any others."""
+class _FixedLinear(nn.Module):
+    """A linear layer in float that computes sixteen rows at a time, so that no row depends on the others."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
@@ -73,97 +75,113 @@ class _Steady(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         rows = values.flatten(0, -2)
-        missing = -len(rows) % _STEADY_ROWS
-        parts = torch.split(nn.functional.pad(rows, (0, 0, 0, missing)), _STEADY_ROWS)
+        missing = -len(rows) % _FIXED_ROWS
+        parts = torch.split(nn.functional.pad(rows, (0, 0, 0, missing)), _FIXED_ROWS)
         outputs = torch.cat([linear(part, self.weight, self.bias) for part in parts])
         return outputs[: len(rows)].view(*values.shape[:-1], -1)
 
 
 class _Encoder(nn.Module):
-    """The layers of BERT, for inputs without padding; with `first_only` the last computes one token."""
+    """The layers of BERT, over inputs without padding; with `first_only` the last computes one token."""
 
     def __init__(
-        self, body: Any, ranges: Mapping[str, Range], first_only: bool, attention: torch.dtype
+        self, body: Any, ranges: Mapping[str, Range], first_only: bool, attention_dtype: torch.dtype
     ) -> None:
         super().__init__()
         layers, activation = list(body.encoder.layer), _ACTIVATIONS[body.config.hidden_act]
-        steps = [_layer_steps(_below(ranges, f"layer.{i}.")) for i in range(len(layers))]
-        entries = [*(of.entry for of in steps[1:]), None]
-        self._entry = steps[0].entry
+        rounding = [_layer_rounding(_below(ranges, f"layer.{i}.")) for i in range(len(layers))]
+        outputs = [*(following.inputs for following in rounding[1:]), None]
+        self._inputs = rounding[0].inputs
         self._layers = nn.ModuleList(
-            _Layer(layer, of, after, activation, attention, first_only=first_only and after is None)
-            for layer, of, after in zip(layers, steps, entries, strict=True)
+            _Layer(
+                layer,
+                layer_rounding,
+                output,
+                activation,
+                attention_dtype,
+                first_only=first_only and output is None,
+            )
+            for layer, layer_rounding, output in zip(layers, rounding, outputs, strict=True)
         )
 
     def forward(self, hidden: torch.Tensor, *_: Any, **__: Any) -> BaseModelOutputWithPastAndCrossAttentions:
-        hidden = (hidden / self._entry.size).add_(self._entry.start)
+        hidden = (hidden / self._inputs.scale).add_(self._inputs.offset)
         for layer in self._layers:
             hidden = layer(hidden)
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
 
 
 @dataclass(frozen=True, slots=True)
-class _LayerSteps:
-    """The steps of what enters a layer, its attention's output, the wide part and the way back from there."""
+class _LayerRounding:
+    """The scales and zero points of a layer's input, its attention's output, and its feed-forward part."""
 
-    entry: Steps
-    seen: Steps
-    middle: Steps
-    wide: Steps
+    inputs: Quantisation
+    context: Quantisation
+    feed_forward: Quantisation
+    intermediate: Quantisation
 
 
-def _layer_steps(ranges: Mapping[str, Range]) -> _LayerSteps:
+def _layer_rounding(ranges: Mapping[str, Range]) -> _LayerRounding:
     names = ("attention.self.query", "attention.output.dense", "intermediate.dense", "output.dense")
-    return _LayerSteps(*(Steps.over(ranges[name]) for name in names))
+    return _LayerRounding(*(Quantisation.of_range(ranges[name]) for name in names))
 
 
 class _Layer(nn.Module):
     """One layer of BERT.
 
-    Values go from product to product counted in the steps of the next rounding: what brings them there is
-    part of the weights and norms before. A sum in other units, and from another start, has the same norm.
+    Values pass between linear layers in units of the scale of the next rounding; the conversion is part of
+    the weights and norms before it. The norm of a sum is the same in other units and with an offset.
     """
 
     def __init__(
         self,
         layer: Any,
-        steps: _LayerSteps,
-        after: Steps | None,
+        rounding: _LayerRounding,
+        output: Quantisation | None,
         activation: tuple[str, str],
-        attention: torch.dtype,
+        attention_dtype: torch.dtype,
         *,
         first_only: bool,
     ) -> None:
         super().__init__()
         self._first_only = first_only
         kind = FirstTokenAttention if first_only else Attention
-        self._attend = kind(layer.attention.self, steps.entry, steps.seen, attention)
-        self._output = Product([layer.attention.output.dense], steps.seen, unit=steps.entry.size)
-        self._widen = Product(
-            [layer.intermediate.dense], steps.middle, activation=activation, steps=steps.wide
+        self._attend = kind(layer.attention.self, rounding.inputs, rounding.context, attention_dtype)
+        self._attention_output = Int8Linear(
+            [layer.attention.output.dense], rounding.context, output_scale=rounding.inputs.scale
         )
-        self._narrow = Product([layer.output.dense], steps.wide, unit=steps.middle.size)
+        self._intermediate = Int8Linear(
+            [layer.intermediate.dense],
+            rounding.feed_forward,
+            activation=activation,
+            output=rounding.intermediate,
+        )
+        self._output = Int8Linear(
+            [layer.output.dense], rounding.intermediate, output_scale=rounding.feed_forward.scale
+        )
         self._norms = (
-            _norm(layer.attention.output.LayerNorm, steps.entry, steps.middle),
-            _norm(layer.output.LayerNorm, steps.middle, after),
+            _norm(layer.attention.output.LayerNorm, rounding.inputs, rounding.feed_forward),
+            _norm(layer.output.LayerNorm, rounding.feed_forward, output),
         )
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        seen = self._attend(to_bytes(hidden))
+        context = self._attend(to_bytes(hidden))
         if self._first_only:
             hidden = hidden[:, :1].contiguous()
         width = hidden.shape[-1:]
-        hidden = layer_norm(self._output.add_to(hidden, seen), width, *self._norms[0])
-        wide = self._widen(to_bytes(hidden))
-        return layer_norm(self._narrow.add_to(hidden, wide), width, *self._norms[1])
+        hidden = layer_norm(self._attention_output.add_to(hidden, context), width, *self._norms[0])
+        intermediate = self._intermediate(to_bytes(hidden))
+        return layer_norm(self._output.add_to(hidden, intermediate), width, *self._norms[1])
 
 
-def _norm(norm: nn.LayerNorm, before: Steps, after: Steps | None) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Return a norm's weight, bias and epsilon for an input and an output that are counted in steps."""
-    weight, bias, epsilon = norm.weight.detach(), norm.bias.detach(), norm.eps / before.size**2
-    if after is None:
+def _norm(
+    norm: nn.LayerNorm, inputs: Quantisation, output: Quantisation | None
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Return a norm's weight, bias and epsilon for inputs and outputs in units of their scales."""
+    weight, bias, epsilon = norm.weight.detach(), norm.bias.detach(), norm.eps / inputs.scale**2
+    if output is None:
         return weight, bias, epsilon
-    return weight / after.size, bias / after.size + after.start, epsilon
+    return weight / output.scale, bias / output.scale + output.offset, epsilon
 
 
 def _can_be_fused(body: nn.Module) -> bool:

@@ -17,9 +17,9 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from dupmine.errors import InputError, ModelError, OutputError
 from dupmine.evaluation.model import EvaluateSettings
-from dupmine.export.check import Check
-from dupmine.export.int8 import quantise
-from dupmine.export.model import GRAPH, ExportPlan, export_model
+from dupmine.export.check import ExportCheck
+from dupmine.export.int8 import quantise_graph
+from dupmine.export.model import GRAPH, ExportOptions, export_model
 from dupmine.export.session import GraphModel, open_session, with_graph
 from dupmine.inference.device import DeviceConfig
 from dupmine.inference.tokens import tokenise
@@ -37,8 +37,8 @@ FP32 = DeviceConfig(torch.device("cpu"), torch.float32, 4096)
 TEXTS = [text for text in QUESTIONS if text.isascii()]
 N = len(TEXTS)
 LEFT, RIGHT = np.concatenate([np.arange(N)] * 2), (np.arange(2 * N) * 3 + 1) % N
-ANY_LOSS = ExportPlan(max_loss=1.0)
-INT8 = ExportPlan(int8=True, max_loss=1.0)
+ANY_LOSS = ExportOptions(max_loss=1.0)
+INT8 = ExportOptions(int8=True, max_loss=1.0)
 
 
 def labelled(labels: npt.NDArray[Any]) -> LabelledPairs:
@@ -49,7 +49,9 @@ def labelled(labels: npt.NDArray[Any]) -> LabelledPairs:
 PAIRS = labelled(np.arange(2 * N, dtype=np.float32) % 2)
 
 
-def exported(name: str, out: Path, plan: ExportPlan = ANY_LOSS, pairs: LabelledPairs = PAIRS) -> Check:
+def exported(
+    name: str, out: Path, plan: ExportOptions = ANY_LOSS, pairs: LabelledPairs = PAIRS
+) -> ExportCheck:
     return export_model(name, pairs, out, plan, EvaluateSettings(), SILENT)
 
 
@@ -68,9 +70,8 @@ def logits(model: CrossEncoder, rows: slice = slice(None)) -> Floats:
 
 def vectors(model: BiEncoder, texts: list[str] = TEXTS) -> Floats:
     assert model.tokenizer is not None
-    out = np.empty((len(texts), model.dim), np.float16)
-    model.encode(texts, tokenise(texts, model.tokenizer, max_tokens=128, progress=SILENT), out, SILENT)
-    return out.astype(np.float32)
+    tokens = tokenise(texts, model.tokenizer, max_tokens=128, progress=SILENT)
+    return model.encode(texts, tokens, SILENT).astype(np.float32)
 
 
 @pytest.fixture(scope="session")
@@ -179,7 +180,7 @@ def test_a_large_embedding_is_looked_up_in_eight_bits() -> None:
         [numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    small = quantise(model, {"rows": (-4.0, 4.0)})
+    small = quantise_graph(model, {"rows": (-4.0, 4.0)})
     assert [node.op_type for node in small.graph.node] == [
         "Gather",
         "DequantizeLinear",
@@ -210,7 +211,7 @@ def test_a_model_that_loses_too_much_is_refused(tiny: TinyModels, tmp_path: Path
     own = logits(cross_encoder(tiny["sigmoid"]))
     pairs = labelled(own > np.median(own))  # the original is right about each
     with pytest.raises(ModelError) as caught:
-        exported(tiny["sigmoid"], tmp_path / "deep" / "out", ExportPlan(int8=True, max_loss=0), pairs)
+        exported(tiny["sigmoid"], tmp_path / "deep" / "out", ExportOptions(int8=True, max_loss=0), pairs)
     message = str(caught.value)
     assert message.startswith(f"model {tiny['sigmoid']} is not exported: its F1 on {2 * N} pairs would fall ")
     assert " from 1.0000 to 0." in message
@@ -227,7 +228,7 @@ def test_the_record(tiny: TinyModels, exports: Path, tmp_path: Path) -> None:
         "weights": "int8",
         "max_length": 32,
     }
-    assert {"pairs", "max_difference", "before", "after"} < set(check)
+    assert {"pairs", "max_difference", "original", "exported"} < set(check)
     exported(tiny["sigmoid"], tmp_path / "again", INT8)
     for name in (GRAPH, "onnx.json", "tokenizer.json", "config.json"):
         assert (tmp_path / "again" / name).read_bytes() == (exports / "sigmoid" / name).read_bytes(), name
@@ -273,13 +274,13 @@ def test_the_command(tiny: TinyModels, tmp_path: Path) -> None:
 
 def test_what_cannot_be_exported(tiny: TinyModels, exports: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(ModelError, match=r"static cannot be exported: it takes texts, not token ids"):
+    with pytest.raises(ModelError, match=r"static cannot be exported: it reads texts instead of token ids"):
         exported(tiny["static"], out)
     with pytest.raises(ModelError, match=r"sigmoid is an ONNX export, for other engines; give the model"):
         exported(str(exports / "sigmoid"), out)
     with pytest.raises(ModelError, match=r"bert is no cross-encoder: "):
         exported(tiny["bert"], out)
-    with pytest.raises(InputError, match=rf"^pairs.csv: all {2 * N} pairs have one label"):
+    with pytest.raises(InputError, match=rf"^pairs.csv: all {2 * N} pairs have the same label"):
         exported(tiny["sigmoid"], out, pairs=labelled(np.ones(2 * N)))
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OutputError, match="exists and is not empty"):

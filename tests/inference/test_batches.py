@@ -1,4 +1,4 @@
-"""What must hold for the batches of any lengths."""
+"""Batches of any lengths, and how they run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupmine.inference.batches import Batch, filled, in_parallel, length_batches
+from dupmine.inference.batches import Batch, fill_batch, length_batches, run_in_parallel
 
 
 @given(st.lists(st.integers(0, 60), max_size=300), st.integers(1, 5000))
@@ -36,7 +36,7 @@ def test_a_small_batch_is_filled_to_sixteens_of_rows_within_the_budget(
     length: int, n: int, budget: int
 ) -> None:
     for batch in length_batches(np.full(n, length), budget):
-        rows = filled(batch, length, budget)
+        rows = fill_batch(batch, length, budget)
         assert rows[: len(batch)].tolist() == batch.tolist()
         assert set(rows.tolist()) == set(batch.tolist())
         full = budget // max(length, 1)
@@ -66,7 +66,7 @@ def test_each_batch_is_run_in_one_thread(threads: int) -> None:
     try:
         seen: list[tuple[int, int]] = []
         batches = [np.arange(size) for size in (5, 3, 1, 4)]
-        done = in_parallel(batches, lambda batch: seen.append((len(batch), torch.get_num_threads())))
+        done = run_in_parallel(batches, lambda batch: seen.append((len(batch), torch.get_num_threads())))
         assert list(done) == [5, 3, 1, 4]
         assert sorted(seen) == [(1, 1), (3, 1), (4, 1), (5, 1)]
         assert torch.get_num_threads() == threads
@@ -88,7 +88,7 @@ def test_a_failing_batch_ends_the_run(threads: int) -> None:
 
     try:
         with pytest.raises(ValueError, match="two"):
-            list(in_parallel([np.arange(2), *[np.arange(1)] * 200], run))
+            list(run_in_parallel([np.arange(2), *[np.arange(1)] * 200], run))
         assert len(ran) < 100
         assert torch.get_num_threads() == threads
     finally:

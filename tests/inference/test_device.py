@@ -1,4 +1,4 @@
-"""Devices and number formats that are not there."""
+"""Devices and number formats: those chosen, and those that are not available."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ def test_a_gpu_that_is_not_there(device: str) -> None:
     with pytest.raises(SettingsError) as caught:
         resolve_device(ComputeSettings(device=device))
     there = torch.cuda.device_count()
-    assert str(caught.value) == (
-        f"setting compute.device: {device}, but torch sees {there} CUDA devices here"
-    )
+    assert str(caught.value) == (f"setting compute.device: {device}, but torch finds {there} CUDA devices")
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is one")
 def test_no_mps() -> None:
-    with pytest.raises(SettingsError, match=r"^setting compute\.device: mps asked for, but torch sees none"):
+    with pytest.raises(
+        SettingsError, match=r"^setting compute\.device: mps, but torch finds no such device$"
+    ):
         resolve_device(ComputeSettings(device="mps"))
 
 
 def test_fp16_needs_a_gpu() -> None:
     with pytest.raises(SettingsError) as caught:
         resolve_device(ComputeSettings(device="cpu", precision="fp16"))
-    problem = "fp16 needs a GPU; on a CPU take auto, fp32 or bf16"
+    problem = "fp16 needs a GPU; on a CPU use auto, fp32 or bf16"
     assert str(caught.value) == f"setting compute.precision: {problem}"
 
 
 @pytest.mark.usefixtures("_threads_restored")
-def test_what_is_asked_for() -> None:
-    compute = resolve_device(ComputeSettings(device="cpu", precision="bf16", batch_tokens=128, threads=3))
-    assert compute.device == torch.device("cpu")
-    assert compute.dtype == torch.bfloat16
-    assert compute.batch_tokens == 128
+def test_the_settings_are_applied() -> None:
+    config = resolve_device(ComputeSettings(device="cpu", precision="bf16", batch_tokens=128, threads=3))
+    assert config.device == torch.device("cpu")
+    assert config.dtype == torch.bfloat16
+    assert config.batch_tokens == 128
     assert resolve_device(ComputeSettings(device="cpu")).batch_tokens == 4096
     assert (torch.get_num_threads(), faiss.omp_get_max_threads()) == (3, 3)
 
@@ -70,15 +70,15 @@ def on(monkeypatch: pytest.MonkeyPatch, **capabilities: object) -> None:
 CPU = ComputeSettings(device="cpu")
 
 
-def test_auto_takes_int8_where_the_cpu_has_instructions_for_it() -> None:
+def test_auto_uses_int8_where_the_cpu_has_instructions_for_it() -> None:
     assert resolve_device(CPU).int8 == ("auto" if vnni() else "never")
 
 
 @pytest.mark.parametrize("instruction", ["avx512_vnni", "avx_vnni"])
 def test_auto_on_a_cpu_with_vnni(monkeypatch: pytest.MonkeyPatch, instruction: str) -> None:
     on(monkeypatch, **{instruction: True})
-    compute = resolve_device(CPU)
-    assert (compute.int8, compute.dtype) == ("auto", torch.float32)
+    config = resolve_device(CPU)
+    assert (config.int8, config.dtype) == ("auto", torch.float32)
     assert resolve_device(ComputeSettings(device="cpu", precision="int8")).int8 == "always"
     assert resolve_device(ComputeSettings(device="cpu", precision="fp32")).int8 == "never"
 
@@ -92,12 +92,12 @@ def test_auto_on_a_cpu_with_vnni(monkeypatch: pytest.MonkeyPatch, instruction: s
         ({"amx_bf16": True, "cpu_name": "Intel Xeon"}, torch.bfloat16),
     ],
 )
-def test_what_is_not_in_int8_is_in_bf16_where_that_is_faster(
+def test_auto_uses_bf16_without_vnni_where_that_is_faster(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], dtype: torch.dtype
 ) -> None:
     on(monkeypatch, **capabilities)
-    compute = resolve_device(CPU)
-    assert (compute.int8, compute.dtype) == ("never", dtype)
+    config = resolve_device(CPU)
+    assert (config.int8, config.dtype) == ("never", dtype)
 
 
 def test_int8_needs_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,14 +105,15 @@ def test_int8_needs_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError) as caught:
         resolve_device(ComputeSettings(device="cpu", precision="int8"))
     assert str(caught.value) == (
-        "setting compute.precision: int8 needs a CPU with VNNI, and cpu here is none; take auto or fp32"
+        "setting compute.precision: int8 needs VNNI instructions, which device cpu does not have; "
+        "use auto or fp32"
     )
 
 
-def test_a_torch_too_old_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_that_reports_no_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities")
-    compute = resolve_device(CPU)
-    assert (compute.int8, compute.dtype) == ("never", torch.float32)
+    config = resolve_device(CPU)
+    assert (config.int8, config.dtype) == ("never", torch.float32)
 
 
 _FAULTS = """
@@ -130,7 +131,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_what_a_batch_frees_is_kept_for_the_next() -> None:
+def test_memory_freed_by_a_batch_is_kept_for_the_next() -> None:
     def faults(**environment: str) -> int:
         called = [sys.executable, "-c", _FAULTS]
         ended = subprocess.run(

@@ -14,8 +14,8 @@ from dupmine.inference import locate
 from dupmine.inference.locate import fingerprint, locate_model, read_config
 
 UNREACHABLE = (
-    r"^model some/model: it is no folder here and the hub could not be reached \(\w+\); check the network, "
-    r"or give a folder or a built-in model \(all-MiniLM-L6-v2 as bi-encoder, quora-minilm-l6 as "
+    r"^model some/model: there is no such folder, and the hub could not be reached \(\w+\); check the "
+    r"network, or give a folder or a built-in model \(all-MiniLM-L6-v2 as bi-encoder, quora-minilm-l6 as "
     r"cross-encoder\)$"
 )
 
@@ -34,7 +34,7 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_a_missing_folder(name: str) -> None:
     with pytest.raises(ModelError) as caught:
         locate_model(name)
-    problem = "there is no such folder, and it is no name on the hub (owner/model)"
+    problem = "there is no such folder, and it is not a hub name (owner/model)"
     assert str(caught.value) == f"model {name}: {problem}"
 
 
@@ -42,7 +42,9 @@ def test_a_missing_folder(name: str) -> None:
 def test_a_name_the_hub_does_not_take(name: str) -> None:
     with pytest.raises(ModelError) as caught:
         locate_model(name)
-    assert str(caught.value) == f"model {name}: neither a folder here nor a model on the Hugging Face hub"
+    assert (
+        str(caught.value) == f"model {name}: it is neither a local folder nor a model on the Hugging Face hub"
+    )
 
 
 @pytest.mark.parametrize("is_file", [False, True])

@@ -93,13 +93,13 @@ def test_a_model_without_sentence_embeddings(tiny: TinyModels, name: str) -> Non
     with pytest.raises(ModelError) as caught:
         BiEncoder(tiny[name], FP32)
     assert str(caught.value) == (
-        f"model {tiny[name]} is no bi-encoder: {tiny[name]} is no sentence-transformers embedding model "
-        "(no modules.json of one); set retrieval.bi_encoder to one, as all-MiniLM-L6-v2"
+        f"model {tiny[name]} is not a bi-encoder: {tiny[name]} is not a sentence-transformers embedding "
+        "model (it lacks the modules.json of one); set retrieval.bi_encoder to one, such as all-MiniLM-L6-v2"
     )
 
 
 def test_the_shipped_cross_encoder_is_no_bi_encoder() -> None:
-    with pytest.raises(ModelError, match=r"^model quora-minilm-l6 is no bi-encoder: "):
+    with pytest.raises(ModelError, match=r"^model quora-minilm-l6 is not a bi-encoder: "):
         BiEncoder("quora-minilm-l6", FP32)
 
 
@@ -114,9 +114,9 @@ def test_the_shipped_cross_encoder_is_no_bi_encoder() -> None:
         ),
         ("modules.json", b"{", "cannot be loaded as a bi-encoder: Expecting property name"),
         ("modules.json", b"[]", "cannot be loaded as a bi-encoder: An empty modules list"),
-        ("modules.json", None, "is no bi-encoder: "),
+        ("modules.json", None, "is not a bi-encoder: "),
         ("config.json", b"{", "cannot be loaded as a bi-encoder: It looks like the config file"),
-        ("config_sentence_transformers.json", b'{"model_type": "CrossEncoder"}', "is no bi-encoder: "),
+        ("config_sentence_transformers.json", b'{"model_type": "CrossEncoder"}', "is not a bi-encoder: "),
         ("tokenizer.json", b"{", "cannot be loaded as a bi-encoder: "),
     ],
 )

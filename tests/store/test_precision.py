@@ -15,7 +15,7 @@ from dupmine.settings import ComputeSettings
 from ..helpers.stores import numbered, table
 from ..helpers.tiny_models import TinyModels
 
-HALVES = resolve_device(ComputeSettings(device="cpu")).attention == torch.bfloat16
+HALVES = resolve_device(ComputeSettings(device="cpu")).attention_dtype == torch.bfloat16
 HERE = "int8+bf16" if HALVES else "int8"
 FIRST, THEN = numbered(["How do I learn Python?", "How can you learn Python?"]), numbered(["Why?"], 2)
 

@@ -16,7 +16,7 @@ from dupmine import Store
 from dupmine.corpus.unique import normalised_key
 from dupmine.rerank.cascade import Cascade
 from dupmine.rerank.scorer import CrossEncoder
-from dupmine.retrieval.encoder import BiEncoder
+from dupmine.retrieval.encoder import BiEncoder, Embeddings
 from dupmine.schema import Floats, Rows, TokenStore
 from dupmine.store.commits import latest_commit
 
@@ -93,7 +93,7 @@ class Stopping(CrossEncoder):
 class Unused(BiEncoder):
     """A bi-encoder that has nothing left to do."""
 
-    def encode(self, *_: Any, **__: Any) -> None:
+    def encode(self, *_: Any, **__: Any) -> Embeddings:
         raise AssertionError("the texts were embedded before the interrupt")
 
 

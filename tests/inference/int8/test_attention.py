@@ -1,4 +1,4 @@
-"""Attention in bf16 against that in fp32, where scores are ordinary and where they are not."""
+"""Attention in bf16 against fp32, with ordinary and with extreme scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from dupmine.inference.device import multiplies_int8
 from dupmine.inference.int8.attention import Attention, FirstTokenAttention
-from dupmine.inference.int8.linear import Range, Steps
+from dupmine.inference.int8.linear import Quantisation, Range
 
 WIDTH, HEADS = 32, 4
 RANGE: Range = (-4.0, 4.0)
@@ -26,38 +26,39 @@ def layer(scale: float) -> SimpleNamespace:
     return SimpleNamespace(num_attention_heads=HEADS, query=query, key=key, value=value)
 
 
-def seen(scale: float, dtype: torch.dtype, *, first_only: bool = False) -> torch.Tensor:
-    """Return what is seen of three inputs, as floats."""
-    entry, out = Steps.over(RANGE), Steps.over((-2.0, 2.0))
+def attended(scale: float, dtype: torch.dtype, *, first_only: bool = False) -> torch.Tensor:
+    """Return the output of attention over three inputs, as floats."""
+    inputs, output = Quantisation.of_range(RANGE), Quantisation.of_range((-2.0, 2.0))
     torch.manual_seed(1)
     rounded = torch.randint(0, 256, (3, 7, WIDTH), dtype=torch.uint8)
     with torch.inference_mode():
         kind = FirstTokenAttention if first_only else Attention
-        found = kind(layer(scale), entry, out, dtype)(rounded)
-    return (found.float() - out.zero) * out.size
+        context = kind(layer(scale), inputs, output, dtype)(rounded)
+    return (context.float() - output.zero_point) * output.scale
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 10.0])
-def test_both_see_the_same(scale: float) -> None:
-    expected, found = seen(scale, torch.float32), seen(scale, torch.bfloat16)
+def test_both_formats_agree(scale: float) -> None:
+    expected, actual = attended(scale, torch.float32), attended(scale, torch.bfloat16)
     assert expected.std() > 0.1
-    assert (expected - found).abs().mean() < 0.01
-    assert (expected - found).abs().max() < 0.2
+    assert (expected - actual).abs().mean() < 0.01
+    assert (expected - actual).abs().max() < 0.2
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 10.0])
-def test_the_first_token_alone_sees_the_same(scale: float, dtype: torch.dtype) -> None:
-    expected, found = seen(scale, torch.float32)[:, :1], seen(scale, dtype, first_only=True)
-    assert found.shape == (3, 1, WIDTH)
+def test_the_first_token_alone_agrees(scale: float, dtype: torch.dtype) -> None:
+    expected = attended(scale, torch.float32)[:, :1]
+    actual = attended(scale, dtype, first_only=True)
+    assert actual.shape == (3, 1, WIDTH)
     assert expected.std() > 0.1
-    assert (expected - found).abs().mean() < 0.01
-    assert (expected - found).abs().max() < 0.2
+    assert (expected - actual).abs().mean() < 0.01
+    assert (expected - actual).abs().max() < 0.2
 
 
 @pytest.mark.parametrize("scale", [1e3, 1e5])
 def test_scores_without_bounds(scale: float) -> None:
-    """Scores are cut off where their exponentials would leave bf16, so each sees something."""
-    found = seen(scale, torch.bfloat16)
-    assert found.abs().max() < 2.01
-    assert found.std() > 0.1
+    """Scores are clamped before their exponentials overflow bf16, so that the output is finite."""
+    actual = attended(scale, torch.bfloat16)
+    assert actual.abs().max() < 2.01
+    assert actual.std() > 0.1

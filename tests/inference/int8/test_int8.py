@@ -1,4 +1,4 @@
-"""Models in int8: near fp32, the same whatever the batch, and what is kept of them."""
+"""Models in int8: near fp32, the same in any batch, and their cache entries."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from transformers import DebertaV2Config, DebertaV2ForSequenceClassification
 
 from dupmine.errors import SettingsError
 from dupmine.inference.device import DeviceConfig, multiplies_int8, resolve_device
-from dupmine.inference.int8.layers import fold_ranges
-from dupmine.inference.int8.linear import Steps, to_bytes
+from dupmine.inference.int8.layers import quantise_layers
+from dupmine.inference.int8.linear import Quantisation, to_bytes
 from dupmine.inference.int8.quantise import sample_texts
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
@@ -34,9 +34,9 @@ from ...helpers.tiny_models import SIZES, TinyModels, bert_tokenizer
 CPU = torch.device("cpu")
 FP32 = DeviceConfig(CPU, torch.float32, 4096)
 INT8 = DeviceConfig(CPU, torch.float32, 4096, int8="always")
-HALVES = replace(INT8, attention=torch.bfloat16)
+HALVES = replace(INT8, attention_dtype=torch.bfloat16)
 AUTO = DeviceConfig(CPU, torch.float32, 4096, int8="auto")
-HERE = {torch.float32: "int8", torch.bfloat16: "int8+bf16"}[resolve_device(ComputeSettings()).attention]
+HERE = {torch.float32: "int8", torch.bfloat16: "int8+bf16"}[resolve_device(ComputeSettings()).attention_dtype]
 TEXTS = [text for text in QUESTIONS if text.isascii()]
 N = len(TEXTS)
 LEFT, RIGHT = np.concatenate([np.arange(N)] * 3), (np.arange(3 * N) * 3 + 1) % N
@@ -57,8 +57,8 @@ def _threads_restored() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def cross_encoder(name: str | Path, compute: DeviceConfig = INT8) -> CrossEncoder:
-    return CrossEncoder(RerankSettings(cross_encoder=str(name), calibrate=False), compute)
+def cross_encoder(name: str | Path, device: DeviceConfig = INT8) -> CrossEncoder:
+    return CrossEncoder(RerankSettings(cross_encoder=str(name), calibrate=False), device)
 
 
 def logits(model: CrossEncoder, rows: slice = slice(None)) -> Floats:
@@ -69,14 +69,12 @@ def logits(model: CrossEncoder, rows: slice = slice(None)) -> Floats:
 def vectors(model: BiEncoder, texts: list[str] = TEXTS) -> Floats:
     assert model.tokenizer is not None
     tokens = tokenise(texts, model.tokenizer, max_tokens=128, progress=SILENT)
-    out = np.empty((len(texts), model.dim), np.float16)
-    model.encode(texts, tokens, out, SILENT)
-    return out.astype(np.float32)
+    return model.encode(texts, tokens, SILENT).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def deberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a cross-encoder whose layers are not fused, but brought to int8 one by one."""
+    """Return a cross-encoder whose linear layers are converted one by one."""
     torch.manual_seed(0)
     folder, tokenizer = tmp_path_factory.mktemp("deberta"), bert_tokenizer()
     config = DebertaV2Config(
@@ -89,13 +87,13 @@ def deberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=[INT8, HALVES], ids=["int8", "int8+bf16"])
 def int8(request: pytest.FixtureRequest) -> DeviceConfig:
-    """Either attention, whatever is faster here."""
-    compute: DeviceConfig = request.param
-    return compute
+    """Return a config for each number format of attention, whichever is faster on this machine."""
+    device: DeviceConfig = request.param
+    return device
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "softmax", "roberta"])
-def test_a_cross_encoder_says_almost_the_same(tiny: TinyModels, name: str, int8: DeviceConfig) -> None:
+def test_logits_are_almost_the_same(tiny: TinyModels, name: str, int8: DeviceConfig) -> None:
     before, model = logits(cross_encoder(tiny[name], FP32)), cross_encoder(tiny[name], int8)
     assert model.precision == ("int8" if int8 is INT8 else "int8+bf16")
     after = logits(model)
@@ -150,26 +148,26 @@ def test_the_shipped_models(miner: object, int8: DeviceConfig) -> None:
     assert cosines.mean() > 0.985
 
 
-def test_ranges_are_kept(tiny: TinyModels, cache: Path) -> None:
+def test_ranges_are_cached(tiny: TinyModels, cache: Path) -> None:
     expected = logits(cross_encoder(tiny["sigmoid"]))
-    [kept] = (cache / "int8").iterdir()
-    text = kept.read_text(encoding="utf-8")
+    [entry] = (cache / "int8").iterdir()
+    text = entry.read_text(encoding="utf-8")
     content = json.loads(text)["content"]
     assert 0.98 < content["agreement"] <= 1
     assert len(content["ranges"]) == 2 * 6  # layers, and linear layers in each
-    changed = kept.stat().st_mtime_ns
+    changed = entry.stat().st_mtime_ns
     assert logits(cross_encoder(tiny["sigmoid"])).tolist() == expected.tolist()
-    assert kept.stat().st_mtime_ns == changed
-    kept.unlink()
+    assert entry.stat().st_mtime_ns == changed
+    entry.unlink()
     assert logits(cross_encoder(tiny["sigmoid"])).tolist() == expected.tolist()
-    assert kept.read_text(encoding="utf-8") == text
+    assert entry.read_text(encoding="utf-8") == text
 
 
-def test_kept_ranges_are_used(tiny: TinyModels, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_cached_ranges_are_used(tiny: TinyModels, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         cross_encoder(tiny["sigmoid"])
         cross_encoder(tiny["sigmoid"])
-    assert caplog.text.count("measuring its ranges") == 1
+    assert caplog.text.count("measuring the ranges") == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff", b'{"content": {}, "sha256": "0"}'])
@@ -177,21 +175,21 @@ def test_a_damaged_entry_is_made_again(
     tiny: TinyModels, cache: Path, caplog: pytest.LogCaptureFixture, damage: bytes
 ) -> None:
     expected = logits(cross_encoder(tiny["sigmoid"]))
-    [kept] = (cache / "int8").iterdir()
-    whole = kept.read_bytes()
-    kept.write_bytes(damage)
+    [entry] = (cache / "int8").iterdir()
+    whole = entry.read_bytes()
+    entry.write_bytes(damage)
     assert logits(cross_encoder(tiny["sigmoid"])).tolist() == expected.tolist()
-    assert kept.read_bytes() == whole
-    assert f"{kept} is damaged: it is made again" in caplog.text
+    assert entry.read_bytes() == whole
+    assert f"{entry} is damaged and is computed again" in caplog.text
 
 
-def test_a_changed_number_is_seen(tiny: TinyModels, cache: Path) -> None:
+def test_a_changed_number_in_an_entry_is_noticed(tiny: TinyModels, cache: Path) -> None:
     expected = logits(cross_encoder(tiny["sigmoid"]))
-    [kept] = (cache / "int8").iterdir()
-    content = json.loads(kept.read_text(encoding="utf-8"))
+    [entry] = (cache / "int8").iterdir()
+    content = json.loads(entry.read_text(encoding="utf-8"))
     name = next(iter(content["content"]["ranges"]))
     content["content"]["ranges"][name] = [-100.0, 100.0]
-    kept.write_text(json.dumps(content), encoding="utf-8")
+    entry.write_text(json.dumps(content), encoding="utf-8")
     assert logits(cross_encoder(tiny["sigmoid"])).tolist() == expected.tolist()
 
 
@@ -202,7 +200,7 @@ def test_a_cache_that_cannot_be_written(
     (tmp_path / "file").touch()
     monkeypatch.setenv("DUPMINE_CACHE", str(tmp_path / "file" / "cache"))
     assert logits(cross_encoder(tiny["sigmoid"])).tolist() == expected.tolist()
-    assert "cannot be written (Not a directory), so that it is worked out again" in caplog.text
+    assert "cannot be written (Not a directory), so every run computes it again" in caplog.text
 
 
 def test_two_at_once(tiny: TinyModels, cache: Path, tmp_path: Path) -> None:
@@ -216,7 +214,7 @@ def test_two_at_once(tiny: TinyModels, cache: Path, tmp_path: Path) -> None:
     for process in started:
         _, err = process.communicate(timeout=300)
         assert (process.returncode, err) == (0, "")
-    assert len(list((cache / "int8").iterdir())) == 2  # a model each, and nothing unfinished
+    assert len(list((cache / "int8").iterdir())) == 2  # one per model, and no unfinished file
     first, second = (pq.read_table(out / "pairs.parquet") for out in outs)
     assert first.equals(second)
     assert [
@@ -243,46 +241,47 @@ def test_mine_in_int8(tiny: TinyModels, tmp_path: Path) -> None:
         assert (ended.code, ended.err) == (0, "")
         made = {"auto": HERE, "int8": HERE}.get(precision, precision)
         described = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["models"]
-        assert [described[of]["precision"] for of in ("bi_encoder", "cross_encoder")] == [made, made]
+        assert [described[kind]["precision"] for kind in ("bi_encoder", "cross_encoder")] == [made, made]
         tables.append(pq.read_table(out / "pairs.parquet"))
     assert tables[0].equals(tables[1])
     assert not tables[0].equals(tables[2])
 
 
-def test_a_model_that_takes_texts(tiny: TinyModels, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_that_reads_texts(tiny: TinyModels, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert BiEncoder(tiny["static"], AUTO).precision == "fp32"
-    assert f"model {tiny['static']} is not used in int8: it takes texts, not token ids" in caplog.text
+    assert f"model {tiny['static']} does not run in int8: it reads texts instead of token ids" in caplog.text
     with pytest.raises(SettingsError) as caught:
         BiEncoder(tiny["static"], INT8)
     assert str(caught.value) == (
-        f"setting compute.precision: int8 does not do for model {tiny['static']}: it takes texts, not token "
-        "ids; take auto or fp32"
+        f"setting compute.precision: model {tiny['static']} cannot run in int8: it reads texts instead of "
+        "token ids; use auto or fp32"
     )
 
 
-def test_a_model_that_int8_changes(
+def test_a_model_that_disagrees_in_int8(
     tiny: TinyModels, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("dupmine.inference.int8.quantise._LEAST", {2: 1.01})
+    monkeypatch.setattr("dupmine.inference.int8.quantise._MIN_AGREEMENT", {2: 1.01})
     expected = logits(cross_encoder(tiny["sigmoid"], FP32))
     for _ in range(2):  # measured, and from the cache
         with caplog.at_level(logging.INFO):
             model = cross_encoder(tiny["sigmoid"], AUTO)
         assert model.precision == "fp32"
         assert logits(model).tolist() == expected.tolist()
-    assert caplog.text.count("is not used in int8: on sample texts it agrees with fp32 by 0.9") == 2
-    assert caplog.text.count("measuring its ranges") == 1
-    with pytest.raises(SettingsError, match=r"^setting compute\.precision: int8 does not do for model "):
+    assert caplog.text.count("does not run in int8: its agreement with fp32 on sample texts is 0.9") == 2
+    assert caplog.text.count("measuring the ranges") == 1
+    with pytest.raises(
+        SettingsError, match=r"^setting compute\.precision: model \S+ cannot run in int8: its"
+    ):
         cross_encoder(tiny["sigmoid"])
 
 
-def test_bytes_and_what_lies_outside() -> None:
-    steps = Steps.over((-1.0, 4.1))
-    assert steps == Steps(5.1 / 255, 50)
+def test_rounding_to_bytes_and_clamping() -> None:
+    rounding = Quantisation.of_range((-1.0, 4.1))
+    assert rounding == Quantisation(5.1 / 255, 50)
     values = torch.tensor([-2.0, -1.0, 0.0, 0.009, 0.011, 4.1, 9.0])
-    rounded = to_bytes(values / steps.size + steps.start)
-    assert rounded.tolist() == [0, 0, 50, 50, 51, 255, 255]
+    assert to_bytes(values / rounding.scale + rounding.offset).tolist() == [0, 0, 50, 50, 51, 255, 255]
 
 
 def test_linear_layers_of_any_kind() -> None:
@@ -290,7 +289,7 @@ def test_linear_layers_of_any_kind() -> None:
     model = nn.Sequential(nn.Linear(32, 48, bias=False), nn.ReLU(), nn.Linear(48, 8))
     values = torch.randn(5, 7, 32)
     expected = model(values).detach()
-    fold_ranges(model, {"0": (-4.5, 4.5), "2": (0.0, 3.0)})
+    quantise_layers(model, {"0": (-4.5, 4.5), "2": (0.0, 3.0)})
     torch.testing.assert_close(model(values), expected, atol=0.05, rtol=0)
     assert not torch.equal(model(values), expected)
 
