@@ -65,8 +65,8 @@ app.command(
 )(export)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"dupmine {__version__}")
         raise typer.Exit
 

@@ -1,7 +1,7 @@
-"""The data contract: what flows between the stages, and the tables a run leaves behind.
+"""The data between the stages, and the columns of the tables that a run writes.
 
-`row` is a position among the unique texts, `doc_id` is the user's. Scores say what they are (`cosine`,
-`logit`, `probability`), and higher is always closer.
+`row` is a position among the unique texts, `doc_id` an id of the user. A score is named by its kind
+(`cosine`, `logit`, `probability`); higher is always closer.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class InputFile:
 class Corpus:
     """The user's documents.
 
-    `documents` has `doc_id` (string, unique), `text` (string, no nulls) and, behind them, every column of
-    the user under its own name and type, in input order. `text_column` and `id_column` say which of the
-    user's columns those two were made from (`id_column` is None where ids were made as `file:row`);
-    `counts` holds what reading replaced or dropped.
+    `documents` has `doc_id` (string, unique), `text` (string, no nulls) and then every column of the user
+    under its own name and type, in input order. `text_column` and `id_column` are the columns of the user
+    that those two come from; `id_column` is None if ids are `file:row`. `counts` holds what reading replaced
+    or dropped.
     """
 
     documents: pa.Table
@@ -56,7 +56,7 @@ class Corpus:
 class UniqueTexts:
     """One row per distinct normalised text.
 
-    `texts[row]` is the text the models see; `row_of[i]` is the row of document i, or -1 where its text is
+    `texts[row]` is the text that the models read; `row_of[i]` is the row of document i, -1 if its text is
     empty. Rows are sorted by normalised text, so they do not depend on the order of the input.
     """
 
@@ -93,7 +93,7 @@ class TokenStore:
 
     @classmethod
     def concatenate(cls, first: TokenStore, second: TokenStore) -> TokenStore:
-        """Put the rows of `second` behind those of `first`."""
+        """Append the rows of `second` to those of `first`."""
         offsets = np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]])
         truncated = first.truncated + second.truncated
         return cls(np.concatenate([first.ids, second.ids]), offsets, truncated)
@@ -116,29 +116,23 @@ class CandidatePairs:
         return replace(self, **{column.name: getattr(self, column.name)[mask] for column in fields(self)})
 
     def positions(self, left: Rows, right: Rows) -> Rows:
-        """Return where pairs of rows, in either order, stand among these; -1 where they do not."""
+        """Return the positions of pairs of rows, in either order, among these; -1 if a pair is not there."""
         n_rows = 1 + max(int(rows.max(initial=0)) for rows in (self.right, left, right))
         keys = np.where((left >= 0) & (right >= 0), pair_keys(left, right, n_rows), -1)
         return find_keys(pair_keys(self.left, self.right, n_rows), keys)
 
 
-# A store holds their positions: a new one goes to the end.
-EXACT, CROSS_ENCODER, CORPUS, BANDS = DECIDERS = (
-    "exact",
-    "cross-encoder",
-    "corpus",
-    "bands",
-)
+# A store holds positions in this tuple: add a new step at the end.
+EXACT, CROSS_ENCODER, CORPUS, BANDS = DECIDERS = ("exact", "cross-encoder", "corpus", "bands")
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredPairs(CandidatePairs):
-    """Candidate pairs with stage 2's answer: `probability` is the logistic of `logit`.
+    """Candidate pairs with the scores of stage 2: `probability` is the logistic of `logit`.
 
-    `pair_logit` looks at the pair alone: it comes from the cross-encoder or, where the bands decided the
-    pair, from them; `scored_by` names the step. The corpus-aware decision replaces
-    `logit` and keeps `pair_logit`. `decided_by` and `scored_by` are positions in `DECIDERS`,
-    `(n_pairs,) int8`.
+    `pair_logit` considers the pair alone: it comes from the cross-encoder, or from the bands if they decided
+    the pair; `scored_by` names the step. The corpus-aware decision replaces `logit` and keeps `pair_logit`.
+    `decided_by` and `scored_by` are positions in `DECIDERS`, `(n_pairs,) int8`.
     """
 
     logit: Floats
@@ -156,7 +150,7 @@ class ScoredPairs(CandidatePairs):
         logit: Floats,
         scored_by: npt.NDArray[np.int8] | None = None,
     ) -> ScoredPairs:
-        """Take logits as the answer: the cross-encoder's, unless `scored_by` says otherwise."""
+        """Return pairs with these logits, by the cross-encoder unless `scored_by` names another step."""
         if scored_by is None:
             scored_by = np.full(len(left), DECIDERS.index(CROSS_ENCODER), np.int8)
         return cls(left, right, cosine, logit, probabilities(logit), logit, scored_by, scored_by)
@@ -182,7 +176,7 @@ class ScoredPairs(CandidatePairs):
 
 @dataclass(frozen=True, slots=True)
 class LabelledPairs:
-    """Pairs of texts with what people said of them.
+    """Pairs of texts with labels by people.
 
     `label` is `(n_pairs,) float32`, from 0 (different) to 1 (the same); the ids are those of the texts where
     the file has them. `source` names the file in messages.
@@ -216,7 +210,7 @@ class LabelledPairs:
 
     @classmethod
     def concatenate(cls, parts: Sequence[LabelledPairs], *, source: str) -> LabelledPairs:
-        """Put sets of pairs one behind the other; ids are kept where all have them."""
+        """Concatenate sets of pairs; ids are kept if all have them."""
         named = all(part.left_id is not None for part in parts)
         return cls(
             left=[text for part in parts for text in part.left],
@@ -239,12 +233,12 @@ def pair_keys(left: Rows, right: Rows, n_rows: int) -> Rows:
     return np.minimum(left, right) * n_rows + np.maximum(left, right)
 
 
-def find_keys(keys: Rows, wanted: Rows) -> Rows:
-    """Return where each wanted key stands among `keys`, which ascend; -1 where they lack it."""
+def find_keys(keys: Rows, queries: Rows) -> Rows:
+    """Return the position of each queried key among `keys`, which ascend; -1 if it is not there."""
     if not len(keys):
-        return np.full(len(wanted), -1)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[at] == wanted, at, -1)
+        return np.full(len(queries), -1)
+    at = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
+    return np.where(keys[at] == queries, at, -1)
 
 
 def probabilities(logits: npt.NDArray[np.floating[Any]]) -> Floats:
@@ -253,7 +247,7 @@ def probabilities(logits: npt.NDArray[np.floating[Any]]) -> Floats:
 
 
 def id_ranks(documents: pa.Table) -> Rows:
-    """Rank the documents by the length of their id, then the id: the order that settles every tie."""
+    """Rank the documents by the length of their id, then by the id: the order that decides ties."""
     ids = documents[DOC_ID]
     table = pa.table({"length": pc.utf8_length(ids), "id": ids})
     order = pc.sort_indices(table, sort_keys=[("length", "ascending"), ("id", "ascending")]).to_numpy()
@@ -283,7 +277,7 @@ CLUSTERS = pa.schema(
         _described(
             "weakest_link",
             pa.float32(),
-            "lowest probability on the strongest paths that hold the cluster together, 0 to 1",
+            "lowest probability on the strongest paths that connect the cluster, 0 to 1",
         ),
     ]
 )

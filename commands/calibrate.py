@@ -81,34 +81,39 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
             typer.echo("\n".join(lines))
             typer.echo(f"\nwritten to {folder / 'decision.json'} and cascade.json")
         return
-    found, folder = calibrate_model(settings, labelled, progress, out=out)
+    calibration, folder = calibrate_model(settings, labelled, progress, out=out)
     if not quiet:
-        typer.echo("\n".join(calibration_lines(found)))
+        typer.echo("\n".join(calibration_lines(calibration)))
         typer.echo(f"\nwritten to {folder / 'dupmine.json'}")
 
 
-def calibration_lines(found: Calibration) -> Iterator[str]:
-    """Yield what a calibration says, for the screen."""
-    shown = f"{found.pairs.n:,} pairs, {found.pairs.duplicates / found.pairs.n:.1%} duplicates"
-    yield f"{shown}; probabilities for a base rate of {found.base_rate:.1%}"
-    losses = ", ".join(f"{name} {value:.4f}" for name, value in found.log_loss.items())
-    yield f"log loss on held-out folds: {losses}; taken: {found.curve.method}"
-    yield f"calibration error: {found.ece['before']:.4f} before, {found.ece['after']:.4f} after"
-    yield from _threshold_lines(found.thresholds)
+def calibration_lines(calibration: Calibration) -> Iterator[str]:
+    """Yield the lines about a calibration."""
+    shown = (
+        f"{calibration.pairs.n:,} pairs, {calibration.pairs.duplicates / calibration.pairs.n:.1%} duplicates"
+    )
+    yield f"{shown}; probabilities for a base rate of {calibration.base_rate:.1%}"
+    losses = ", ".join(f"{name} {value:.4f}" for name, value in calibration.log_loss.items())
+    yield f"log loss on held-out folds: {losses}; chosen: {calibration.curve.method}"
+    yield f"calibration error: {calibration.ece['before']:.4f} before, {calibration.ece['after']:.4f} after"
+    yield from _threshold_lines(calibration.thresholds)
 
 
-def decision_lines(found: Decision) -> Iterator[str]:
-    """Yield what a fitted decision says, for the screen."""
-    pairs = found.pairs
-    yield f"{pairs.n:,} pairs, {pairs.duplicates:,} duplicates, among {found.corpus_texts:,} texts"
-    for name, values in (("average precision", found.average_precision), ("calibration error", found.ece)):
-        alone, decision = values["cross_encoder"], values["decision"]
-        yield f"{name}: cross-encoder alone {alone:.4f}, decision on held-out folds {decision:.4f}"
-    yield from _threshold_lines(found.thresholds)
+def decision_lines(decision: Decision) -> Iterator[str]:
+    """Yield the lines about a fitted decision."""
+    pairs = decision.pairs
+    yield f"{pairs.n:,} pairs, {pairs.duplicates:,} duplicates, among {decision.corpus_texts:,} texts"
+    for name, values in (
+        ("average precision", decision.average_precision),
+        ("calibration error", decision.ece),
+    ):
+        alone, with_corpus = values["cross_encoder"], values["decision"]
+        yield f"{name}: cross-encoder alone {alone:.4f}, decision on held-out folds {with_corpus:.4f}"
+    yield from _threshold_lines(decision.thresholds)
 
 
 def cascade_lines(cascade: FittedCascade) -> Iterator[str]:
-    """Yield the bounds of a fitted cascade, for the screen."""
+    """Yield the lines about the bounds of a fitted cascade."""
     yield ""
     bands: dict[str, Bounds | None] = {
         "bands": cascade.bands.bounds,
@@ -122,18 +127,18 @@ def cascade_lines(cascade: FittedCascade) -> Iterator[str]:
         )
         yield (
             f"{name}: log-odds {edges} decide {bounds.decided:.1%} of {cascade.candidates:,} candidates, "
-            f"{bounds.otherwise:.2%} of them otherwise than the cross-encoder; F1 {bounds.f1['before']:.4f} "
-            f"before, {bounds.f1['after']:.4f} after"
+            f"{bounds.otherwise:.2%} of them differently from the cross-encoder; F1 "
+            f"{bounds.f1['before']:.4f} before, {bounds.f1['after']:.4f} after"
         )
 
 
-def _threshold_lines(found: Thresholds) -> Iterator[str]:
+def _threshold_lines(thresholds: Thresholds) -> Iterator[str]:
     yield ""
     yield f"{'':>16}  threshold  {'precision':^23}  {'recall':^23}  {'F1':^23}"
-    yield _line("best F1", found.best_f1)
-    for target, point in found.target_precision.items():
+    yield _line("best F1", thresholds.best_f1)
+    for target, point in thresholds.target_precision.items():
         yield _line(f"precision {target}", point)
-    yield f"highest precision within reach: {found.highest_precision:g}"
+    yield f"highest precision within reach: {thresholds.highest_precision:g}"
 
 
 def _line(name: str, point: OperatingPoint | None) -> str:

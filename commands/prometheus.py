@@ -1,4 +1,4 @@
-"""What a run leaves for Prometheus: a text file for node_exporter's textfile collector."""
+"""Write the metrics of a run for Prometheus, in a file for node_exporter's textfile collector."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 
 PREFIX = "dupmine_"
 SECONDS = "stage_seconds"
-# In the order they stand in the file; all but those of the last run describe the last success.
+# In the order of the file. All except those of the last run describe the last success.
 GAUGES = {
     "documents": "Documents in the corpus",
     "new_documents": "Documents the run added",
     "edited_documents": "Documents whose text or columns the run replaced",
-    "deleted_documents": "Documents the run took out",
+    "deleted_documents": "Documents the run deleted",
     "pairs": "Scored pairs of texts",
     "clusters": "Clusters of two or more documents",
     "generation": "Generation of the store",
     SECONDS: "Seconds of each stage of the run",
-    "last_success_timestamp_seconds": "When a run last succeeded, 0 if none ever did",
+    "last_success_timestamp_seconds": "When a run last succeeded, 0 if never",
     "last_run_timestamp_seconds": "When the last run ended",
     "last_run_success": "Whether the last run succeeded",
     "last_run_exit_code": "Exit code of the last run",
@@ -46,26 +46,27 @@ Report = Callable[[Mapping[str, float], Mapping[str, float]], None]
 def metrics_of_run(path: Path | None, labels: Sequence[str] | None = None) -> Iterator[Report]:
     """Yield a function that takes a run's gauges and its seconds by stage; on leaving, write the file.
 
-    After a failure the file says so and keeps what the last success wrote. Without a path nothing is written.
+    After a failure the file says so and keeps the values of the last success. Without a path no file is
+    written.
 
     Raises:
         OutputError: `path` cannot be written, or holds something else.
-        SettingsError: a label is none.
+        SettingsError: a label is not valid, or the package for metrics is not installed.
     """
     if path is None:
         yield lambda _gauges, _seconds: None
         return
     try:
-        import prometheus_client  # noqa: F401 - found out before the run
+        import prometheus_client  # noqa: F401 - missing packages are reported before the run
     except ImportError as error:
         raise missing_extra("--metrics", error, "nightly") from None
     names = _parse_labels(labels or ())
     _check(path)
-    found: Values = {}
+    values: Values = {}
 
     def report(gauges: Mapping[str, float], seconds: Mapping[str, float]) -> None:
-        found.update({(name, ""): value for name, value in gauges.items()})
-        found.update({(SECONDS, stage): value for stage, value in seconds.items()})
+        values.update({(name, ""): value for name, value in gauges.items()})
+        values.update({(SECONDS, stage): value for stage, value in seconds.items()})
 
     try:
         yield report
@@ -75,11 +76,11 @@ def metrics_of_run(path: Path | None, labels: Sequence[str] | None = None) -> It
         raise
     last_run = _last_run(0)
     last_success = {("last_success_timestamp_seconds", ""): last_run["last_run_timestamp_seconds", ""]}
-    _write(path, found | last_run | last_success, names)
+    _write(path, values | last_run | last_success, names)
 
 
 def gauges_of_result(result: MiningResult) -> dict[str, float]:
-    """Return the gauges of a run that starts from nothing, so that every document is new."""
+    """Return the gauges of a run of `mine`, in which every document is new."""
     counts = result.manifest["counts"]
     return {
         "documents": counts["documents"],
@@ -126,7 +127,7 @@ def _parse_labels(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _check(path: Path) -> None:
-    """Find out before a run whether the file can be written after it."""
+    """Check before a run that the file can be written after it."""
     try:
         if path.is_dir():
             raise OutputError(f"--metrics {path} is a folder: name a file in it, as {path / 'dupmine.prom'}")
@@ -139,12 +140,12 @@ def _check(path: Path) -> None:
         ) from None
     if foreign:
         raise OutputError(
-            f"--metrics {path} exists and holds no metrics of dupmine: name another file, or remove it"
+            f"--metrics {path} exists and does not hold metrics of dupmine: name another file, or remove it"
         )
 
 
 def _read(path: Path) -> Values:
-    """Return what an earlier run wrote; nothing where there is no such file or it is of no use."""
+    """Return the values that an earlier run wrote; none if there is no such file or it cannot be read."""
     from prometheus_client.parser import text_string_to_metric_families
 
     values: Values = {}
@@ -160,17 +161,17 @@ def _read(path: Path) -> Values:
 
 
 def _write(path: Path, values: Values, labels: Mapping[str, str]) -> None:
-    """Replace the file. The run is over: what goes wrong here must not change how it ended."""
+    """Replace the file. The run is over, so an error here is only logged."""
     from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
     registry = CollectorRegistry()
     for name, meaning in GAUGES.items():
-        found = {stage: value for (key, stage), value in values.items() if key == name}
-        if not found:
+        by_stage = {stage: value for (key, stage), value in values.items() if key == name}
+        if not by_stage:
             continue
         names = [*labels, *(["stage"] if name == SECONDS else [])]
         gauge = Gauge(PREFIX + name, meaning, names, registry=registry)
-        for stage, value in found.items():
+        for stage, value in by_stage.items():
             all_labels = [*labels.values(), *([stage] if name == SECONDS else [])]
             (gauge.labels(*all_labels) if names else gauge).set(value)
     try:

@@ -1,4 +1,4 @@
-"""A result in a few lines for the screen."""
+"""Summarise a result for the terminal."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def summarise(result: MiningResult) -> str:
     lines = [f"{counts[key]:>12,} {label}" for key, label in _LINES if key in counts]
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items() if value >= 0.05)
     lines.append(f"{sum(seconds.values()):>12,.1f} seconds: {stages or 'none'}")
-    found, made = (result.manifest.get("shards", {}).get(key, 0) for key in ("found", "made"))
-    if found:
-        lines.append(f"continued: {found:,} of {found + made:,} shards were there from an interrupted run")
+    reused, made = (result.manifest.get("shards", {}).get(key, 0) for key in ("found", "made"))
+    if reused:
+        lines.append(f"continued: {reused:,} of {reused + made:,} shards are from an interrupted run")
     return "\n".join([*lines, *_examples(result)])
 
 

@@ -1,4 +1,4 @@
-"""What a run says of itself: settings, versions, models, inputs, counts and seconds."""
+"""The manifest of a run: settings, versions, models, inputs, counts and seconds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LIBRARIES = (
 
 
 class RunRecord:
-    """The manifest of a run in the making."""
+    """The manifest of a running run."""
 
     def __init__(
         self, settings: MiningSettings, corpus: Corpus, seconds: Mapping[str, float] | None = None
@@ -60,13 +60,13 @@ class RunRecord:
         log.info("%s", ", ".join(f"{name} {value:,}" for name, value in counts.items()))
 
     def describe(self, **facts: Any) -> None:
-        """Add facts, as the index's kind."""
+        """Add facts, such as the kind of the index."""
         self.manifest.update(facts)
 
 
 @contextmanager
 def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Write the seconds a stage takes into `seconds`."""
+    """Record the seconds that a stage takes in `seconds`."""
     started = time.perf_counter()
     yield
     seconds[name] = round(time.perf_counter() - started, 3)
@@ -74,7 +74,7 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def peak_memory() -> float | None:
-    """Return the most memory this process has held, in GiB; None where the system does not tell."""
+    """Return the peak memory of this process in GiB; None if the system does not report it."""
     try:
         import resource
     except ImportError:
@@ -84,10 +84,10 @@ def peak_memory() -> float | None:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for library in _LIBRARIES:
         try:
-            found[library] = version(library)
+            versions[library] = version(library)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

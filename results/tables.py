@@ -75,8 +75,8 @@ def stored_clusters(documents: pa.Table, state: pa.Table) -> pa.Table:
     """
     clusters = state["cluster_id"].fill_null(-1).to_numpy()
     listed = np.flatnonzero(clusters >= 0)
-    stands = state["is_representative"].take(listed).to_numpy()
-    order = listed[np.lexsort((id_ranks(documents)[listed], ~stands, clusters[listed]))]
+    is_representative = state["is_representative"].take(listed).to_numpy()
+    order = listed[np.lexsort((id_ranks(documents)[listed], ~is_representative, clusters[listed]))]
     _, line, sizes = np.unique(clusters[order], return_inverse=True, return_counts=True)
     lines = state.take(order)
     stored = {name: lines[name] for name in ("cluster_id", "doc_id", *STORED)}
@@ -86,21 +86,21 @@ def stored_clusters(documents: pa.Table, state: pa.Table) -> pa.Table:
 
 
 def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold: float) -> pa.Table:
-    """Return one line per pair of distinct texts and one per further document of a text; schema `PAIRS`.
+    """Return one line per pair of distinct texts and one per exact duplicate; schema `PAIRS`.
 
-    A text that several documents share is named by the document with the lowest id; its other documents
-    are exact duplicates of that one.
+    A text that several documents share is named by the document with the lowest id; the others are its exact
+    duplicates.
     """
     ranks = id_ranks(documents)
     anchors = row_anchors(row_of, ranks)
-    extra = np.flatnonzero(row_of >= 0)
-    extra = extra[anchors[row_of[extra]] != extra]
-    extra = extra[np.lexsort((ranks[extra], row_of[extra]))]
+    copies = np.flatnonzero(row_of >= 0)
+    copies = copies[anchors[row_of[copies]] != copies]
+    copies = copies[np.lexsort((ranks[copies], row_of[copies]))]
     ids = documents[DOC_ID]
-    left = np.concatenate([anchors[pairs.left], anchors[row_of[extra]]])
-    right = np.concatenate([anchors[pairs.right], extra])
-    certain = np.ones(len(extra), np.float32)
-    exact = np.full(len(extra), DECIDERS.index(EXACT), np.int8)
+    left = np.concatenate([anchors[pairs.left], anchors[row_of[copies]]])
+    right = np.concatenate([anchors[pairs.right], copies])
+    certain = np.ones(len(copies), np.float32)
+    exact = np.full(len(copies), DECIDERS.index(EXACT), np.int8)
     alone = np.where(pairs.pair_logit == pairs.logit, pairs.probability, probabilities(pairs.pair_logit))
     return pa.table(
         {
@@ -126,13 +126,13 @@ def read_pairs(pairs: pa.Table, documents: pa.Table, row_of: Rows) -> ScoredPair
     scored = pairs.filter(pc.not_equal(pairs["decided_by"], EXACT))
     ends = []
     for name in ("left_id", "right_id"):
-        found = pc.index_in(scored[name], documents[DOC_ID].combine_chunks())
-        if found.null_count:
-            unknown = scored[name].filter(pc.is_null(found))[0].as_py()
+        positions = pc.index_in(scored[name], documents[DOC_ID].combine_chunks())
+        if positions.null_count:
+            unknown = scored[name].filter(pc.is_null(positions))[0].as_py()
             raise InputError(f"pairs.parquet names the document {unknown!r}, which the run does not hold")
-        ends.append(row_of[found.to_numpy()])
+        ends.append(row_of[positions.to_numpy()])
     probability = scored["probability"].to_numpy().astype(np.float32)
-    own = scored["pair_probability"].to_numpy().astype(np.float32)
+    pair_probability = scored["pair_probability"].to_numpy().astype(np.float32)
     deciders = pa.array(DECIDERS)
     return ScoredPairs(
         left=np.minimum(*ends),
@@ -140,7 +140,7 @@ def read_pairs(pairs: pa.Table, documents: pa.Table, row_of: Rows) -> ScoredPair
         cosine=scored["cosine"].to_numpy(),
         logit=_log_odds(probability),
         probability=probability,
-        pair_logit=_log_odds(own),
+        pair_logit=_log_odds(pair_probability),
         decided_by=pc.index_in(scored["decided_by"], deciders).to_numpy().astype(np.int8),
         scored_by=pc.index_in(scored["scored_by"], deciders).to_numpy().astype(np.int8),
     )

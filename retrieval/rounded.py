@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -81,18 +82,23 @@ def round_vectors(embeddings: Embeddings, device: torch.device, order: Rows | No
 def _as_bytes(embeddings: Embeddings, order: Rows | None) -> Rounded:
     """Turn the vectors at random, by which their elements become normally distributed, and round those."""
     n, dim = embeddings.shape
-    turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((dim, dim)))
     step = min(1.0, 6 / math.sqrt(dim)) / 127  # up to six standard deviations
     codes = _padded(embeddings, torch.int8, torch.device("cpu"))
     longest = furthest = 0.0
     for start, rows in _parts(embeddings, order):
-        vectors = torch.from_numpy(rows.astype(np.float32)) @ torch.from_numpy(turn).float()
+        vectors = torch.from_numpy(rows.astype(np.float32)) @ _random_rotation(dim)
         rounded = (vectors / step).round_().clamp_(-127, 127)
         codes[start : start + len(rows)] = rounded
         longest = max(longest, float(vectors.norm(dim=1).max()))
         furthest = max(furthest, float(vectors.sub_(rounded, alpha=step).norm(dim=1).max()))
     # Cauchy and Schwarz: |<a, b> - <a', b'>| <= |a - a'| |b| + |a'| |b - b'|
     return Rounded(codes, n, step * step, furthest * (2 * longest + furthest) + _SLACK)
+
+
+@cache  # it takes longer than the search among a few texts
+def _random_rotation(dim: int) -> torch.Tensor:
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((dim, dim)))
+    return torch.from_numpy(rotation).float()
 
 
 def _padded(embeddings: Embeddings, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -170,7 +170,7 @@ def test_null_text(tmp_path: Path) -> None:
     )
 
 
-def test_text_that_is_no_string(tmp_path: Path) -> None:
+def test_text_that_is_not_a_string(tmp_path: Path) -> None:
     path = tmp_path / "numbers.parquet"
     pq.write_table(pa.table({"text": [1, 2]}), path)
     assert refusal(tmp_path, path) == (
@@ -268,7 +268,7 @@ def test_disk_full(tmp_path: Path, questions: Path) -> None:
     ]
 
 
-def test_model_that_is_nowhere(tmp_path: Path, questions: Path) -> None:
+def test_model_that_does_not_exist(tmp_path: Path, questions: Path) -> None:
     message = refusal(tmp_path, questions, "--bi-encoder", "./no/such/model")
     assert message == (
         "model ./no/such/model: there is no such folder, and it is not a hub name (owner/model)"
@@ -297,13 +297,13 @@ def test_folder_without_a_model(tmp_path: Path, questions: Path) -> None:
     assert message == f"model {tmp_path}: {tmp_path} holds no model (neither config.json nor modules.json)"
 
 
-def test_model_that_is_no_bi_encoder(tmp_path: Path, questions: Path) -> None:
+def test_model_that_is_not_a_bi_encoder(tmp_path: Path, questions: Path) -> None:
     message = refusal(tmp_path, questions, "--bi-encoder", CROSS_ENCODER)
     assert message.startswith(f"model {CROSS_ENCODER} is not a bi-encoder: ")
     assert message.endswith("set retrieval.bi_encoder to one, such as all-MiniLM-L6-v2")
 
 
-def test_model_that_is_no_cross_encoder(tmp_path: Path, questions: Path) -> None:
+def test_model_that_is_not_a_cross_encoder(tmp_path: Path, questions: Path) -> None:
     name = get_model_path()
     message = refusal(tmp_path, questions, "--cross-encoder", name)
     assert message == (
@@ -343,7 +343,7 @@ def test_out_that_names_no_folder(out: str, tmp_path: Path, questions: Path) -> 
     assert message.endswith("; give another --out")
 
 
-def test_overwrite_spares_strange_files(tmp_path: Path, questions: Path) -> None:
+def test_overwrite_keeps_unknown_files(tmp_path: Path, questions: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "manifest.json").write_text("{}")
@@ -360,7 +360,7 @@ def test_keep_without_that_column(tmp_path: Path, questions: Path) -> None:
     assert message == "setting clustering.keep: the documents have no column 'scores': did you mean 'score'?"
 
 
-def test_keep_of_no_kind(tmp_path: Path, questions: Path) -> None:
+def test_keep_that_is_not_valid(tmp_path: Path, questions: Path) -> None:
     assert refusal(tmp_path, questions, "--keep", "best") == (
         "setting clustering.keep: should be representative: medoid, first, longest, "
         "or a column and a direction, as score:desc, not 'best'"
@@ -466,7 +466,7 @@ def test_a_model_that_brings_code(
     folder = tiny.broken(name, tmp_path / "model", {"config.json": json.dumps(config).encode()})
     Path(folder, "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     flags = (f"--{setting.replace('_', '-')}", folder, "--out", tmp_path / "out")
-    outcome = shell.run_process("mine", questions, *flags, stdin="y\n" * 9)  # nobody is asked
+    outcome = shell.run_process("mine", questions, *flags, stdin="y\n" * 9)  # no question is asked
     assert not (tmp_path / "ran").exists()
     assert message_of(outcome).startswith(f"model {folder} cannot be loaded as a ")
 

@@ -1,4 +1,4 @@
-"""The two made corpora are what they claim to be; needs no model."""
+"""The two generated corpora have the clusters they claim; no model is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that end early: the next one goes on where they were and ends in the same tables."""
+"""Interrupted runs: the next run continues them and ends in the same tables."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Ended:
 
     @property
     def steps(self) -> int:
-        """Its steps on the disk; not known of one that was killed."""
+        """The number of its steps on the disk; unknown if it was killed."""
         return int(re.findall(r"^(\d+) steps$", self.screen, re.MULTILINE)[-1])
 
     @property
     def continued(self) -> str:
-        """What it says of the shards that were there."""
-        return "".join(re.findall(r"continued: (.+) shards were there", self.screen))
+        """What it reports about shards of an earlier run."""
+        return "".join(re.findall(r"continued: (.+) shards are from", self.screen))
 
 
 class Runs:
@@ -145,7 +145,7 @@ def test_killed_while_it_publishes(runs: Runs, whole: tuple[Path, Ended], tmp_pa
     assert list(dict.fromkeys(seen)) == ["old", "none", "new"]
 
 
-def test_what_was_there_is_said(runs: Runs, unfinished: Path, whole: tuple[Path, Ended]) -> None:
+def test_reused_shards_are_reported(runs: Runs, unfinished: Path, whole: tuple[Path, Ended]) -> None:
     quiet = shutil.copytree(unfinished, unfinished.parent / "quiet" / "out")
     finished = len(list((unfinished / ".work").glob("*.npy")))
     ended = runs.mine("--log-level", "info", out=unfinished)
@@ -226,7 +226,7 @@ def test_other_settings_are_refused(
     check(unfinished, whole[0])
 
 
-def test_restart_discards_what_is_finished(runs: Runs, unfinished: Path, whole: tuple[Path, Ended]) -> None:
+def test_restart_discards_finished_work(runs: Runs, unfinished: Path, whole: tuple[Path, Ended]) -> None:
     ended = runs.mine("--restart", "--threshold", "0.9", out=unfinished)
     assert (ended.code, ended.continued) == (0, "")
     assert tables_in(unfinished)["pairs"] != tables_in(whole[0])["pairs"]
@@ -234,7 +234,7 @@ def test_restart_discards_what_is_finished(runs: Runs, unfinished: Path, whole: 
     check(unfinished, whole[0])
 
 
-def test_a_mistake_keeps_what_is_finished(runs: Runs, unfinished: Path, whole: tuple[Path, Ended]) -> None:
+def test_an_error_keeps_finished_work(runs: Runs, unfinished: Path, whole: tuple[Path, Ended]) -> None:
     outcome = shell.dupmine(*runs.command("--text-column", "question", out=unfinished))
     assert outcome.code == 2
     assert HINT not in outcome.err
@@ -242,7 +242,7 @@ def test_a_mistake_keeps_what_is_finished(runs: Runs, unfinished: Path, whole: t
     check(unfinished, whole[0])
 
 
-def test_a_second_run_is_told_at_once(runs: Runs, tmp_path: Path) -> None:
+def test_a_second_run_is_refused_at_once(runs: Runs, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with open_run(out):
         started = time.monotonic()
@@ -253,7 +253,7 @@ def test_a_second_run_is_told_at_once(runs: Runs, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_room_is_noticed_before_the_work(
+def test_missing_space_is_reported_before_the_work(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
@@ -268,7 +268,7 @@ def test_no_room_is_noticed_before_the_work(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_room_for_temporary_files(tiny: TinyModels) -> None:
+def test_no_space_for_temporary_files(tiny: TinyModels) -> None:
     miner = dupmine.Miner(bi_encoder=tiny["bi-encoder"], cross_encoder=tiny["sigmoid"], progress=False)
     with (
         pytest.raises(SpaceError, match=r"dupmine-.+ cannot be written: the disk is full"),

@@ -1,4 +1,4 @@
-"""Settings: every one is described; files and overrides are checked, and the last word wins."""
+"""Settings: every one is described; files and overrides are checked, and later values win."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_setting_names_stand_in_one_stage() -> None:
     assert not set(names) & set(MiningSettings.stages())
 
 
-def test_yaml_goes_there_and_back(tmp_path: Path) -> None:
+def test_yaml_is_read_back(tmp_path: Path) -> None:
     settings = load_settings(overrides={"keep": "a b: c:asc", "lists": 4, "floor": 1e-3, "text_column": "né"})
     path = tmp_path / "my.yaml"
     path.write_text(settings.to_yaml(), encoding="utf-8")
@@ -132,7 +132,7 @@ def test_parse_overrides_names_mistakes(text: str, expected: str) -> None:
     assert str(caught.value) == expected
 
 
-def test_off_is_a_word_though_yaml_knows_better(tmp_path: Path) -> None:
+def test_off_is_a_string_though_yaml_reads_a_boolean(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     path.write_text("rerank:\n  bands: off\n")
     for settings in (

@@ -131,8 +131,10 @@ def test_bars_on_a_terminal(tmp_path: Path, questions: Path) -> None:
     os.close(terminal)
     assert "loading models …" in shown.decode()
     lines = [line.rpartition("\r")[2] for line in shown.decode().split("\r\n")[:-1]]
-    bar = re.compile(r" *(\S+): 100%\|█+\| (\d+)/\2 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+ (\w+)/s\]")
-    assert [match.groups() for line in lines if (match := bar.fullmatch(line.rstrip()))] == [
+    rate = r"[\d.]+(?: (\w+)/s|s/ (\w+))"  # the latter where a unit takes longer than a second
+    bar = re.compile(rf" *(\S+): 100%\|█+\| (\d+)/\2 \[\d\d:\d\d<\d\d:\d\d, +{rate}\]")
+    matches = [match for line in lines if (match := bar.fullmatch(line.rstrip()))]
+    assert [(match[1], match[2], match[3] or match[4]) for match in matches] == [
         ("tokenise", "7", "texts"),
         ("embed", "7", "texts"),
         ("lists", "7", "texts"),

@@ -1,4 +1,4 @@
-"""Logs as JSON: every line on standard error is an object, whatever a run has to say."""
+"""Logs as JSON: every line on standard error is an object, whatever a run logs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_run_on_a_terminal_writes_json_and_no_bars(
         ((), "name at least one file, folder or glob"),
     ],
 )
-def test_what_ends_a_run_is_json_too(args: tuple[str, ...], message: str) -> None:
+def test_the_error_that_ends_a_run_is_json(args: tuple[str, ...], message: str) -> None:
     outcome = shell.run_process("mine", *args, "--log-format=json")
     [line] = objects(outcome.err)
     assert message in line["message"]
@@ -80,7 +80,7 @@ def test_what_ends_a_run_is_json_too(args: tuple[str, ...], message: str) -> Non
     assert (outcome.code, outcome.out) == (2, "")
 
 
-def test_warnings_of_python_are_json_too() -> None:
+def test_warnings_of_python_are_json() -> None:
     ended = python(
         "import warnings, dupmine.commands.logs; dupmine.commands.logs.log_json(); warnings.warn('old\\nhat')"
     )
@@ -89,7 +89,7 @@ def test_warnings_of_python_are_json_too() -> None:
     assert "UserWarning: old\nhat" in line["message"]
 
 
-def test_an_error_of_ours_comes_with_its_traceback_in_one_line() -> None:
+def test_a_bug_is_logged_with_its_traceback_in_one_line() -> None:
     ended = python(
         "import sys, dupmine.commands.logs as logs\n"
         "logs.log_json()\n"

@@ -47,7 +47,7 @@ def metrics_in(path: Path) -> dict[tuple[str, ...], float]:
     return found
 
 
-def test_a_run_leaves_its_metrics(tmp_path: Path, questions: Path, flags: tuple[str | Path, ...]) -> None:
+def test_a_run_writes_its_metrics(tmp_path: Path, questions: Path, flags: tuple[str | Path, ...]) -> None:
     path, started = tmp_path / "dupmine.prom", time.time()
     outcome = shell.dupmine("mine", questions, *flags, "--metrics", path)
     assert outcome == shell.Outcome(0, "", "")
@@ -114,7 +114,9 @@ def test_a_signal_is_a_failure(tmp_path: Path, flags: tuple[str | Path, ...]) ->
     assert (process.returncode, found["last_run_exit_code",], found["last_run_success",]) == (143, 143, 0)
 
 
-def test_labels_tell_two_stores_apart(tmp_path: Path, questions: Path, flags: tuple[str | Path, ...]) -> None:
+def test_labels_distinguish_two_stores(
+    tmp_path: Path, questions: Path, flags: tuple[str | Path, ...]
+) -> None:
     for name in ("first", 'a "second" \\'):
         label = ("--metrics-label", f"store={name}", "--metrics-label", "team=search")
         path = tmp_path / f"{len(name)}.prom"
@@ -127,7 +129,7 @@ def test_labels_tell_two_stores_apart(tmp_path: Path, questions: Path, flags: tu
 
 
 @pytest.mark.parametrize("label", ["store", "9=x", "stage=x", "__name=x", "a-b=x", "=x"])
-def test_a_label_that_is_none(label: str, tmp_path: Path, questions: Path) -> None:
+def test_a_label_that_is_not_valid(label: str, tmp_path: Path, questions: Path) -> None:
     path = tmp_path / "dupmine.prom"
     outcome = shell.dupmine(
         "mine", questions, "--out", tmp_path / "out", "--metrics", path, "--metrics-label", label

@@ -1,4 +1,4 @@
-"""What a command does not need, it does not import."""
+"""Commands import only what they need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From Python: every kind of input, what a result tells, another threshold, saving and loading."""
+"""Results: every kind of input, tables and explanations, another threshold, saving and loading."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def result(half: Miner) -> MiningResult:
 
 @pytest.fixture(scope="session")
 def chain(miner: Miner) -> MiningResult:
-    """Mine texts whose clusters hang together by chains of accepted pairs."""
+    """Mine texts whose clusters are connected by chains of accepted pairs."""
     return changed(miner, method="components", floor=0.75, threshold=0.3).mine(WEIGHT)
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: whole or not at all, and readable by anybody."""
+"""A run's folder: whole or not at all, and readable by other libraries."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_run_made_meanwhile_is_not_lost(run: Path, tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["run"]
 
 
-def test_a_second_writer_is_told(copy: Path) -> None:
+def test_a_second_writer_is_refused(copy: Path) -> None:
     before = content(copy)
     with open_run(copy, overwrite=True) as opened:
         with (
@@ -139,7 +139,7 @@ def test_a_second_writer_is_told(copy: Path) -> None:
     assert names_in(copy.parent) == ["run"]
 
 
-def test_finished_work_outlives_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_finished_work_is_kept_after_an_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "run"
 
     def fail() -> None:
@@ -181,7 +181,7 @@ def test_a_kill_between_the_two_renames_is_undone(copy: Path) -> None:
     assert names_in(copy.parent) == ["run"]
 
 
-def test_a_writer_between_the_two_renames_is_left_alone(copy: Path) -> None:
+def test_a_live_writer_between_the_two_renames_is_not_disturbed(copy: Path) -> None:
     old = copy.with_name(".run.old-12345678")
     with open_run(copy, overwrite=True) as opened:
         copy.rename(old)
