@@ -242,7 +242,7 @@ def score_pairs(
 ) -> Floats:
     """Return the probability that the two texts of each pair ask the same, `(n_pairs,) float32`.
 
-    Each pair is judged alone by the cross-encoder. As in `mine`, texts that are equal once normalised are
+    The cross-encoder scores each pair alone. As in `mine`, texts that are equal once normalised are
     certain (1), and an empty text has no duplicate (0). The models stay loaded as after `mine`.
 
     Args:

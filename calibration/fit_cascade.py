@@ -153,7 +153,7 @@ def _predict(table: Floats, probability: Floats, parts: tuple[Rows, Rows], seed:
 
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """The candidates around the labelled ones, which stand at `labelled` and hang together in groups."""
+    """The candidates around the labelled ones, which stand at `labelled` and are connected in groups."""
 
     candidates: ScoredPairs
     tokens: TokenStore

@@ -61,8 +61,8 @@ def fit_decision(  # noqa: PLR0913 - all of it named at the call
 
     `tokens` are the cross-encoder's of the run's rows, `cross_encoder` what its logits follow from,
     `n_tokens` the size of its vocabulary, `sha256` that of the labelled pairs. Each pair is seen in the whole
-    corpus, in thinner ones and alone, so that the decision does not hang on how dense a corpus is. A labelled
-    pair that is no candidate counts as refused.
+    corpus, in thinner ones and alone, so that the decision does not depend on the density of a corpus. A
+    labelled pair that is not a candidate counts as refused.
 
     Raises:
         InputError: too few labelled pairs are candidates of the run.
@@ -128,9 +128,9 @@ def _groups(pairs: LabelledPairs, rows: tuple[Rows, Rows], result: MiningResult,
 def in_one_neighbourhood(group: Rows, rows: tuple[Rows, Rows], result: MiningResult) -> Rows:
     """Return the number of each labelled pair's group, in which those groups are joined that share a cluster.
 
-    The decision judges the texts of a cluster by each other, and is right or wrong about them together: folds
-    that divide them would let it see what it is judged on, and intervals that take them for independent would
-    be too narrow. `rows` are the pairs' rows, -1 for none.
+    The decision uses the texts of a cluster for each other, so its errors on them are correlated: folds that
+    divide a cluster would train on what they test, and intervals over independent pairs would be too narrow.
+    `rows` are the pairs' rows, -1 for none.
     """
     names = result.clusters.set_index("doc_id")["cluster_id"]
     documents = result.corpus.documents["doc_id"].to_pandas()

@@ -83,7 +83,7 @@ def calibrate_model(
 
     Raises:
         InputError: the pairs do not do: too few, of one kind, or with labels other than 0 and 1.
-        ModelError: the model cannot be found or loaded, or is no cross-encoder.
+        ModelError: the model cannot be found or loaded, or is not a cross-encoder.
         OutputError: there is no writing to the model's folder, or to `out`.
     """
     name = settings.rerank.cross_encoder
@@ -103,7 +103,7 @@ def fit_calibration(
     settings: CalibrationSettings,
     model: tuple[str, Head],
 ) -> Calibration:
-    """Calibrate logits of pairs that hang together in groups, each `(n_pairs,)`.
+    """Calibrate logits of pairs that are connected in groups, each `(n_pairs,)`.
 
     `model` is the SHA-256 of its weights and the head. The curve is fitted to the pairs as they are; a base
     rate other than theirs shifts it by the difference in log-odds (Saerens, Latinne and Decaestecker, 2002).
@@ -150,7 +150,7 @@ def _score(
 
 
 def require_pairs(pairs: LabelledPairs, groups: int, folds: int) -> None:
-    """Refuse pairs that are too few, of one kind, of other labels than 0 and 1, or that all hang together."""
+    """Refuse pairs that are too few, of one kind, of other labels than 0 and 1, or that are all connected."""
     if not pairs.is_binary:
         strange = pairs.label[~np.isin(pairs.label, (0.0, 1.0))][0]
         raise InputError(
@@ -166,7 +166,7 @@ def require_pairs(pairs: LabelledPairs, groups: int, folds: int) -> None:
         )
     if groups < folds:
         raise InputError(
-            f"{pairs.source}: the pairs hang together by their questions in {groups} groups, and {folds} are "
+            f"{pairs.source}: the pairs are connected by their questions in {groups} groups, and {folds} are "
             "needed for cross-validation; give more pairs, or fewer calibration.folds"
         )
 
@@ -178,7 +178,7 @@ def require_place(name: str, folder: Path, out: Path | None) -> None:
         return
     own = name not in (BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER) and Path(name).expanduser().is_dir()
     if not own or not os.access(folder, os.W_OK):
-        reason = "cannot be written: no write access" if own else "is no folder of yours"
+        reason = "cannot be written: no write access" if own else "is not a local folder"
         raise OutputError(f"model {name} {reason}; give --out FOLDER for a copy of it with its calibration")
 
 

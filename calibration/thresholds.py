@@ -30,7 +30,7 @@ def find_thresholds(
     lowest threshold at which other pairs, as many as these, have it with 95 % confidence: an estimate that
     just reaches it would miss it on every second set of them. Those vary as these do, so the bound lies
     further from the estimate than a confidence bound does, by the root of two (a prediction bound). Of two
-    the lesser counts: the exact one, without which three pairs that happen to be duplicates would vouch for
+    the lesser counts: the exact one, without which three pairs that happen to be duplicates would reach
     any precision, and that of the resamples.
     """
     share = float(actual.mean())

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 UNCALIBRATED_THRESHOLD = 0.5
 
 _OUTSIDE = 0.1  # slope of an isotonic curve beyond its knots
-_FIT_AGAIN = "calibrate the model anew with `dupmine calibrate`, or set rerank.calibrate: false"
+_FIT_AGAIN = "calibrate the model again with `dupmine calibrate`, or set rerank.calibrate: false"
 _ROUNDING = 1e-9
 
 
@@ -251,7 +251,7 @@ def _reaching(settings: RerankSettings, target: float, fitted: HasThresholds | N
     threshold = fitted.thresholds.threshold_for(target)
     if threshold is None:
         raise SettingsError(
-            f"{asked} is out of reach of model {name}: its calibration pairs vouch for at most "
+            f"{asked} is out of reach of model {name}: its calibration pairs support at most "
             f"{fitted.thresholds.highest_precision:g}; ask for less, or calibrate it with more pairs"
         )
     return threshold

@@ -75,7 +75,7 @@ def _load_model(name: str, folder: Path, device: DeviceConfig, dtype: torch.dtyp
         raise ModelError(f"model {name} cannot be loaded as a cross-encoder: {first_line(error)}") from error
     if info["missing_keys"]:
         raise ModelError(
-            f"model {name} is no cross-encoder: it is a {' '.join(architectures) or 'model'} without a "
+            f"model {name} is not a cross-encoder: it is a {' '.join(architectures) or 'model'} without a "
             "trained classification head; set rerank.cross_encoder to a sequence classifier over pairs"
         )
     loaded: PreTrainedModel = model.to(device.device).eval()

@@ -1,4 +1,4 @@
-"""The corpus-aware decision: a pair is judged with what the corpus around it says.
+"""The corpus-aware decision: a pair is decided with its neighbours in the corpus.
 
 Gradient-boosted trees over the cross-encoder's logit, the cosine, the words both texts share and the
 neighbourhood of both. `dupmine calibrate --corpus` fits them and puts them beside the cross-encoder.
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 NO_DECISION = "none"  # in the place of a fingerprint
 
-_FIT_AGAIN = "fit it anew with `dupmine calibrate --corpus`, or set rerank.decision: pair"
+_FIT_AGAIN = "fit it again with `dupmine calibrate --corpus`, or set rerank.decision: pair"
 
 
 class Decision(BaseModel):

@@ -157,7 +157,7 @@ def test_a_precision_out_of_reach_is_refused(
     model, out = made[0], tmp_path / "out"
     assert mine(model, tiny, out, "--target-precision", "0.99") == {
         "error": f"dupmine: setting rerank.target_precision: 0.99 is out of reach of model {model}: its "
-        f"calibration pairs vouch for at most {found.thresholds.highest_precision:g}; ask for less, or "
+        f"calibration pairs support at most {found.thresholds.highest_precision:g}; ask for less, or "
         "calibrate it with more pairs\n"
     }
     name = tiny["sigmoid"]
@@ -208,7 +208,7 @@ def lines(duplicates: int, others: int) -> list[tuple[object, ...]]:
         (lines(19, 60), "at least 20 duplicates and as many other pairs, and there are 19 and 60"),
         ([*lines(30, 30), ("a", "b", 0.5)], "calibration needs labels 0 and 1, and there is one of 0.5 "
          "(1 is the highest); give pairs that are duplicates or not"),
-        ([("dog", text, i % 2) for i, text in enumerate(TEXTS[:80])], "the pairs hang together by their "
+        ([("dog", text, i % 2) for i, text in enumerate(TEXTS[:80])], "the pairs are connected by their "
          "questions in 1 groups, and 5 are needed for cross-validation; give more pairs, or "),
         ([*lines(30, 30), ("a", "b", "")], "row 61: label is missing: expected a number from 0"),
         ([*lines(30, 30), ("a", "b", 7)], "row 61: label is 7: expected a number from 0"),
@@ -253,7 +253,7 @@ def test_models_that_cannot_be_written_beside(pairs: Path, tiny: TinyModels, tmp
     outcome = dupmine("calibrate", "quora-minilm-l6", pairs, *FEW)
     assert (outcome.code, outcome.err) == (
         2,
-        "dupmine: model quora-minilm-l6 is no folder of yours; give --out FOLDER for a copy of it with its "
+        "dupmine: model quora-minilm-l6 is not a local folder; give --out FOLDER for a copy of it with its "
         "calibration\n",
     )
     full = shutil.copytree(tiny["sigmoid"], tmp_path / "full")
@@ -281,7 +281,7 @@ def test_a_model_without_write_access(pairs: Path, tiny: TinyModels, tmp_path: P
 def test_a_bi_encoder_has_no_calibration(pairs: Path, tiny: TinyModels, tmp_path: Path) -> None:
     outcome = dupmine("calibrate", tiny["bi-encoder"], pairs, "--out", tmp_path / "out", *FEW)
     assert outcome.code == 2
-    assert outcome.err.startswith(f"dupmine: model {tiny['bi-encoder']} is no cross-encoder: ")
+    assert outcome.err.startswith(f"dupmine: model {tiny['bi-encoder']} is not a cross-encoder: ")
     assert not (tmp_path / "out").exists()
 
 

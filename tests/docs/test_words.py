@@ -73,7 +73,7 @@ def banned_words(path: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("paths", [PAGES], ids=["pages"])
+@pytest.mark.parametrize("paths", [PAGES, MODULES], ids=["pages", "modules"])
 def test_words_are_plain(paths: list[Path]) -> None:
     assert len(paths) > 10
     found = [place for path in paths for place in banned_words(path)]

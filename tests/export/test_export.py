@@ -278,7 +278,7 @@ def test_what_cannot_be_exported(tiny: TinyModels, exports: Path, tmp_path: Path
         exported(tiny["static"], out)
     with pytest.raises(ModelError, match=r"sigmoid is an ONNX export, for other engines; give the model"):
         exported(str(exports / "sigmoid"), out)
-    with pytest.raises(ModelError, match=r"bert is no cross-encoder: "):
+    with pytest.raises(ModelError, match=r"bert is not a cross-encoder: "):
         exported(tiny["bert"], out)
     with pytest.raises(InputError, match=rf"^pairs.csv: all {2 * N} pairs have the same label"):
         exported(tiny["sigmoid"], out, pairs=labelled(np.ones(2 * N)))

@@ -47,7 +47,7 @@ NOWHERE = OperatingPoint(
     f1=0.75,
     f1_interval=(0.7, 0.8),
 )
-ANEW = "calibrate the model anew with `dupmine calibrate`, or set rerank.calibrate: false"
+ANEW = "calibrate the model again with `dupmine calibrate`, or set rerank.calibrate: false"
 
 
 def calibration(folder: Path | None = None, **changes: Any) -> Calibration:
@@ -234,7 +234,7 @@ def problem(found: Calibration | None, **settings: object) -> str:
 def test_precisions_that_nobody_vouches_for() -> None:
     assert problem(calibration(), target_precision=0.95) == (
         "setting rerank.target_precision: 0.95 is out of reach of model my-model: its calibration pairs "
-        "vouch for at most 0.93; ask for less, or calibrate it with more pairs"
+        "support at most 0.93; ask for less, or calibrate it with more pairs"
     )
     assert problem(None, target_precision=0.9) == (
         "setting rerank.target_precision: 0.9 needs a calibration, and model my-model has none: make one "

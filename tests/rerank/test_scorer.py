@@ -219,13 +219,15 @@ def test_a_model_without_a_head(tiny: TinyModels, name: str, kind: str) -> None:
     with pytest.raises(ModelError) as caught:
         load(tiny[name])
     assert str(caught.value) == (
-        f"model {tiny[name]} is no cross-encoder: it is a {kind} without a trained classification head; "
+        f"model {tiny[name]} is not a cross-encoder: it is a {kind} without a trained classification head; "
         "set rerank.cross_encoder to a sequence classifier over pairs"
     )
 
 
 def test_the_default_bi_encoder_is_no_cross_encoder() -> None:
-    with pytest.raises(ModelError, match=r"^model all-MiniLM-L6-v2 is no cross-encoder: it is a BertModel "):
+    with pytest.raises(
+        ModelError, match=r"^model all-MiniLM-L6-v2 is not a cross-encoder: it is a BertModel "
+    ):
         load("all-MiniLM-L6-v2")
 
 
