@@ -285,7 +285,7 @@ def load_settings(
     Raises:
         SettingsError: a file that cannot be read, an unknown setting or a value out of range.
 
-    Example:
+    Examples:
         >>> settings = load_settings(overrides={"threshold": 0.8, "retrieval": {"floor": 0.5}})
         >>> settings.rerank.threshold, settings.retrieval.floor
         (0.8, 0.5)

@@ -32,7 +32,7 @@ class MiningResult:
     `clusters_table`, `pairs_table`, `deduplicated_table` and `removed_table` are Arrow tables, described in
     docs/output.md; `clusters`, `pairs` and `deduplicated()` are the same as pandas frames.
 
-    Example:
+    Examples:
         >>> import dupmine
         >>> texts = ["How do I learn Python?", "How do I  learn Python?", "What is the capital of France?"]
         >>> result = dupmine.mine(texts, progress=False)
@@ -170,7 +170,7 @@ class MiningResult:
         Raises:
             InputError: there is no such document.
 
-        Example:
+        Examples:
             >>> import dupmine
             >>> result = dupmine.mine(["Is Mars red?", "is mars  red?"], progress=False)
             >>> left, right = result.clusters["doc_id"]
