@@ -307,7 +307,7 @@ def test_model_that_is_not_a_cross_encoder(tmp_path: Path, questions: Path) -> N
     name = get_model_path()
     message = refusal(tmp_path, questions, "--cross-encoder", name)
     assert message == (
-        f"model {name} is no cross-encoder: it is a BertModel without a trained classification head; "
+        f"model {name} is not a cross-encoder: it is a BertModel without a trained classification head; "
         "set rerank.cross_encoder to a sequence classifier over pairs"
     )
 
