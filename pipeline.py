@@ -19,10 +19,10 @@ from .inference.device import DeviceConfig, resolve_device
 from .inference.locate import quiet_loading
 from .inference.tokens import tokenise
 from .progress import Progress
-from .rerank.calibration import choose_threshold
 from .rerank.cascade import Cascade, find_cascade
 from .rerank.decision import NO_DECISION, Decision, find_decision
 from .rerank.scorer import CrossEncoder
+from .rerank.thresholds import choose_threshold
 from .results.manifest import RunRecord, peak_memory
 from .results.result import MiningResult
 from .retrieval.candidates import SearchFacts, find_candidates, pair_cosines
@@ -58,7 +58,7 @@ class Models:
             encoder = BiEncoder(settings.retrieval.bi_encoder, compute)
             scorer = CrossEncoder(settings.rerank, compute)
         same = _same_tokens(encoder.tokenizer, scorer.tokenizer)
-        decision = find_decision(settings.rerank, scorer.folder, encoder.sha256, scorer.calibration)
+        decision = find_decision(settings.rerank, scorer.folder, encoder.sha256, scorer.logits_sha256)
         fitted = decision or scorer.calibration
         cascade = find_cascade(settings.rerank, scorer, encoder.sha256, fitted)
         return cls(encoder, scorer, compute, same, decision, cascade)

@@ -22,12 +22,10 @@ import numpy as np
 from dupmine import MiningResult
 from dupmine.benchmarks import machine, processes
 from dupmine.benchmarks.labelled import Judge, corpus_of, read_pairs, write_figures
-from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.inference.layout import find_layout
 from dupmine.inference.locate import load_tokenizer, locate_model, read_config
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
-from dupmine.schema import TEXT
 
 ROOT = Path(__file__).parent
 Figures = dict[str, Any]
@@ -144,7 +142,7 @@ def ratios(dupmine: Figures, reference: Figures) -> dict[str, float]:
 
 def shares(result: MiningResult, dupmine: Figures, limit: float) -> dict[str, float]:
     """Return what part of the int8 limit embedding and scoring reach, as if every candidate was scored."""
-    texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
+    texts = result.texts
     pairs = result.scored_pairs.where(result.scored_pairs.cosine >= result.settings.retrieval.floor)
     models = {
         "embed": (result.settings.retrieval.bi_encoder, (np.arange(len(texts)),)),

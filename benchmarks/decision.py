@@ -24,7 +24,7 @@ from sklearn.metrics import average_precision_score
 
 from dupmine import Miner, MiningResult
 from dupmine.benchmarks.machine import describe
-from dupmine.calibration.fit_decision import in_one_neighbourhood, rows_of
+from dupmine.calibration.labelled_run import join_groups_by_cluster
 from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.questions import question_components
 from dupmine.corpus.unique import collapse_exact_duplicates
@@ -52,7 +52,7 @@ def main() -> None:
     texts = pd.Series(
         result.corpus.documents["text"].to_pylist(), index=result.corpus.documents["doc_id"].to_pylist()
     )
-    tokens = tokens_of(collapse_exact_duplicates(result.corpus.documents["text"]).texts, miner)
+    tokens = tokens_of(result.texts, miner)
     figures = {"machine": describe(), "pairs": len(labelled)}
     figures["run"] = of_run(result, tokens, labelled, miner.models)
     figures["target_precision"] = at_target(result, tokens, arguments.data / "pairs.parquet", miner.models)
@@ -92,10 +92,10 @@ def at_target(result: MiningResult, tokens: TokenStore, path: Path, models: Mode
     assert models.scorer.calibration is not None
     pairs = read_pairs(path, PairSettings(), split="test")
     candidates = result.scored_pairs.where(result.scored_pairs.cosine >= models.decision.floor)
-    rows = rows_of(pairs, result)
+    rows = result.find_rows(pairs.left), result.find_rows(pairs.right)
     at, actual = candidates.positions(*rows), pairs.label > 0.5
     alone = question_components(pairs)
-    groups = {"questions": alone, "clusters": in_one_neighbourhood(alone, rows, result)}
+    groups = {"questions": alone, "clusters": join_groups_by_cluster(alone, rows, result)}
     decided = models.decision.decide(candidates, tokens, PROGRESS)
     found = {}
     for name, scored, thresholds in (

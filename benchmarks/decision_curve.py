@@ -22,9 +22,10 @@ from dupmine.benchmarks.decision import of_run, tokens_of
 from dupmine.benchmarks.labelled import write_figures
 from dupmine.benchmarks.machine import describe
 from dupmine.calibration.fit_decision import fit_decision
-from dupmine.corpus.labelled import pairs_sha256, read_pairs
+from dupmine.calibration.labelled_run import label_run
+from dupmine.calibration.probabilities import CalibrationSettings
+from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.questions import question_components
-from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.pipeline import Models
 from dupmine.schema import LabelledPairs, TokenStore
 from dupmine.settings import PairSettings
@@ -41,7 +42,7 @@ def main() -> None:
     labelled = pd.read_parquet(pairs_file).query("split == 'test'")
     result = MiningResult.load(arguments.run)
     shares = [float(share) for share in arguments.shares.split(",")]
-    tokens = tokens_of(collapse_exact_duplicates(result.corpus.documents["text"]).texts, miner)
+    tokens = tokens_of(result.texts, miner)
 
     def fitted(pairs: LabelledPairs) -> dict[str, float]:
         return fitted_to(pairs, labelled, result, tokens, miner.models)
@@ -78,14 +79,15 @@ def fitted_to(
 ) -> dict[str, float]:
     """Return F1 and average precision on `test` of a decision fitted to some labelled pairs."""
     assert models.decision is not None
-    decision = fit_decision(
+    run = label_run(
         result,
         pairs,
         tokens,
-        cross_encoder=models.decision.cross_encoder,
+        CalibrationSettings(),
+        cross_encoder=models.scorer.logits_sha256,
         n_tokens=models.scorer.tokenizer.get_vocab_size(),
-        sha256=pairs_sha256(pairs),
     )
+    decision = fit_decision(run)
     found = of_run(result, tokens, labelled, replace(models, decision=decision))["decision"]
     return {name: found[name] for name in ("f1", "average_precision")}
 

@@ -31,8 +31,8 @@ from dupmine.inference.layout import find_layout
 from dupmine.inference.locate import locate_model, read_config
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
-from dupmine.rerank.calibration import choose_threshold
 from dupmine.rerank.scorer import CrossEncoder
+from dupmine.rerank.thresholds import choose_threshold
 from dupmine.retrieval.candidates import find_candidates
 from dupmine.retrieval.encoder import BiEncoder
 from dupmine.schema import Rows, probabilities

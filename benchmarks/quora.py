@@ -25,14 +25,13 @@ from sklearn.metrics import average_precision_score
 from dupmine import Miner, MiningResult
 from dupmine.benchmarks import machine
 from dupmine.clustering import cluster_pairs
-from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.evaluation.metrics import pair_metrics
 from dupmine.evaluation.thresholds import count_accepted
 from dupmine.pipeline import decide, tokenise_texts
 from dupmine.progress import SILENT
 from dupmine.rerank.decision import NO_DECISION
 from dupmine.rerank.scorer import score_pairs
-from dupmine.schema import TEXT, CandidatePairs, Flags, Rows, ScoredPairs, probabilities
+from dupmine.schema import CandidatePairs, Flags, Rows, ScoredPairs, probabilities
 
 SAMPLE = 2000
 
@@ -73,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def decide_again(result: MiningResult, miner: Miner) -> MiningResult:
     """Take the corpus-aware decision in a run that was mined pair by pair: what `mine` finds with it."""
-    texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
+    texts = result.texts
     settings, _ = miner.models.settle(miner.settings)
     _, tokens = tokenise_texts(texts, settings, miner.models, SILENT)
     candidates = result.scored_pairs.where(result.scored_pairs.cosine >= settings.retrieval.floor)
@@ -185,7 +184,7 @@ def cohesion(labels: npt.NDArray[np.int64], result: MiningResult, miner: Miner) 
     first = rng.integers(size[chosen])
     second = (first + 1 + rng.integers(size[chosen] - 1)) % size[chosen]
     rows = [result.row_of[order[start[chosen] + place]] for place in (first, second)]
-    texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
+    texts = result.texts
     ends = zip(np.minimum(*rows), np.maximum(*rows), strict=True)
     probability = miner.score_pairs([(texts[a], texts[b]) for a, b in ends])
     return {"pairs": SAMPLE, "accepted": float((probability >= result.settings.rerank.accepts_from).mean())}

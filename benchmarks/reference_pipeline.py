@@ -34,7 +34,8 @@ from dupmine.benchmarks.labelled import (
 )
 from dupmine.benchmarks.machine import describe
 from dupmine.inference.locate import locate_model
-from dupmine.rerank.calibration import choose_threshold, load_calibration
+from dupmine.rerank.calibration import load_calibration
+from dupmine.rerank.thresholds import choose_threshold
 from dupmine.results.manifest import peak_memory
 from dupmine.schema import Flags, Rows
 from dupmine.settings import MiningSettings

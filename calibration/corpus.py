@@ -7,23 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from ..corpus.labelled import pairs_sha256
 from ..corpus.questions import question_components
-from ..corpus.unique import collapse_exact_duplicates
 from ..errors import InputError
 from ..inference.locate import fingerprint, load_tokenizer, locate_model
 from ..inference.tokens import tokenise
 from ..miner import Miner
 from ..progress import Progress
-from ..rerank.bands import FittedCascade
-from ..rerank.calibration import load_calibration, reference_threshold
-from ..rerank.cascade import NO_CASCADE
-from ..rerank.decision import Decision, fingerprint_logits
+from ..rerank.calibration import fingerprint_logits, load_calibration
+from ..rerank.cascade import NO_CASCADE, FittedCascade
+from ..rerank.decision import Decision
+from ..rerank.thresholds import reference_threshold
 from ..results.result import MiningResult
-from ..schema import TEXT, LabelledPairs
+from ..schema import LabelledPairs
 from ..settings import MiningSettings
 from .fit_cascade import fit_cascade
 from .fit_decision import fit_decision
+from .labelled_run import label_run
 from .probabilities import CalibrateSettings, require_pairs, require_place, write_beside
 
 _EVERY_PAIR = {"decision": "pair", "bands": "off"}
@@ -56,20 +55,20 @@ def calibrate_to_corpus(
     the model or, with `out`, into a copy of it.
 
     Raises:
-        InputError: the pairs do not do, are not in the corpus, or the run is one of another model.
+        InputError: the pairs cannot be used or are not in the corpus, or the run is one of another model.
         ModelError: a model cannot be found or loaded.
-        OutputError: there is no writing to the model's folder, or to `out`.
+        OutputError: the model's folder, or `out`, cannot be written.
     """
     name = settings.rerank.cross_encoder
     folder = locate_model(name)
     require_place(name, folder, out)
     require_pairs(pairs, int(np.unique(question_components(pairs)).size), settings.calibration.folds)
-    result = _mined(settings, corpus, folder, progress)
+    result = _mine(settings, corpus, folder, progress)
     fitted = _fit(settings, pairs, result, folder, progress)
     return fitted, write_beside(fitted, folder, out)
 
 
-def _mined(settings: CalibrateSettings, corpus: Path, folder: Path, progress: Progress) -> MiningResult:
+def _mine(settings: CalibrateSettings, corpus: Path, folder: Path, progress: Progress) -> MiningResult:
     if (corpus / "manifest.json").is_file():
         return _load_run(corpus, settings.rerank.cross_encoder, folder)
     stages = {"corpus": settings.corpus, "retrieval": settings.retrieval, "compute": settings.compute}
@@ -95,37 +94,20 @@ def _load_run(run: Path, name: str, folder: Path) -> MiningResult:
 
 
 def _fit(
-    settings: CalibrateSettings,
-    pairs: LabelledPairs,
-    result: MiningResult,
-    folder: Path,
-    progress: Progress,
+    settings: CalibrateSettings, pairs: LabelledPairs, result: MiningResult, folder: Path, progress: Progress
 ) -> FittedToCorpus:
     calibration = load_calibration(folder) if result.settings.rerank.calibrate else None
-    tokenizer, folds, seed = load_tokenizer(folder), settings.calibration.folds, settings.calibration.seed
-    texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
-    tokens = tokenise(texts, tokenizer, max_tokens=result.settings.corpus.max_tokens, progress=progress)
-    cross_encoder = fingerprint_logits(folder, calibration)
-    decision = fit_decision(
+    tokenizer, max_tokens = load_tokenizer(folder), result.settings.corpus.max_tokens
+    tokens = tokenise(result.texts, tokenizer, max_tokens=max_tokens, progress=progress)
+    run = label_run(
         result,
         pairs,
         tokens,
-        cross_encoder=cross_encoder,
+        settings.calibration,
+        cross_encoder=fingerprint_logits(folder, calibration),
         n_tokens=tokenizer.get_vocab_size(),
-        sha256=pairs_sha256(pairs),
-        folds=folds,
-        seed=seed,
     )
-    cascade = fit_cascade(
-        result,
-        pairs,
-        tokens,
-        tokenizer,
-        cross_encoder=cross_encoder,
-        threshold=reference_threshold(calibration),
-        decision=decision,
-        folds=folds,
-        seed=seed,
-        progress=progress,
-    )
+    decision = fit_decision(run)
+    threshold = reference_threshold(calibration)
+    cascade = fit_cascade(run, decision, tokenizer, threshold=threshold, progress=progress)
     return FittedToCorpus(decision, cascade)

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
-from ..rerank.calibration import Beta, Isotonic, Platt
+from ..rerank.curves import Beta, Isotonic, Platt
 from ..schema import Doubles, Flags, Floats, Rows, probabilities
 
 _FLATTEST = 1e-3  # slope of a curve, which keeps the order of the pairs

@@ -20,8 +20,10 @@ from ..inference.device import resolve_device
 from ..inference.locate import locate_model, quiet_loading
 from ..inference.tokens import tokenise
 from ..progress import Progress
-from ..rerank.calibration import Calibration, FittedOn, apply_curve, weights_sha256
+from ..rerank.calibration import Calibration, weights_sha256
+from ..rerank.curves import apply_curve
 from ..rerank.heads import Head
+from ..rerank.records import FittedOn
 from ..rerank.scorer import CrossEncoder
 from ..schema import Floats, LabelledPairs, Rows, probabilities
 from ..settings import (
@@ -123,7 +125,7 @@ def fit_calibration(
         head=head.kind,
         score_max=head.score_max,
         both_orders=head.both_orders,
-        pairs=FittedOn(n=len(pairs), duplicates=int(actual.sum()), sha256=pairs_sha256(pairs)),
+        pairs=fitted_on(pairs),
         base_rate=base_rate,
         shift=shift,
         curve=fit.curve,
@@ -131,6 +133,11 @@ def fit_calibration(
         ece={"before": before, "after": after},
         thresholds=find_thresholds(probability, actual, group, base_rate=base_rate, seed=settings.seed),
     )
+
+
+def fitted_on(pairs: LabelledPairs) -> FittedOn:
+    """Return what is noted of labelled pairs that something is fitted on."""
+    return FittedOn(n=len(pairs), duplicates=int((pairs.label > 0.5).sum()), sha256=pairs_sha256(pairs))
 
 
 def _identity(model: CrossEncoder) -> tuple[str, Head]:

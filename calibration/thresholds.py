@@ -10,7 +10,7 @@ from scipy.stats import beta
 
 from ..evaluation.bootstrap import RESAMPLES, draw_groups
 from ..evaluation.thresholds import ThresholdCounts
-from ..rerank.calibration import OperatingPoint, Thresholds
+from ..rerank.thresholds import OperatingPoint, Thresholds
 from ..schema import Doubles, Flags, Floats, Rows
 
 TARGETS = (0.90, 0.95, 0.99)

@@ -13,9 +13,11 @@ from .logs import set_level
 from .options import Setting
 
 if TYPE_CHECKING:
-    from ..rerank.bands import Bounds, FittedCascade
-    from ..rerank.calibration import Calibration, OperatingPoint, Thresholds
+    from ..rerank.bands import Bounds
+    from ..rerank.calibration import Calibration
+    from ..rerank.cascade import FittedCascade
     from ..rerank.decision import Decision
+    from ..rerank.thresholds import OperatingPoint, Thresholds
 
 
 def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag

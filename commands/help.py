@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def examples(*commands: str) -> str:
@@ -20,7 +23,7 @@ class App(typer.Typer):
     def __init__(self, **options: Any) -> None:
         super().__init__(cls=_Group, no_args_is_help=True, rich_markup_mode=None, **options)
 
-    def command(self, name: str | None = None, **options: Any) -> Any:
+    def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
         """Register a command."""
         return super().command(name, cls=_Command, **options)
 
@@ -33,13 +36,17 @@ class _Command(TyperCommand):
 class _Group(TyperGroup):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         _write_parameters(self, ctx, formatter)
-        commands = [command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))]
-        width = formatter.width - 6 - max(len(command.name) for command in commands)
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        width = formatter.width - 6 - max(map(len, commands))
         _write_groups(
             formatter,
             [
-                (command.rich_help_panel or "Commands", (command.name, command.get_short_help_str(width)))
-                for command in commands
+                (
+                    getattr(command, "rich_help_panel", None) or "Commands",
+                    (name, command.get_short_help_str(width)),
+                )
+                for name, command in commands.items()
+                if command is not None
             ],
         )
 

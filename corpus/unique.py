@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import cache, partial
 from itertools import groupby
 
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..schema import UniqueTexts
+from ..schema import Rows, UniqueTexts
 
 # Unicode's Default_Ignorable_Code_Point: soft hyphens, zero-width and direction marks, variation selectors.
 _INVISIBLE = re.compile(
@@ -56,6 +57,28 @@ def _sort_accents(run: re.Match[str]) -> str:
     decomposed = "".join(map(partial(unicodedata.normalize, "NFKD"), run[0]))
     groups = groupby(decomposed, key=lambda c: unicodedata.combining(c) > 0)
     return "".join("".join(sorted(group, key=unicodedata.combining)) for _, group in groups)
+
+
+def texts_of_rows(texts: pa.ChunkedArray, row_of: Rows) -> list[str]:
+    """Return the text of each row as `collapse_exact_duplicates` chooses it, without normalising again."""
+    table = pa.table({"row": row_of, "text": texts})
+    order = pc.sort_indices(table, sort_keys=[("row", "ascending"), ("text", "ascending")]).to_numpy()
+    rows, first = np.unique(row_of[order], return_index=True)
+    chosen: list[str] = texts.take(pa.array(order[first[rows >= 0]])).to_pylist()
+    return chosen
+
+
+def find_rows(wanted: Sequence[str], texts: pa.ChunkedArray, row_of: Rows) -> Rows:
+    """Return the row of each wanted text in a corpus, -1 where it has none.
+
+    The corpus is normalised only if a wanted text is not in it as it is spelt.
+    """
+    rows = dict(zip(texts.to_pylist(), row_of.tolist(), strict=True))
+    others = [text for text in wanted if text not in rows]
+    if others:
+        by_key = {normalised_key(text): row for text, row in rows.items() if row >= 0}
+        rows |= {text: by_key.get(normalised_key(text), -1) for text in others}
+    return np.array([rows[text] for text in wanted], np.int64)
 
 
 def collapse_exact_duplicates(texts: pa.ChunkedArray) -> UniqueTexts:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 from scipy.special import betaincinv
 
 from ..disk.work import Work
@@ -27,19 +29,56 @@ from ..schema import (
     probabilities,
 )
 from ..settings import RerankSettings
-from .bands import FEATURES, FIT_AGAIN, Bands, FittedCascade, load_cascade
-from .calibration import HasThresholds, choose_threshold, reference_threshold
-from .decision import Decision, fingerprint_logits
+from .bands import FEATURES, Bands
+from .decision import Decision
+from .records import FittedOn, Record, find_mismatch, read_record, write_record
 from .scorer import CrossEncoder, PairScorer, score_pairs
+from .thresholds import HasThresholds, choose_threshold, reference_threshold
 
 log = logging.getLogger(__name__)
 
 NO_CASCADE = "none"  # in the place of a fingerprint
 
+_FIT_AGAIN = "fit it again with `dupmine calibrate --corpus`, or set rerank.bands: off"
 _BY_BANDS, _BY_CROSS_ENCODER = DECIDERS.index(BANDS), DECIDERS.index(CROSS_ENCODER)
 _AUDITED = 10  # at most one of so many skipped pairs is audited
 _EDGE = 1e-9
 _INTERVAL = (0.025, 0.975)
+
+
+class FittedCascade(Record):
+    """What `dupmine calibrate --corpus` fitted beside the decision.
+
+    It belongs to a bi-encoder and to a cross-encoder with its calibration, by fingerprint, to candidates with
+    a cosine of at least `floor`, and to a cross-encoder that accepts from a probability of `threshold`.
+    """
+
+    version: Literal[2] = 2
+    bi_encoder: str
+    cross_encoder: str
+    floor: float
+    threshold: float = Field(ge=0.0, le=1.0)
+    candidates: int
+    pairs: FittedOn
+    bands: Bands
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of the features of the bands."""
+        return self.bands.features
+
+    def write(self, folder: Path) -> None:
+        """Write `cascade.json` into a model's folder, whole or not at all."""
+        write_record(self, folder / CASCADE)
+
+
+def load_cascade(folder: Path) -> FittedCascade | None:
+    """Return the cascade beside a cross-encoder, None where there is none.
+
+    Raises:
+        ModelError: it cannot be read, or another version of dupmine wrote it.
+    """
+    return read_record(FittedCascade, folder / CASCADE, _FIT_AGAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +151,7 @@ class Cascade:
                 "the cross-encoder decides %.2f%% (%.2f%% to %.2f%%) of the skipped pairs otherwise, and "
                 "%.2f%% were expected: these texts differ from those of the fit; %s",
                 *(100 * value for value in (estimate["share"], *estimate["interval"], expected)),
-                FIT_AGAIN,
+                _FIT_AGAIN,
             )
         return {"pairs": n, **estimate, "expected": expected}
 
@@ -127,13 +166,13 @@ def estimate_share(hits: int, n: int) -> dict[str, Any]:
 def find_cascade(
     settings: RerankSettings, scorer: CrossEncoder, bi_encoder: str, fitted: HasThresholds | None
 ) -> Cascade:
-    """Return the steps to take with a cross-encoder and a bi-encoder by its fingerprint.
+    """Return the steps for a cross-encoder and a bi-encoder with this fingerprint.
 
-    `fitted` has the thresholds in force: those of the decision, or of the calibration. Where nothing fitting
-    lies beside the cross-encoder, it scores all pairs.
+    `fitted` has the thresholds in force: those of the decision, or of the calibration. Without a cascade that
+    was fitted to these models the cross-encoder scores all pairs.
 
     Raises:
-        ModelError: what is there cannot be read.
+        ModelError: the cascade cannot be read.
     """
     cascade = _find_fitted(settings, scorer, bi_encoder)
     if cascade is None:
@@ -144,23 +183,22 @@ def find_cascade(
     if not all(safe.values()):
         log.info("a threshold of %g instead of %g: the bands %s only",
                  threshold, reference, "refuse" if safe["refuse"] else "accept")  # fmt: skip
-    bands = cascade.bands.bounded(decision=isinstance(fitted, Decision), **safe)
+    bands = cascade.bands.restrict(decision=isinstance(fitted, Decision), **safe)
     return Cascade(scorer, bands, cascade.floor, cascade.threshold) if bands.bounds.any else Cascade(scorer)
 
 
 def _find_fitted(settings: RerankSettings, scorer: CrossEncoder, bi_encoder: str) -> FittedCascade | None:
-    if settings.bands == "off":
-        return None
-    cascade, path = load_cascade(scorer.folder), scorer.folder / CASCADE
+    cascade = None if settings.bands == "off" else load_cascade(scorer.folder)
     if cascade is None:
         return None
-    if cascade.bands.features != FEATURES:
-        problem = f"{path} was fitted by another version of dupmine"
-    elif cascade.bi_encoder != bi_encoder:
-        problem = f"{path} was fitted with another bi-encoder"
-    elif cascade.cross_encoder != fingerprint_logits(scorer.folder, scorer.calibration):
-        problem = f"{path} was fitted with other weights or another calibration"
-    else:
-        return cascade
-    log.warning("the cross-encoder scores every pair: %s: %s", problem, FIT_AGAIN)
-    return None
+    problem = find_mismatch(
+        cascade,
+        scorer.folder / CASCADE,
+        features=FEATURES,
+        bi_encoder=bi_encoder,
+        cross_encoder=scorer.logits_sha256,
+    )
+    if problem is not None:
+        log.warning("the cross-encoder scores every pair: %s: %s", problem, _FIT_AGAIN)
+        return None
+    return cascade

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..inference.runner import BatchRunner
 from ..progress import Bar, Progress
 from ..schema import CandidatePairs, Floats, Rows, ScoredPairs, TokenStore
 from ..settings import RerankSettings
-from .calibration import find_calibration
+from .calibration import find_calibration, fingerprint_logits
 from .classifier import Classifier
 from .heads import find_head
 
@@ -36,7 +36,7 @@ class PairScorer(Protocol):
 
     @property
     def shard(self) -> int:
-        """The number of pairs that are scored, and kept, at a time."""
+        """Pairs that are scored, and written to disk, at a time."""
 
     def score(self, tokens: TokenStore, left: Rows, right: Rows, progress: Progress) -> Floats:
         """Return one logit per pair of rows, `(n_pairs,)`."""
@@ -50,8 +50,8 @@ class CrossEncoder:
 
         Raises:
             ModelError: it cannot be found or loaded, has no trained classification head, or its calibration
-                is not of use.
-            SettingsError: its labels or its calibration do not fit `rerank.head`, or int8 not the model.
+                cannot be used.
+            SettingsError: its labels or its calibration do not fit `rerank.head`, or it cannot run in int8.
         """
         name = settings.cross_encoder
         self.folder = locate_model(name)
@@ -65,6 +65,11 @@ class CrossEncoder:
         self.runner = BatchRunner(name, self.model, self.precision, device)
         self.max_tokens = self.runner.max_tokens
 
+    @cached_property
+    def logits_sha256(self) -> str:
+        """The fingerprint of its logits; see `fingerprint_logits`."""
+        return fingerprint_logits(self.folder, self.calibration)
+
     @property
     def shard(self) -> int:
         """See `PairScorer`."""
@@ -75,8 +80,8 @@ class CrossEncoder:
     ) -> Floats:
         """Return the logit of each pair, `(n_pairs,) float32`; with two orders, both combined.
 
-        It is calibrated where the model is, so that its logistic is the probability. Without `fill` few
-        pairs take less time, and their last bits depend on how many they are.
+        It is calibrated if the model is, so that its logistic is the probability. Without `fill` small
+        batches take less time, and the last bits of a logit depend on the size of its batch.
         """
         with progress.bar("score", self.orders * len(left), "pairs") as bar:
             logit = self._one_order(tokens, (left, right), bar, fill)
@@ -115,7 +120,7 @@ def score_pairs(
 def _score_shards(
     scorer: PairScorer, tokens: TokenStore, ends: tuple[Rows, Rows], progress: Progress, work: Work
 ) -> Floats:
-    """Return the logit of each pair, those of similar length in one shard."""
+    """Return the logit of each pair; pairs of similar length share a shard."""
     lengths = tokens.lengths
     order = np.argsort(-(lengths[ends[0]] + lengths[ends[1]]), kind="stable")
     logit = np.empty(len(order), np.float32)
@@ -123,8 +128,8 @@ def _score_shards(
         for start in range(0, len(order), scorer.shard):
             at = order[start : start + scorer.shard]
             pair = ends[0][at], ends[1][at]
-            seen = tokens.take(np.concatenate(pair))
+            texts = tokens.take(np.concatenate(pair))
             score = partial(scorer.score, tokens, *pair, progress.within(bar))
-            logit[at] = work.array(shard_name("scores", seen.offsets, seen.ids), score)
+            logit[at] = work.array(shard_name("scores", texts.offsets, texts.ids), score)
             bar.update(scorer.orders * (start + len(at)) - bar.n)
     return logit

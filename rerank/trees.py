@@ -1,4 +1,4 @@
-"""Gradient-boosted trees over the features of many pairs, block by block."""
+"""Gradient-boosted trees (LightGBM) over named features of pairs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,26 +19,41 @@ if TYPE_CHECKING:
 
 _BLOCK = 25_000  # pairs
 
+Features = dict[str, Floats]  # by name, each `(n_pairs,) float32`
 
-def predict_pairs(
-    trees: lightgbm.Booster, n_pairs: int, features: Callable[[Rows], Floats], bar: Bar | None = None
+
+def stack_features(features: Features) -> Floats:
+    """Return features as a table, `(n_pairs, n_features) float32`."""
+    return np.stack(list(features.values()), axis=1)
+
+
+@lru_cache(maxsize=4)
+def load_trees(text: str) -> lightgbm.Booster:
+    """Load trees from LightGBM's text format."""
+    import lightgbm
+
+    return lightgbm.Booster(model_str=text)
+
+
+def predict_log_odds(
+    trees: str, n_pairs: int, table: Callable[[Rows], Floats], bar: Bar | None = None
 ) -> Doubles:
-    """Return what trees predict for pairs, `(n_pairs,) float64`, without their link function.
+    """Return the log-odds that trees in LightGBM's text format predict for pairs, `(n_pairs,) float64`.
 
-    `features` computes the features of the pairs at some positions. Each thread takes one block at a time.
+    `table` returns the features of the pairs at some positions. Each thread takes one block at a time.
     """
-    predictions = np.empty(n_pairs)
+    booster, log_odds = load_trees(trees), np.empty(n_pairs)
 
-    def run(start: int) -> int:
+    def predict(start: int) -> int:
         block = np.arange(start, min(start + _BLOCK, n_pairs))
-        predictions[block] = trees.predict(features(block), raw_score=True, num_threads=1)
+        log_odds[block] = np.asarray(booster.predict(table(block), raw_score=True, num_threads=1))
         return len(block)
 
     with ThreadPoolExecutor(_count_threads()) as pool:
-        for done in pool.map(run, range(0, n_pairs, _BLOCK)):
+        for done in pool.map(predict, range(0, n_pairs, _BLOCK)):
             if bar is not None:
                 bar.update(done)
-    return predictions
+    return log_odds
 
 
 def _count_threads() -> int:

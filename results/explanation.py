@@ -170,6 +170,6 @@ class Explainer:
         if decision is None or decision.sha256 != result.manifest["models"]["decision"]["sha256"]:
             return ()
         tokens = tokenise(texts, tokenizer, max_tokens=result.settings.corpus.max_tokens, progress=SILENT)
-        shares = decision.shares(result.scored_pairs, result.n_rows, at, tokens)
+        shares = decision.contributions(result.scored_pairs, result.n_rows, at, tokens)
         ordered = sorted(shares.items(), key=lambda item: -abs(item[1][1]))
         return tuple((name, value, share) for name, (value, share) in ordered)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..clustering import choose_representatives, cluster_pairs, weakest_links
-from ..corpus.unique import collapse_exact_duplicates
+from ..corpus.unique import collapse_exact_duplicates, find_rows, texts_of_rows
 from ..errors import InputError
 from ..schema import DOC_ID, POSITION, TEXT, Corpus, Flags, Floats, Rows, ScoredPairs, id_ranks, pair_keys
 from ..settings import MiningSettings, load_settings
@@ -108,6 +108,15 @@ class MiningResult:
         result = cls(corpus, row_of, pairs, table, settings, manifest)
         manifest["counts"].update(result._counts(document_labels))
         return result
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The text of each row, as the models saw it."""
+        return texts_of_rows(self.corpus.documents[TEXT], self.row_of)
+
+    def find_rows(self, texts: Sequence[str]) -> Rows:
+        """Return the row of each text, normalised, `(n_texts,)`; -1 where no document has it."""
+        return find_rows(texts, self.corpus.documents[TEXT], self.row_of)
 
     @cached_property
     def pairs_table(self) -> pa.Table:

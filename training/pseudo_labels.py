@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ..corpus.questions import question_components
-from ..corpus.unique import collapse_exact_duplicates, normalised_key
+from ..corpus.unique import normalised_key
 from ..errors import InputError
 from ..results.result import MiningResult
-from ..schema import TEXT, Flags, Floats, LabelledPairs, Rows, ScoredPairs
+from ..schema import Flags, Floats, LabelledPairs, Rows, ScoredPairs
 from .data import PairSets
 from .settings import PseudoLabelSettings
 
@@ -42,7 +42,7 @@ def add_pseudo_labels(sets: PairSets, settings: PseudoLabelSettings, seed: int) 
         )
     run = Path(settings.run)
     result = MiningResult.load(run)
-    texts = collapse_exact_duplicates(result.corpus.documents[TEXT]).texts
+    texts = result.texts
     row_of = {normalised_key(text): row for row, text in enumerate(texts)}
     pairs = result.scored_pairs
     held_out_texts = np.isin(np.arange(len(texts)), [row_of[key] for key in sets.held_out & row_of.keys()])

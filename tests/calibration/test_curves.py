@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, log_loss
 from dupmine.calibration import curves as calibrators
 from dupmine.calibration.curves import METHODS, fit_best, fit_beta, fit_isotonic, fit_platt
 from dupmine.evaluation.weighted_metrics import calibration_bins, calibration_error
-from dupmine.rerank.calibration import Isotonic
+from dupmine.rerank.curves import Isotonic
 from dupmine.schema import Flags, Floats, probabilities
 
 N = 4000

@@ -11,13 +11,12 @@ import pytest
 
 from dupmine import MiningResult
 from dupmine.calibration.bounds import HeldOutPairs
-from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.inference.locate import fingerprint, load_tokenizer
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
-from dupmine.rerank.bands import FittedCascade, load_cascade
+from dupmine.rerank.cascade import FittedCascade, load_cascade
 from dupmine.rerank.decision import load_decision
-from dupmine.schema import DECIDERS, TEXT
+from dupmine.schema import DECIDERS
 
 from ..helpers.shell import dupmine
 from ..helpers.tiny_models import TinyModels
@@ -56,7 +55,7 @@ def scene(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     corpus = write(folder / "corpus.csv", [("id", "text"), *enumerate(TEXTS)])
     done = mine(model, bi_encoder, corpus, folder / "run")
     pairs = done.scored_pairs.where(done.scored_pairs.cosine >= FLOOR)
-    texts = collapse_exact_duplicates(done.corpus.documents[TEXT]).texts
+    texts = done.texts
     apart = np.flatnonzero(pairs.left % 5 == pairs.right % 5)  # so that they hang together in five groups
     chosen = np.random.default_rng(0).choice(apart, 1000, replace=False)
     lines = [(texts[pairs.left[i]], texts[pairs.right[i]], int(pairs.probability[i] >= 0.5)) for i in chosen]
@@ -89,7 +88,7 @@ def test_bounds_are_found_and_hold(cascade: FittedCascade, scene: Scene) -> None
 def test_the_bands_predict_the_decision(scene: Scene, tmp_path: Path) -> None:
     """People say no to half of what the cross-encoder accepts, by the cosine, which the bands know."""
     pairs = scene.alone.scored_pairs.where(scene.alone.scored_pairs.cosine >= FLOOR)
-    texts = collapse_exact_duplicates(scene.alone.corpus.documents[TEXT]).texts
+    texts = scene.alone.texts
     accepted = pairs.probability >= 0.5
     same = accepted & (pairs.cosine >= np.median(pairs.cosine[accepted]))
     apart = np.flatnonzero(pairs.left % 5 == pairs.right % 5)

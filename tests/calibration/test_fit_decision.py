@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 
 from dupmine import MiningResult
-from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.inference.model_files import FITTED
 from dupmine.rerank.decision import load_decision
 from dupmine.rerank.neighbours import NeighbourFeatures
-from dupmine.schema import TEXT
 
 from ..helpers.shell import dupmine
 from ..helpers.tiny_models import TinyModels
@@ -58,8 +56,8 @@ def scene(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     corpus = write(folder / "corpus.csv", [("id", "text"), *enumerate(TEXTS)])
     done = mine(corpus, folder / "run", model, bi_encoder, "--set", "rerank.decision=pair")
     pairs = done.scored_pairs.where(done.scored_pairs.cosine >= FLOOR)
-    support = NeighbourFeatures(len(TEXTS), pairs).compute(pairs, pairs.pair_logit)["support_low"]
-    texts = collapse_exact_duplicates(done.corpus.documents[TEXT]).texts
+    support = NeighbourFeatures(len(TEXTS), pairs).compute(pairs)["support_low"]
+    texts = done.texts
     apart = np.flatnonzero(pairs.left % 5 == pairs.right % 5)  # so that they hang together in five groups
     chosen = np.random.default_rng(0).choice(apart, 1000, replace=False)
     cut = np.median(support)

@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from dupmine.calibration.thresholds import find_thresholds
 from dupmine.evaluation.metrics import pair_metrics
-from dupmine.rerank.calibration import OperatingPoint
+from dupmine.rerank.thresholds import OperatingPoint
 from dupmine.schema import Flags, Floats
 
 N = 3000

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dupmine.corpus import unique as module
-from dupmine.corpus.unique import collapse_exact_duplicates, normalised_key
+from dupmine.corpus.unique import collapse_exact_duplicates, find_rows, normalised_key, texts_of_rows
 from dupmine.schema import UniqueTexts
 
 # Few letters, so that equal keys come up: case, width, composed or not, white space of several kinds.
@@ -100,6 +100,31 @@ def test_equal_rows_are_equal_keys(texts: list[str]) -> None:
         assert row == (keys.index(key) if key else -1)
     for row, text in enumerate(unique.texts):
         assert text == min(t for t, r in zip(texts, unique.row_of, strict=True) if r == row)
+
+
+@given(st.lists(LOOKALIKES, max_size=12), st.lists(LOOKALIKES, max_size=6))
+def test_a_corpus_is_looked_up_by_its_rows(texts: list[str], wanted: list[str]) -> None:
+    unique, column = collapse(texts), pa.chunked_array([texts], pa.string())
+    assert texts_of_rows(column, unique.row_of) == unique.texts
+    keys = [normalised_key(text) for text in unique.texts]
+    expected = [keys.index(key) if (key := normalised_key(text)) in keys else -1 for text in wanted]
+    assert find_rows(wanted, column, unique.row_of).tolist() == expected
+
+
+def test_a_corpus_is_normalised_only_for_another_spelling(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = pa.chunked_array([["b", "A", " "]])
+    row_of = collapse_exact_duplicates(texts).row_of
+    normalised: list[str] = []
+
+    def normalise(text: str) -> str:
+        normalised.append(text)
+        return normalised_key(text)
+
+    monkeypatch.setattr(module, "normalised_key", normalise)
+    assert find_rows(["A", " ", "b", "A"], texts, row_of).tolist() == [0, -1, 1, 0]
+    assert normalised == []
+    assert find_rows(["a", "c"], texts, row_of).tolist() == [0, -1]
+    assert sorted(normalised) == ["A", "a", "b", "c"]
 
 
 @given(st.data())

@@ -9,9 +9,10 @@ import lightgbm
 import numpy as np
 
 from dupmine.inference.locate import fingerprint
-from dupmine.rerank.bands import FEATURES, Bands, Bounds, FittedCascade
-from dupmine.rerank.calibration import FittedOn
-from dupmine.rerank.decision import fingerprint_logits
+from dupmine.rerank.bands import FEATURES, Bands, Bounds
+from dupmine.rerank.calibration import fingerprint_logits
+from dupmine.rerank.cascade import FittedCascade
+from dupmine.rerank.records import FittedOn
 
 
 def bounds(lower: float | None, upper: float | None) -> Bounds:

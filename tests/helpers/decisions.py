@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dupmine.inference.locate import fingerprint
-from dupmine.rerank.calibration import FittedOn, OperatingPoint, Platt, Thresholds
-from dupmine.rerank.decision import FEATURES, Decision, fingerprint_logits
+from dupmine.rerank.calibration import fingerprint_logits
+from dupmine.rerank.curves import Platt
+from dupmine.rerank.decision import FEATURES, Decision
+from dupmine.rerank.records import FittedOn
+from dupmine.rerank.thresholds import OperatingPoint, Thresholds
 
 Table = npt.NDArray[np.float32]
 Rule = Callable[[Table], npt.NDArray[np.bool_]]

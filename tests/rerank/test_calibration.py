@@ -17,19 +17,11 @@ from dupmine.inference.locate import fingerprint
 from dupmine.inference.model_files import CALIBRATION
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
-from dupmine.rerank.calibration import (
-    Beta,
-    Calibration,
-    FittedOn,
-    Isotonic,
-    OperatingPoint,
-    Platt,
-    Thresholds,
-    choose_threshold,
-    load_calibration,
-    weights_sha256,
-)
+from dupmine.rerank.calibration import Calibration, load_calibration, weights_sha256
+from dupmine.rerank.curves import Beta, Isotonic, Platt
+from dupmine.rerank.records import FittedOn
 from dupmine.rerank.scorer import CrossEncoder
+from dupmine.rerank.thresholds import OperatingPoint, Thresholds, choose_threshold
 from dupmine.schema import Floats, probabilities
 from dupmine.settings import RerankSettings
 
@@ -47,7 +39,7 @@ NOWHERE = OperatingPoint(
     f1=0.75,
     f1_interval=(0.7, 0.8),
 )
-ANEW = "calibrate the model again with `dupmine calibrate`, or set rerank.calibrate: false"
+AGAIN = "calibrate the model again with `dupmine calibrate`, or set rerank.calibrate: false"
 
 
 def calibration(folder: Path | None = None, **changes: Any) -> Calibration:
@@ -151,14 +143,16 @@ def test_both_orders_are_combined_first(model: Path, caplog: pytest.LogCaptureFi
     np.testing.assert_allclose(after, curve.log_odds(before.astype(float)), rtol=1e-5)
     assert caplog.messages == []
     load(model)
-    assert caplog.messages == [f"{model / CALIBRATION} was fitted with both orders of each pair: {ANEW}"]
+    assert caplog.messages == [f"{model / CALIBRATION} was fitted with both orders of each pair: {AGAIN}"]
 
 
 def test_other_weights_are_noticed(model: Path, tiny: TinyModels) -> None:
     calibration(Path(tiny["roberta"])).write(model)
     with pytest.raises(ModelError) as caught:
         load(model)
-    assert str(caught.value) == f"{model / CALIBRATION} belongs to other weights than those beside it: {ANEW}"
+    assert (
+        str(caught.value) == f"{model / CALIBRATION} belongs to other weights than those beside it: {AGAIN}"
+    )
     assert load(model, calibrate=False).calibration is None
     for path in model.glob("*.safetensors"):
         path.unlink()
@@ -178,7 +172,7 @@ def test_another_head_is_noticed(
     calibration(model, **changes).write(model)
     with pytest.raises(SettingsError) as caught:
         load(model, **settings)
-    assert str(caught.value) == f"setting rerank.head: {model / CALIBRATION} is for the head {found}: {ANEW}"
+    assert str(caught.value) == f"setting rerank.head: {model / CALIBRATION} is for the head {found}: {AGAIN}"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +200,7 @@ def test_a_file_that_is_none(model: Path, changes: dict[str, Any] | None, proble
     with pytest.raises(ModelError) as caught:
         load(model)
     assert str(caught.value).startswith(f"{model / CALIBRATION} cannot be read ({problem}")
-    assert str(caught.value).endswith(f"): {ANEW}")
+    assert str(caught.value).endswith(f"): {AGAIN}")
     assert "\n" not in str(caught.value)
 
 
@@ -231,7 +225,7 @@ def problem(found: Calibration | None, **settings: object) -> str:
     return str(caught.value)
 
 
-def test_precisions_that_nobody_vouches_for() -> None:
+def test_precisions_out_of_reach() -> None:
     assert problem(calibration(), target_precision=0.95) == (
         "setting rerank.target_precision: 0.95 is out of reach of model my-model: its calibration pairs "
         "support at most 0.93; ask for less, or calibrate it with more pairs"

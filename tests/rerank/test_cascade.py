@@ -17,8 +17,8 @@ from dupmine.inference.locate import fingerprint
 from dupmine.inference.model_files import CASCADE
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
-from dupmine.rerank.bands import Bands, load_cascade
-from dupmine.rerank.cascade import NO_CASCADE, Cascade, estimate_share, find_cascade
+from dupmine.rerank.bands import Bands
+from dupmine.rerank.cascade import NO_CASCADE, Cascade, estimate_share, find_cascade, load_cascade
 from dupmine.rerank.scorer import CrossEncoder, score_pairs
 from dupmine.schema import (
     BANDS,

@@ -11,7 +11,7 @@ import pytest
 from dupmine.errors import ModelError, SettingsError
 from dupmine.inference.model_files import DECISION
 from dupmine.progress import SILENT
-from dupmine.rerank.decision import FEATURES, Decision, find_decision, fingerprint_logits, load_decision
+from dupmine.rerank.decision import FEATURES, Decision, find_decision, load_decision
 from dupmine.schema import CORPUS, DECIDERS, ScoredPairs, TokenStore, probabilities
 from dupmine.settings import RerankSettings
 
@@ -89,43 +89,42 @@ def test_blocks_and_further_pairs_below_the_floor_change_nothing(
     )
 
 
-def test_the_shares_sum_up_to_what_the_trees_say(
+def test_the_contributions_add_up_to_the_log_odds(
     decision: Decision, pairs: ScoredPairs, tokens: TokenStore
 ) -> None:
     decided = decision.decide(pairs, tokens, SILENT)
     for at in (0, 17, 333):
         ends = np.array([pairs.left[at], pairs.right[at]])
-        shares = decision.shares(pairs, N, at, tokens.take(ends))
-        assert list(shares) == [*FEATURES, "base"]
-        said = sum(share for _, share in shares.values())
-        assert 2 * said + 0.5 == pytest.approx(float(decided.logit[at]), abs=1e-4)
-        assert shares["logit"][0] == pytest.approx(float(pairs.logit[at]))
+        added = decision.contributions(pairs, N, at, tokens.take(ends))
+        assert list(added) == [*FEATURES, "base"]
+        log_odds = sum(contribution for _, contribution in added.values())
+        assert 2 * log_odds + 0.5 == pytest.approx(float(decided.logit[at]), abs=1e-4)
+        assert added["logit"][0] == pytest.approx(float(pairs.logit[at]))
+        # The pairs of a finished run have the decision's logits, and are explained by those before it.
+        assert decision.contributions(decided, N, at, tokens.take(ends)) == added
 
 
 def test_which_decision_is_found(
     decision: Decision, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     auto, corpus, pair = (RerankSettings(decision=kind) for kind in ("auto", "corpus", "pair"))
-    assert find_decision(auto, tmp_path, "b", None) is None
+    assert find_decision(auto, tmp_path, "b", "c") is None
     assert not caplog.records
     with pytest.raises(SettingsError, match="needs a fitted decision, and model quora-minilm-l6 has none"):
-        find_decision(corpus, tmp_path, "b", None)
-    fitting = decision.model_copy(
-        update={"bi_encoder": "b", "cross_encoder": fingerprint_logits(tmp_path, None)}
-    )
+        find_decision(corpus, tmp_path, "b", "c")
+    fitting = decision.model_copy(update={"bi_encoder": "b", "cross_encoder": "c"})
     fitting.write(tmp_path)
-    assert find_decision(auto, tmp_path, "b", None) == find_decision(corpus, tmp_path, "b", None) == fitting
-    assert find_decision(pair, tmp_path, "b", None) is None
+    assert find_decision(auto, tmp_path, "b", "c") == find_decision(corpus, tmp_path, "b", "c") == fitting
+    assert find_decision(pair, tmp_path, "b", "c") is None
     with pytest.raises(SettingsError, match="was fitted with another bi-encoder"):
-        find_decision(corpus, tmp_path, "c", None)
-    assert find_decision(auto, tmp_path, "c", None) is None
+        find_decision(corpus, tmp_path, "other", "c")
+    assert find_decision(auto, tmp_path, "other", "c") is None
     assert "each pair is decided on its own" in caplog.text
-    (tmp_path / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(SettingsError, match="was fitted with other weights or another calibration"):
-        find_decision(corpus, tmp_path, "b", None)
+        find_decision(corpus, tmp_path, "b", "other")
     fitting.model_copy(update={"features": ("logit",)}).write(tmp_path)
     with pytest.raises(SettingsError, match="by another version of dupmine"):
-        find_decision(corpus, tmp_path, "b", None)
+        find_decision(corpus, tmp_path, "b", "c")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"version": 2}', b"\xff"])

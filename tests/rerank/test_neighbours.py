@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dupmine.rerank.neighbours import DEPTHS, NeighbourFeatures
+from dupmine.rerank.neighbours import RANKS, NeighbourFeatures
 from dupmine.schema import ScoredPairs
 
 N = 12
@@ -63,7 +63,7 @@ class Slow:
             "best_other_cosine": max((self.cosine[one, k] for k in others), default=math.nan),
             "lead": self.logit[one, other] - best,
         }
-        for depth in DEPTHS:
+        for depth in RANKS:
             if len(near) >= depth:
                 own = max(1 - self.cosine[one, other], 0.02)
                 features[f"distance_to_{depth}"] = own / max(1 - self.cosine[one, near[depth - 1]], 0.02)
@@ -73,7 +73,7 @@ class Slow:
 
 
 def test_every_feature_is_what_its_definition_says(graph: ScoredPairs) -> None:
-    found, slow = NeighbourFeatures(N, graph).compute(graph, graph.logit), Slow(graph)
+    found, slow = NeighbourFeatures(N, graph).compute(graph), Slow(graph)
     for i, (a, b) in enumerate(zip(graph.left.tolist(), graph.right.tolist(), strict=True)):
         sides = slow.side(a, b), slow.side(b, a)
         for name in sides[0]:
@@ -89,8 +89,8 @@ def test_no_pair_has_a_first_text(graph: ScoredPairs) -> None:
     left, right = N - 1 - graph.right, N - 1 - graph.left
     order = np.lexsort((right, left))
     turned = ScoredPairs.from_logits(left[order], right[order], graph.cosine[order], graph.logit[order])
-    straight = NeighbourFeatures(N, graph).compute(graph, graph.logit)
-    back = NeighbourFeatures(N, turned).compute(turned, turned.logit)
+    straight = NeighbourFeatures(N, graph).compute(graph)
+    back = NeighbourFeatures(N, turned).compute(turned)
     for name, values in straight.items():
         np.testing.assert_allclose(back[name], values[order], rtol=1e-6, err_msg=name)
 
@@ -99,7 +99,7 @@ def test_texts_without_other_neighbours_say_so(graph: ScoredPairs) -> None:
     alone = ScoredPairs.from_logits(
         np.array([0]), np.array([1]), np.array([0.9], np.float32), np.array([2.0], np.float32)
     )
-    found = NeighbourFeatures(2, alone).compute(alone, alone.logit)
+    found = NeighbourFeatures(2, alone).compute(alone)
     assert found["distance_to_1_low"] == pytest.approx(1.0)
     assert found["support_high"] == found["accepted_high"] == found["shared_high"] == 0
     assert np.isnan([found["best_other_logit_high"], found["lead_low"], found["distance_to_2_low"]]).all()
