@@ -141,6 +141,12 @@ class ScoredPairs(CandidatePairs):
     decided_by: npt.NDArray[np.int8]
     scored_by: npt.NDArray[np.int8]
 
+    @property
+    def pair_probability(self) -> Floats:
+        """The probability by the pair alone, before the corpus-aware decision, `(n_pairs,)`."""
+        undecided = self.pair_logit == self.logit
+        return np.where(undecided, self.probability, probabilities(self.pair_logit))
+
     @classmethod
     def from_logits(
         cls,

@@ -140,11 +140,12 @@ class DecisionBounds:
         `accepted` are the decision's verdicts on the candidates held out.
         """
         self._run, self._held_out, self._accepted = run, held_out, accepted
-        table, actual, seed = run.labelled_features(), held_out.actual, run.settings.seed
+        actual, seed, logit = held_out.actual, run.settings.seed, run.candidates.pair_logit
+        table = run.labelled_features(logit)
         splitter = StratifiedGroupKFold(run.settings.folds, shuffle=True, random_state=seed)
         parts = splitter.split(table, actual, run.question_group[run.is_candidate])
         self._trees = [(held, fit_trees([table[fitted]], actual[fitted], seed)) for fitted, held in parts]
-        log_odds = self._decide(run.candidates.pair_logit)
+        log_odds = self._decide(logit)
         cuts = np.quantile(log_odds, np.arange(1, 1000) / 1000)
         self._cut = cuts[count_accepted(actual, log_odds, cuts, duplicates=held_out.duplicates).best()]
 

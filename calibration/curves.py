@@ -1,4 +1,4 @@
-"""Curves from logits to log-odds, fitted on labels, and the one that does best on pairs it has not seen."""
+"""Fit the curves from logits to log-odds to labels, and choose the one with the least held-out loss."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _FLATTEST = 1e-3  # slope of a curve, which keeps the order of the pairs
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The best curve, fitted on all pairs, and what its like says of pairs it was not fitted on.
+    """The best curve, fitted on all pairs.
 
-    `held_out` are those log-odds, `(n_pairs,)`; `log_loss` is by method, cross-validated, in nats.
+    `held_out`, `(n_pairs,)`, are the log-odds by curves of its method that were not fitted on the pair;
+    `log_loss` is by method, cross-validated, in nats.
     """
 
     curve: Platt | Beta | Isotonic
@@ -30,23 +31,23 @@ class Fit:
 
 def fit_platt(logit: Doubles, actual: Flags) -> Platt:
     """Fit a straight line by maximum likelihood (Platt, 1999)."""
-    slope, intercept = _likeliest(logit[:, None], actual)
+    slope, intercept = _fit_logistic(logit[:, None], actual)
     return Platt(slope=slope, intercept=intercept)
 
 
 def fit_beta(logit: Doubles, actual: Flags) -> Beta:
     """Fit a beta calibration by maximum likelihood (Kull, Silva Filho and Flach, 2017)."""
     features = np.stack([-np.logaddexp(0, -logit), np.logaddexp(0, logit)], axis=1)
-    a, b, c = _likeliest(features, actual)
+    a, b, c = _fit_logistic(features, actual)
     return Beta(a=a, b=b, c=c)
 
 
 def fit_isotonic(logit: Doubles, actual: Flags) -> Isotonic:
-    """Fit an isotonic regression, with one pair more at each end, so that nothing is certain.
+    """Fit an isotonic regression with one more pair at each end, so that no probability is 0 or 1.
 
-    The lowest logit gets a duplicate and the highest one that is none.
+    The lowest logit gets a duplicate, the highest a pair that is not one.
     """
-    at = np.round(np.concatenate([[logit.min()], logit, [logit.max()]]), 6)  # less apart is as good as equal
+    at = np.round(np.concatenate([[logit.min()], logit, [logit.max()]]), 6)  # closer logits count as equal
     label = np.concatenate([[1.0], actual, [0.0]])
     fitted = IsotonicRegression().fit_transform(at, label)
     share, block = np.unique(np.round(fitted, 12), return_inverse=True)
@@ -62,7 +63,10 @@ METHODS: dict[str, Callable[[Doubles, Flags], Platt | Beta | Isotonic]] = {
 
 
 def fit_best(logit: Floats, actual: Flags, group: Rows, *, folds: int, seed: int) -> Fit:
-    """Fit the curve with the least log loss on folds that share no group, each `(n_pairs,)`."""
+    """Fit the curve with the least log loss, cross-validated over folds that share no group.
+
+    `logit`, `actual` and `group` are `(n_pairs,)`.
+    """
     wide = logit.astype(np.float64)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     splits = list(splitter.split(wide, actual, group))
@@ -77,14 +81,14 @@ def fit_best(logit: Floats, actual: Flags, group: Rows, *, folds: int, seed: int
 
 
 def log_loss(log_odds: Doubles, actual: Flags) -> float:
-    """Return the mean of -ln of the probability that each pair's label has, in nats."""
+    """Return the mean negative log-likelihood of the labels, in nats."""
     return float(np.mean(np.logaddexp(0, log_odds) - actual * log_odds))
 
 
-def _likeliest(features: Doubles, actual: Flags) -> list[float]:
+def _fit_logistic(features: Doubles, actual: Flags) -> list[float]:
     """Return the slopes, all positive, and the intercept of a logistic regression.
 
-    Labels are moved a little from 0 and 1, as Platt does, so that separable ones have an answer too.
+    As in Platt, 1999, targets are not quite 0 and 1, so that separable labels have a solution too.
     """
     duplicates = int(actual.sum())
     target = np.where(actual, (duplicates + 1) / (duplicates + 2), 1 / (len(actual) - duplicates + 2))
@@ -98,5 +102,5 @@ def _likeliest(features: Doubles, actual: Flags) -> list[float]:
     n = features.shape[1]
     bounds = [(_FLATTEST, None)] * n + [(None, None)]
     start = np.array([1.0] * n + [0.0])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12})
-    return [float(weight) for weight in found.x]
+    result = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12})
+    return [float(weight) for weight in result.x]

@@ -44,7 +44,7 @@ def fit_decision(run: LabelledRun) -> Decision:
     """Fit the decision to the labelled pairs among a run's candidates.
 
     The trees see each pair in the whole corpus, in thinner ones and alone, so that the decision does not
-    depend on how dense a corpus is. A labelled pair that is no candidate counts as refused.
+    depend on how dense a corpus is. Other labelled pairs count as refused.
 
     Raises:
         InputError: too few labelled pairs are candidates of the run.

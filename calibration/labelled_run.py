@@ -56,13 +56,13 @@ class LabelledRun:
         return fitted_on(self.pairs)
 
     def labelled_features(self, logit: Floats | None = None) -> Floats:
-        """Return the decision's features of the labelled candidates, if all candidates had these logits.
+        """Return the decision's features of the labelled candidates.
 
-        Without `logit` they have the cross-encoder's.
+        With `logit`, `(n_candidates,)`, they are those if the cross-encoder had given the candidates these.
         """
-        all_pairs = self.candidates
-        logit = all_pairs.pair_logit if logit is None else logit
-        scored = ScoredPairs.from_logits(all_pairs.left, all_pairs.right, all_pairs.cosine, logit)
+        scored = self.candidates
+        if logit is not None:
+            scored = ScoredPairs.from_logits(scored.left, scored.right, scored.cosine, logit)
         labelled = scored.where(self.positions[self.is_candidate])
         return PairFeatures(scored, self.tokens, self.floor, self.idf).table(labelled)
 

@@ -1,4 +1,4 @@
-"""From a cross-encoder and labelled pairs to its calibration, beside the model or in a copy of it."""
+"""Fit a cross-encoder's calibration to labelled pairs, and write it beside the model or into a copy."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ from .thresholds import find_thresholds
 _LEAST = 20  # pairs of each label
 
 
-class Writes(Protocol):
-    """What can be put into a model's folder."""
+class Writable(Protocol):
+    """Something fitted that can be written into a model's folder."""
 
     def write(self, folder: Path) -> None:
-        """Write it there, whole or not at all."""
+        """Write it, whole or not at all."""
 
 
 class CalibrationSettings(Stage):
@@ -66,7 +66,7 @@ class CalibrationSettings(Stage):
 
 
 class CalibrateSettings(StagedSettings):
-    """How pairs are read, the model `rerank.cross_encoder` scores them and is calibrated."""
+    """The settings of `calibrate`: the pairs, the model `rerank.cross_encoder`, and how it is calibrated."""
 
     pairs: PairSettings = PairSettings()
     corpus: CorpusSettings = CorpusSettings()
@@ -79,14 +79,14 @@ class CalibrateSettings(StagedSettings):
 def calibrate_model(
     settings: CalibrateSettings, pairs: LabelledPairs, progress: Progress, *, out: Path | None = None
 ) -> tuple[Calibration, Path]:
-    """Calibrate a cross-encoder on labelled pairs; return what was found and the folder that holds it now.
+    """Calibrate a cross-encoder on labelled pairs; return the calibration and the folder that holds it.
 
     It is written beside the model or, with `out`, into a copy of the model.
 
     Raises:
-        InputError: the pairs do not do: too few, of one kind, or with labels other than 0 and 1.
+        InputError: the pairs are too few, of one kind, or have labels other than 0 and 1.
         ModelError: the model cannot be found or loaded, or is not a cross-encoder.
-        OutputError: there is no writing to the model's folder, or to `out`.
+        OutputError: the model's folder, or `out`, cannot be written.
     """
     name = settings.rerank.cross_encoder
     folder = locate_model(name)
@@ -94,7 +94,9 @@ def calibrate_model(
     group = question_components(pairs)
     require_pairs(pairs, int(np.unique(group).size), settings.calibration.folds)
     model, logit = _score(settings, pairs, progress)
-    calibration = fit_calibration(logit, pairs, group, settings.calibration, _identity(model))
+    calibration = fit_calibration(
+        logit, pairs, group, settings.calibration, (weights_sha256(model.folder) or "", model.head)
+    )
     return calibration, write_beside(calibration, folder, out)
 
 
@@ -105,10 +107,10 @@ def fit_calibration(
     settings: CalibrationSettings,
     model: tuple[str, Head],
 ) -> Calibration:
-    """Calibrate logits of pairs that are connected in groups, each `(n_pairs,)`.
+    """Fit a calibration to logits, `(n_pairs,)`; pairs of one `group` share questions.
 
-    `model` is the SHA-256 of its weights and the head. The curve is fitted to the pairs as they are; a base
-    rate other than theirs shifts it by the difference in log-odds (Saerens, Latinne and Decaestecker, 2002).
+    `model` is the SHA-256 of its weights and the head. A base rate other than that of the pairs shifts the
+    curve by the difference in log-odds (Saerens, Latinne and Decaestecker, 2002).
     """
     actual = pairs.label > 0.5
     share = float(actual.mean())
@@ -136,18 +138,14 @@ def fit_calibration(
 
 
 def fitted_on(pairs: LabelledPairs) -> FittedOn:
-    """Return what is noted of labelled pairs that something is fitted on."""
+    """Return the record of labelled pairs that something is fitted on."""
     return FittedOn(n=len(pairs), duplicates=int((pairs.label > 0.5).sum()), sha256=pairs_sha256(pairs))
-
-
-def _identity(model: CrossEncoder) -> tuple[str, Head]:
-    return weights_sha256(model.folder) or "", model.head
 
 
 def _score(
     settings: CalibrateSettings, pairs: LabelledPairs, progress: Progress
 ) -> tuple[CrossEncoder, Floats]:
-    """Return the model and its own logits of the pairs; every distinct text is tokenised once."""
+    """Return the model and its uncalibrated logits of the pairs."""
     compute = resolve_device(settings.compute)
     with quiet_loading():
         model = CrossEncoder(settings.rerank.model_copy(update={"calibrate": False}), compute)
@@ -157,12 +155,16 @@ def _score(
 
 
 def require_pairs(pairs: LabelledPairs, groups: int, folds: int) -> None:
-    """Refuse pairs that are too few, of one kind, of other labels than 0 and 1, or that are all connected."""
+    """Check that pairs suffice for calibration; `groups` counts their connected components.
+
+    Raises:
+        InputError: they are too few, of one kind, have labels other than 0 and 1, or fewer groups than folds.
+    """
     if not pairs.is_binary:
-        strange = pairs.label[~np.isin(pairs.label, (0.0, 1.0))][0]
+        other = pairs.label[~np.isin(pairs.label, (0.0, 1.0))][0]
         raise InputError(
-            f"{pairs.source}: calibration needs labels 0 and 1, and there is one of {strange:g} (1 is the "
-            "highest); give pairs that are duplicates or not"
+            f"{pairs.source}: calibration needs labels 0 and 1, and one is {other:g} (1 is the highest); "
+            "give pairs that are duplicates or not"
         )
     duplicates = int(pairs.label.sum())
     others = len(pairs) - duplicates
@@ -173,13 +175,17 @@ def require_pairs(pairs: LabelledPairs, groups: int, folds: int) -> None:
         )
     if groups < folds:
         raise InputError(
-            f"{pairs.source}: the pairs are connected by their questions in {groups} groups, and {folds} are "
+            f"{pairs.source}: the questions of the pairs form {groups} connected groups, and {folds} are "
             "needed for cross-validation; give more pairs, or fewer calibration.folds"
         )
 
 
 def require_place(name: str, folder: Path, out: Path | None) -> None:
-    """Find out before the work whether its result can be written."""
+    """Check before the work that its result can be written.
+
+    Raises:
+        OutputError: it cannot.
+    """
     if out is not None:
         check_target(out, (), overwrite=False)
         return
@@ -189,8 +195,8 @@ def require_place(name: str, folder: Path, out: Path | None) -> None:
         raise OutputError(f"model {name} {reason}; give --out FOLDER for a copy of it with its calibration")
 
 
-def write_beside(fitted: Writes, folder: Path, out: Path | None) -> Path:
-    """Write what was fitted into a model's folder or, with `out`, into a copy of it; return which."""
+def write_beside(fitted: Writable, folder: Path, out: Path | None) -> Path:
+    """Write what was fitted into a model's folder or, with `out`, into a copy; return the folder."""
     if out is None:
         with output_errors(folder):
             fitted.write(folder)

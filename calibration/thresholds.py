@@ -1,8 +1,6 @@
-"""Thresholds of calibrated probabilities: the best F1, and precisions that are reached with confidence."""
+"""Find the thresholds of probabilities: for the best F1, and for precisions reached with confidence."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -17,7 +15,7 @@ TARGETS = (0.90, 0.95, 0.99)
 
 _GRID = np.arange(1, 1000) / 1000  # thresholds, in thousandths
 _STEPS = np.arange(500, 1000, 5) / 1000  # precisions that can be asked for
-_DOUBT = 0.05  # that the precision is lower than promised
+_RISK = 0.05  # that the precision is lower than promised
 _INTERVAL = (0.025, 0.975)
 
 
@@ -26,39 +24,34 @@ def find_thresholds(
 ) -> Thresholds:
     """Find thresholds for the best F1 and for precisions, where a share `base_rate` are duplicates.
 
-    Pairs of a group share questions, so intervals come from resampling groups. A precision is reached by the
-    lowest threshold at which other pairs, as many as these, have it with 95 % confidence: an estimate that
-    just reaches it would miss it on every second set of them. Those vary as these do, so the bound lies
-    further from the estimate than a confidence bound does, by the root of two (a prediction bound). Of two
-    the lesser counts: the exact one, without which three pairs that happen to be duplicates would reach
-    any precision, and that of the resamples.
+    Pairs of a group share questions, so intervals come from resampling groups. The threshold for a precision
+    is the lowest at which other pairs, as many as these, have it with 95 % confidence. Other pairs vary as
+    much as these, so this prediction bound lies further from the estimate than a confidence bound, by the
+    root of two. The confidence bound is the lower of the exact one (with few pairs resamples are too sure)
+    and that of the resamples.
     """
     share = float(actual.mean())
     odds = base_rate / (1 - base_rate) * (1 - share) / share
     at = np.searchsorted(_GRID.astype(np.float32), probability, side="right")  # as `>=` in float32 decides
-    found = _count(np.bincount(at[actual], minlength=1000), np.bincount(at[~actual], minlength=1000), odds)
-    drawn = _resampled(at, actual, group, odds, seed)
+    counts = _count(np.bincount(at[actual], minlength=1000), np.bincount(at[~actual], minlength=1000), odds)
+    resampled = _resample(at, actual, group, odds, seed)
 
     def point(threshold: float) -> OperatingPoint:
-        return _point(found, drawn, int(np.searchsorted(_GRID, threshold)))
+        return _point(counts, resampled, int(np.searchsorted(_GRID, threshold)))
 
-    least = np.minimum(_least_precision(found), np.quantile(drawn.precision, _DOUBT, axis=0))
-    least = found.precision - np.sqrt(2) * np.maximum(found.precision - least, 0)
-    best = float(_GRID[found.best()])
-    reached = Thresholds(best_f1=point(best), target_precision={}, reach=_reach(least))
-    targets = {f"{target:.2f}": _reaching(reached, target, point) for target in TARGETS}
-    return reached.model_copy(update={"target_precision": targets})
-
-
-def _reaching(
-    reached: Thresholds, target: float, point: Callable[[float], OperatingPoint]
-) -> OperatingPoint | None:
-    threshold = reached.threshold_for(target)
-    return None if threshold is None else point(threshold)
+    least = np.minimum(_lower_precision(counts), np.quantile(resampled.precision, _RISK, axis=0))
+    least = counts.precision - np.sqrt(2) * np.maximum(counts.precision - least, 0)
+    best = float(_GRID[counts.best()])
+    thresholds = Thresholds(best_f1=point(best), target_precision={}, reach=_reach(least))
+    targets: dict[str, OperatingPoint | None] = {}
+    for target in TARGETS:
+        threshold = thresholds.threshold_for(target)
+        targets[f"{target:.2f}"] = None if threshold is None else point(threshold)
+    return thresholds.model_copy(update={"target_precision": targets})
 
 
 def _reach(least: Doubles) -> tuple[tuple[float, float], ...]:
-    """Return precisions and the lowest threshold that reaches each; the last one is the highest."""
+    """Return precisions, up to the highest within reach, with the lowest threshold for each."""
     best = np.maximum.accumulate(least)
     highest = np.floor(best[-1] * 1000) / 1000
     levels = np.unique(np.append(_STEPS, highest))
@@ -66,19 +59,19 @@ def _reach(least: Doubles) -> tuple[tuple[float, float], ...]:
     return tuple((float(level), float(_GRID[np.searchsorted(best, level)])) for level in levels)
 
 
-def _least_precision(found: ThresholdCounts) -> Doubles:
+def _lower_precision(counts: ThresholdCounts) -> Doubles:
     """Return the lower 95 % confidence bound of the precision (Clopper, Pearson, 1934), 0 without a hit."""
-    bound = np.where(found.hits > 0, beta.ppf(_DOUBT, np.maximum(found.hits, 1), found.misses + 1), 0.0)
-    return found.odds * bound / (found.odds * bound + 1 - bound)
+    bound = np.where(counts.hits > 0, beta.ppf(_RISK, np.maximum(counts.hits, 1), counts.misses + 1), 0.0)
+    return counts.odds * bound / (counts.odds * bound + 1 - bound)
 
 
 def _count(hits: Doubles | Rows, misses: Doubles | Rows, odds: float) -> ThresholdCounts:
-    """Sum up pairs counted by how many thresholds accept them, `(..., 1000)`."""
+    """Accumulate pairs that are counted by how many thresholds accept them, `(..., 1000)`."""
     above = [np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1].astype(np.float64) for counts in (hits, misses)]
     return ThresholdCounts(above[0][..., 1:], above[1][..., 1:], above[0][..., :1], odds)
 
 
-def _resampled(at: Rows, actual: Flags, group: Rows, odds: float, seed: int) -> ThresholdCounts:
+def _resample(at: Rows, actual: Flags, group: Rows, odds: float, seed: int) -> ThresholdCounts:
     """Return the counts of resamples of the groups, a row each."""
     names, number = np.unique(group, return_inverse=True)
     shape = len(names), len(_GRID) + 1
@@ -89,17 +82,17 @@ def _resampled(at: Rows, actual: Flags, group: Rows, odds: float, seed: int) -> 
     return _count(hits, misses, odds)
 
 
-def _point(found: ThresholdCounts, drawn: ThresholdCounts, i: int) -> OperatingPoint:
+def _point(counts: ThresholdCounts, resampled: ThresholdCounts, i: int) -> OperatingPoint:
     def interval(values: Doubles) -> tuple[float, float]:
         low, high = np.quantile(values[:, i], _INTERVAL)
         return float(low), float(high)
 
     return OperatingPoint(
         threshold=float(_GRID[i]),
-        precision=float(found.precision[i]),
-        precision_interval=interval(drawn.precision),
-        recall=float(found.recall[i]),
-        recall_interval=interval(drawn.recall),
-        f1=float(found.f1[i]),
-        f1_interval=interval(drawn.f1),
+        precision=float(counts.precision[i]),
+        precision_interval=interval(resampled.precision),
+        recall=float(counts.recall[i]),
+        recall_interval=interval(resampled.recall),
+        f1=float(counts.f1[i]),
+        f1_interval=interval(resampled.f1),
     )

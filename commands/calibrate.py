@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..inference.model_files import CALIBRATION, CASCADE, DECISION
 from . import options
 from .logs import set_level
 from .options import Setting
@@ -81,12 +82,12 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
         if not quiet:
             lines = [*decision_lines(fitted.decision), *cascade_lines(fitted.cascade)]
             typer.echo("\n".join(lines))
-            typer.echo(f"\nwritten to {folder / 'decision.json'} and cascade.json")
+            typer.echo(f"\nwritten to {folder / DECISION} and {CASCADE}")
         return
     calibration, folder = calibrate_model(settings, labelled, progress, out=out)
     if not quiet:
         typer.echo("\n".join(calibration_lines(calibration)))
-        typer.echo(f"\nwritten to {folder / 'dupmine.json'}")
+        typer.echo(f"\nwritten to {folder / CALIBRATION}")
 
 
 def calibration_lines(calibration: Calibration) -> Iterator[str]:

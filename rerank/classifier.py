@@ -97,7 +97,7 @@ def _load_tokenizer(name: str, folder: Path, device: DeviceConfig) -> PreTrained
 
 
 def _positions(model: PreTrainedModel) -> int:
-    """Return the longest input of a model; RoBERTa's kin count positions from behind the padding id."""
+    """Return the longest input of a model; models like RoBERTa count positions from the padding id on."""
     embeddings = getattr(model.base_model, "embeddings", None)
     padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
     unused = 0 if padding is None else padding + 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..schema import Floats, Rows, ScoredPairs, find_keys, pair_keys, probabilities, ranges
+from ..schema import Floats, Rows, ScoredPairs, find_keys, pair_keys, ranges
 from .trees import Features
 
 RANKS = (1, 2, 5, 10, 20, 50)
@@ -43,7 +43,7 @@ class NeighbourFeatures:
     def __init__(self, n_rows: int, pairs: ScoredPairs) -> None:
         """Take the number of texts and all scored candidates, sorted by (left, right)."""
         self._n_rows, self._cosine, self._logit = n_rows, pairs.cosine, pairs.pair_logit
-        self._probability = probabilities(pairs.pair_logit)
+        self._probability = pairs.pair_probability
         self._keys = pair_keys(pairs.left, pairs.right, n_rows)
         self._lists = _list_neighbours(n_rows, pairs)
 

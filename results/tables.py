@@ -19,7 +19,6 @@ from ..schema import (
     Rows,
     ScoredPairs,
     id_ranks,
-    probabilities,
 )
 
 # The columns that a store keeps: all that cannot be computed from its other columns.
@@ -101,7 +100,6 @@ def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold
     right = np.concatenate([anchors[pairs.right], copies])
     certain = np.ones(len(copies), np.float32)
     exact = np.full(len(copies), DECIDERS.index(EXACT), np.int8)
-    alone = np.where(pairs.pair_logit == pairs.logit, pairs.probability, probabilities(pairs.pair_logit))
     return pa.table(
         {
             "left_id": ids.take(left),
@@ -110,7 +108,7 @@ def pairs_table(documents: pa.Table, row_of: Rows, pairs: ScoredPairs, threshold
             "probability": np.append(pairs.probability, certain),
             "is_duplicate": np.append(pairs.probability >= threshold, certain > 0),
             "decided_by": _names(np.append(pairs.decided_by, exact)),
-            "pair_probability": np.append(alone, certain),
+            "pair_probability": np.append(pairs.pair_probability, certain),
             "scored_by": _names(np.append(pairs.scored_by, exact)),
         },
         schema=PAIRS,

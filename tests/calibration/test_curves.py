@@ -32,11 +32,11 @@ def wide(logit: Floats) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 def test_platt_is_a_logistic_regression() -> None:
     logit, actual = labelled(0.5, -1.0)
-    found = fit_platt(wide(logit), actual)
+    curve = fit_platt(wide(logit), actual)
     plain = LogisticRegression(C=np.inf).fit(logit[:, None], actual)
-    assert found.slope == pytest.approx(plain.coef_[0, 0], abs=2e-3)
-    assert found.intercept == pytest.approx(plain.intercept_[0], abs=2e-3)
-    assert (found.slope, found.intercept) == pytest.approx((0.5, -1.0), abs=0.15)
+    assert curve.slope == pytest.approx(plain.coef_[0, 0], abs=2e-3)
+    assert curve.intercept == pytest.approx(plain.intercept_[0], abs=2e-3)
+    assert (curve.slope, curve.intercept) == pytest.approx((0.5, -1.0), abs=0.15)
 
 
 def test_beta_finds_the_curve_the_labels_come_from() -> None:
@@ -44,10 +44,10 @@ def test_beta_finds_the_curve_the_labels_come_from() -> None:
     p = probabilities(logit).astype(float)
     log_odds = 1.5 * np.log(p) - 0.4 * np.log(1 - p) + 0.7
     actual = np.random.default_rng(1).random(len(p)) < probabilities(log_odds)
-    found = fit_beta(wide(logit), actual)
-    assert (found.a, found.b, found.c) == pytest.approx((1.5, 0.4, 0.7), abs=0.1)
+    curve = fit_beta(wide(logit), actual)
+    assert (curve.a, curve.b, curve.c) == pytest.approx((1.5, 0.4, 0.7), abs=0.1)
     np.testing.assert_allclose(
-        found.log_odds(wide(logit)), found.a * np.log(p) - found.b * np.log(1 - p) + found.c, atol=1e-4
+        curve.log_odds(wide(logit)), curve.a * np.log(p) - curve.b * np.log(1 - p) + curve.c, atol=1e-4
     )
 
 
@@ -55,10 +55,10 @@ def test_isotonic_has_the_shares_of_the_blocks_at_their_centres() -> None:
     logit = np.array([-3, -2, -1, 0, 1, 2, 3, 4], np.float64)
     actual = np.array([0, 0, 1, 0, 1, 1, 0, 1], bool)
     # With a duplicate at -3 and one that is none at 4 the blocks are -3..-2, -1..0 and 1..4.
-    found = fit_isotonic(logit, actual)
+    curve = fit_isotonic(logit, actual)
     shares = [1 / 3, 1 / 2, 3 / 5]
-    assert found.at_logit == pytest.approx(((-3 - 3 - 2) / 3, -0.5, (1 + 2 + 3 + 4 + 4) / 5))
-    assert found.is_log_odds == pytest.approx([np.log(share / (1 - share)) for share in shares])
+    assert curve.at_logit == pytest.approx(((-3 - 3 - 2) / 3, -0.5, (1 + 2 + 3 + 4 + 4) / 5))
+    assert curve.is_log_odds == pytest.approx([np.log(share / (1 - share)) for share in shares])
     # Averaging the duplicate and the other at 4 first is the same as taking both.
     plain = isotonic_regression([0.5, 0, 1, 0, 1, 1, 0, 0.5], sample_weight=[2, 1, 1, 1, 1, 1, 1, 2])
     assert sorted(set(np.round(plain, 9))) == pytest.approx(shares)
@@ -114,12 +114,12 @@ def test_the_best_has_the_least_loss_on_held_out_groups() -> None:
     steps = np.where(logit < -1, 0.05, np.where(logit < 1.5, 0.4, 0.95))
     actual = rng.random(N) < steps
     group = np.arange(N) // 2
-    found = fit_best(logit, actual, group, folds=5, seed=0)
-    assert found.curve.method == "isotonic"
-    assert list(found.log_loss) == ["none", "platt", "beta", "isotonic"]
-    assert found.log_loss["isotonic"] == min(found.log_loss.values())
-    assert calibrators.log_loss(found.held_out, actual) == pytest.approx(found.log_loss["isotonic"])
-    assert average_precision_score(actual, found.curve.log_odds(wide(logit))) == pytest.approx(
+    fit = fit_best(logit, actual, group, folds=5, seed=0)
+    assert fit.curve.method == "isotonic"
+    assert list(fit.log_loss) == ["none", "platt", "beta", "isotonic"]
+    assert fit.log_loss["isotonic"] == min(fit.log_loss.values())
+    assert calibrators.log_loss(fit.held_out, actual) == pytest.approx(fit.log_loss["isotonic"])
+    assert average_precision_score(actual, fit.curve.log_odds(wide(logit))) == pytest.approx(
         average_precision_score(actual, logit), abs=1e-12
     )
 

@@ -56,7 +56,7 @@ def scene(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     done = mine(model, bi_encoder, corpus, folder / "run")
     pairs = done.scored_pairs.where(done.scored_pairs.cosine >= FLOOR)
     texts = done.texts
-    apart = np.flatnonzero(pairs.left % 5 == pairs.right % 5)  # so that they hang together in five groups
+    apart = np.flatnonzero(pairs.left % 5 == pairs.right % 5)  # so that the labels form five groups
     chosen = np.random.default_rng(0).choice(apart, 1000, replace=False)
     lines = [(texts[pairs.left[i]], texts[pairs.right[i]], int(pairs.probability[i] >= 0.5)) for i in chosen]
     labels = write(folder / "labels.csv", [("text1", "text2", "label"), *lines])

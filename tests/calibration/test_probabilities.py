@@ -49,12 +49,14 @@ def pairs(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Path:
     drawn = probabilities(6 * (logit - np.median(logit)) / logit.std())
     label = np.random.default_rng(0).random(N) < drawn
     folder = tmp_path_factory.mktemp("calibrate")
-    return write(folder / "pairs.csv", ((*pair, int(of)) for pair, of in zip(PAIRS, label, strict=True)))
+    return write(
+        folder / "pairs.csv", ((*pair, int(value)) for pair, value in zip(PAIRS, label, strict=True))
+    )
 
 
 @pytest.fixture(scope="module")
 def made(tiny: TinyModels, pairs: Path) -> tuple[Path, str]:
-    """Return a calibrated copy of the model `sigmoid`, and what the screen said."""
+    """Return a calibrated copy of the model `sigmoid`, and what was printed."""
     folder = pairs.parent / "calibrated"
     outcome = dupmine("calibrate", tiny["sigmoid"], pairs, "--out", folder, *FEW[:-1])
     assert outcome.code == 0, outcome.err
@@ -62,24 +64,24 @@ def made(tiny: TinyModels, pairs: Path) -> tuple[Path, str]:
 
 
 @pytest.fixture(scope="module")
-def found(made: tuple[Path, str]) -> Calibration:
+def calibration(made: tuple[Path, str]) -> Calibration:
     calibration = load_calibration(made[0])
     assert calibration is not None
     return calibration
 
 
-def test_it_finds_what_the_labels_follow(found: Calibration, made: tuple[Path, str]) -> None:
-    assert (found.head, found.both_orders, found.pairs.n) == ("sigmoid", False, N)
-    assert found.base_rate == found.pairs.duplicates / N
-    assert found.log_loss["none"] > min(found.log_loss.values()) + 0.1
-    assert found.ece["after"] < 0.08 < found.ece["before"]
-    best = found.thresholds.best_f1
+def test_it_finds_what_the_labels_follow(calibration: Calibration, made: tuple[Path, str]) -> None:
+    assert (calibration.head, calibration.both_orders, calibration.pairs.n) == ("sigmoid", False, N)
+    assert calibration.base_rate == calibration.pairs.duplicates / N
+    assert calibration.log_loss["none"] > min(calibration.log_loss.values()) + 0.1
+    assert calibration.ece["after"] < 0.08 < calibration.ece["before"]
+    best = calibration.thresholds.best_f1
     assert best.f1_interval[0] < best.f1 < best.f1_interval[1]
-    assert found.thresholds.highest_precision > 0.8
+    assert calibration.thresholds.highest_precision > 0.8
     screen = made[1].splitlines()
-    rate = f"{found.base_rate:.1%}"
+    rate = f"{calibration.base_rate:.1%}"
     assert screen[0] == f"{N} pairs, {rate} duplicates; probabilities for a base rate of {rate}"
-    assert f"taken: {found.curve.method}" in screen[1]
+    assert f"chosen: {calibration.curve.method}" in screen[1]
     assert f"{best.threshold:.3f}  {best.precision:.3f} ({best.precision_interval[0]:.3f} to" in made[1]
     assert "  precision 0.99  out of reach" in screen
     assert screen[-1] == f"written to {made[0] / CALIBRATION}"
@@ -124,20 +126,20 @@ def mine(model: Path, tiny: TinyModels, out: Path, *flags: str) -> dict[str, obj
 
 
 def test_mining_takes_the_threshold_from_the_model(
-    made: tuple[Path, str], found: Calibration, tiny: TinyModels, tmp_path: Path
+    made: tuple[Path, str], calibration: Calibration, tiny: TinyModels, tmp_path: Path
 ) -> None:
     model = made[0]
     own = mine(model, tiny, tmp_path / "own")
-    best = found.thresholds.best_f1.threshold
+    best = calibration.thresholds.best_f1.threshold
     assert own["threshold"] == {"value": best, "by": "best F1 on the calibration pairs"}
     assert own["settings"]["rerank"]["threshold"] == best  # type: ignore[index]
     precise = mine(model, tiny, tmp_path / "precise", "--target-precision", "0.75")
     assert precise["threshold"] == {
-        "value": found.thresholds.threshold_for(0.75),
+        "value": calibration.thresholds.threshold_for(0.75),
         "by": "rerank.target_precision 0.75",
     }
     result = package.MiningResult.load(tmp_path / "precise")
-    assert result.settings.rerank.accepts_from == found.thresholds.threshold_for(0.75)
+    assert result.settings.rerank.accepts_from == calibration.thresholds.threshold_for(0.75)
     pairs = result.pairs
     scored = pairs[pairs["decided_by"] == "cross-encoder"]
     assert (scored["is_duplicate"] == (scored["probability"] >= result.settings.rerank.accepts_from)).all()
@@ -147,17 +149,17 @@ def test_mining_takes_the_threshold_from_the_model(
     raw = package.MiningResult.load(tmp_path / "bare").pairs.merge(pairs, on=["left_id", "right_id"])
     raw = raw[raw["decided_by_x"] == "cross-encoder"]
     p = raw["probability_x"].to_numpy(float)
-    expected = found.probabilities(np.log(p / (1 - p)).astype(np.float32))
+    expected = calibration.probabilities(np.log(p / (1 - p)).astype(np.float32))
     np.testing.assert_allclose(raw["probability_y"], expected, atol=1e-4)
 
 
 def test_a_precision_out_of_reach_is_refused(
-    made: tuple[Path, str], found: Calibration, tiny: TinyModels, tmp_path: Path
+    made: tuple[Path, str], calibration: Calibration, tiny: TinyModels, tmp_path: Path
 ) -> None:
     model, out = made[0], tmp_path / "out"
     assert mine(model, tiny, out, "--target-precision", "0.99") == {
         "error": f"dupmine: setting rerank.target_precision: 0.99 is out of reach of model {model}: its "
-        f"calibration pairs support at most {found.thresholds.highest_precision:g}; ask for less, or "
+        f"calibration pairs support at most {calibration.thresholds.highest_precision:g}; ask for less, or "
         "calibrate it with more pairs\n"
     }
     name = tiny["sigmoid"]
@@ -175,7 +177,7 @@ def test_a_precision_out_of_reach_is_refused(
 
 
 def test_a_store_settles_the_threshold_once(
-    made: tuple[Path, str], found: Calibration, tiny: TinyModels, tmp_path: Path
+    made: tuple[Path, str], calibration: Calibration, tiny: TinyModels, tmp_path: Path
 ) -> None:
     models: dict[str, Any] = {
         "bi_encoder": tiny["bi-encoder"],
@@ -184,7 +186,7 @@ def test_a_store_settles_the_threshold_once(
         "floor": 0.9,
     }
     store = Store.create(tmp_path / "store", progress=False, target_precision=0.75, **models)
-    expected = found.thresholds.threshold_for(0.75)
+    expected = calibration.thresholds.threshold_for(0.75)
     opened = Store.open(tmp_path / "store", progress=False)
     assert opened.settings == store.settings
     assert (opened.settings.rerank.threshold, opened.settings.rerank.target_precision) == (expected, None)
@@ -192,9 +194,11 @@ def test_a_store_settles_the_threshold_once(
         opened.rebuild(target_precision=0.8)
     assert opened.settings == store.settings
     opened.rebuild(target_precision=0.8, threshold=None)
-    assert opened.settings.rerank.threshold == found.thresholds.threshold_for(0.8)
+    assert opened.settings.rerank.threshold == calibration.thresholds.threshold_for(0.8)
     opened.rebuild(threshold=None)
-    assert Store.open(tmp_path / "store").settings.rerank.threshold == found.thresholds.best_f1.threshold
+    assert (
+        Store.open(tmp_path / "store").settings.rerank.threshold == calibration.thresholds.best_f1.threshold
+    )
 
 
 def lines(duplicates: int, others: int) -> list[tuple[object, ...]]:
@@ -206,10 +210,10 @@ def lines(duplicates: int, others: int) -> list[tuple[object, ...]]:
     [
         (lines(100, 0), "at least 20 duplicates and as many other pairs, and there are 100 and 0"),
         (lines(19, 60), "at least 20 duplicates and as many other pairs, and there are 19 and 60"),
-        ([*lines(30, 30), ("a", "b", 0.5)], "calibration needs labels 0 and 1, and there is one of 0.5 "
+        ([*lines(30, 30), ("a", "b", 0.5)], "calibration needs labels 0 and 1, and one is 0.5 "
          "(1 is the highest); give pairs that are duplicates or not"),
-        ([("dog", text, i % 2) for i, text in enumerate(TEXTS[:80])], "the pairs are connected by their "
-         "questions in 1 groups, and 5 are needed for cross-validation; give more pairs, or "),
+        ([("dog", text, i % 2) for i, text in enumerate(TEXTS[:80])], "the questions of the pairs form "
+         "1 connected groups, and 5 are needed for cross-validation; give more pairs, or "),
         ([*lines(30, 30), ("a", "b", "")], "row 61: label is missing: expected a number from 0"),
         ([*lines(30, 30), ("a", "b", 7)], "row 61: label is 7: expected a number from 0"),
         ([], "there are no labelled pairs in it"),

@@ -42,17 +42,17 @@ def feature(table: Floats, name: str) -> list[float]:
 
 
 def test_the_vocabulary_tells_numbers_negations_and_question_words() -> None:
-    words = {kind: {TOKENIZER.id_to_token(i) for i in of} for kind, of in KINDS.items()}
+    words = {kind: {TOKENIZER.id_to_token(i) for i in ids} for kind, ids in KINDS.items()}
     assert words["numbers"] == {*"0123456789", *(f"##{digit}" for digit in "0123456789")}
     assert words["negations"] == {"no", "not", "t", "##t"}
     assert words["questions"] == {"how", "what", "which", "who", "when", "where", "why"}
 
 
 def test_what_the_bands_see(tokens: TokenStore) -> None:
-    wanted = pairs((0, 1), (0, 2), (0, 3), (0, 6), (4, 5), (5, 5), (0, 0))
-    table = band_features(tokens, wanted, IDF, KINDS)
+    candidates = pairs((0, 1), (0, 2), (0, 3), (0, 6), (4, 5), (5, 5), (0, 0))
+    table = band_features(tokens, candidates, IDF, KINDS)
     assert table.shape == (7, len(FEATURES))
-    np.testing.assert_array_equal(table[:, FEATURES.index("cosine")], wanted.cosine)
+    np.testing.assert_array_equal(table[:, FEATURES.index("cosine")], candidates.cosine)
     assert feature(table, "numbers_apart") == [2, 0, 1, 1, 0, 0, 0]
     assert feature(table, "negations_apart") == [0, 1, 0, 0, 0, 0, 0]
     assert feature(table, "questions_apart") == [0, 0, 2, 0, 0, 0, 0]

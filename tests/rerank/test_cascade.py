@@ -1,4 +1,4 @@
-"""The cascade: who decides which pair, what is found beside a model, and what the audit says."""
+"""The cascade: which step decides a pair, what is found beside a model, and the audit."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def test_the_bands_decide_and_the_cross_encoder_reads_the_rest(kit: Kit) -> None
 
 def test_without_steps_it_is_the_cross_encoder(kit: Kit) -> None:
     alone = Cascade(kit.scorer)
-    found = alone.score(kit.tokens, kit.pairs, SILENT)
-    np.testing.assert_array_equal(found.logit, score_pairs(kit.scorer, kit.tokens, kit.pairs, SILENT).logit)
-    assert (alone.sha256, alone.count(found)) == (NO_CASCADE, {})
-    assert alone.audit(found, kit.tokens, 1000) == {}
+    pairs = alone.score(kit.tokens, kit.pairs, SILENT)
+    np.testing.assert_array_equal(pairs.logit, score_pairs(kit.scorer, kit.tokens, kit.pairs, SILENT).logit)
+    assert (alone.sha256, alone.count(pairs)) == (NO_CASCADE, {})
+    assert alone.audit(pairs, kit.tokens, 1000) == {}
 
 
 def test_a_pair_goes_the_same_way_alone(kit: Kit) -> None:
@@ -112,20 +112,20 @@ def test_the_audit_says_how_often_the_cross_encoder_differs(
     kit: Kit, caplog: pytest.LogCaptureFixture
 ) -> None:
     cascade = kit.cascade
-    found = cascade.score(kit.tokens, kit.pairs, SILENT)
-    skipped = np.flatnonzero(found.scored_by != DECIDERS.index(CROSS_ENCODER))
+    pairs = cascade.score(kit.tokens, kit.pairs, SILENT)
+    skipped = np.flatnonzero(pairs.scored_by != DECIDERS.index(CROSS_ENCODER))
     own = score_pairs(kit.scorer, kit.tokens, kit.pairs, SILENT).probability[skipped]
-    share = float(np.mean((own >= 0.5) != (found.probability[skipped] >= 0.5)))
+    share = float(np.mean((own >= 0.5) != (pairs.probability[skipped] >= 0.5)))
     assert 0.1 < share < 0.9  # random weights agree by chance
-    audit = cascade.audit(found, kit.tokens, 1000)
+    audit = cascade.audit(pairs, kit.tokens, 1000)
     n = -(-len(skipped) // 10)
     assert (audit["pairs"], audit["share"]) == (n, audit["otherwise"] / n)
     assert audit["expected"] == pytest.approx(0.01)
     assert audit["interval"][0] < share < audit["interval"][1]
     assert "of the skipped pairs otherwise" in caplog.text
-    assert cascade.audit(found, kit.tokens, 7)["pairs"] == 7
-    assert cascade.audit(found, kit.tokens, 7) == cascade.audit(found, kit.tokens, 7)
-    assert cascade.audit(found, kit.tokens, 0) == {}
+    assert cascade.audit(pairs, kit.tokens, 7)["pairs"] == 7
+    assert cascade.audit(pairs, kit.tokens, 7) == cascade.audit(pairs, kit.tokens, 7)
+    assert cascade.audit(pairs, kit.tokens, 0) == {}
 
 
 def test_the_interval_of_the_audit() -> None:
@@ -155,9 +155,9 @@ def find(model: Path, tiny: TinyModels, bi_encoder: str = "static", **own: objec
 def test_what_is_found_beside_a_model(
     model: Path, tiny: TinyModels, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = find(model, tiny)
-    assert found.bands is not None
-    assert (found.bands.bounds.lower, found.bands.bounds.upper, found.floor) == (-1.5, 1.5, FLOOR)
+    cascade = find(model, tiny)
+    assert cascade.bands is not None
+    assert (cascade.bands.bounds.lower, cascade.bands.bounds.upper, cascade.floor) == (-1.5, 1.5, FLOOR)
     assert find(model, tiny, bands="off").sha256 == NO_CASCADE
     assert not caplog.records
     assert find(model, tiny, "bi-encoder").sha256 == NO_CASCADE
@@ -170,27 +170,27 @@ def test_only_the_bound_that_is_safe_is_used(
 ) -> None:
     caplog.set_level(logging.INFO)
     at_fit = find(model, tiny)
-    for threshold, edges, said in (
+    for threshold, edges, message in (
         (0.5, (-1.5, 1.5), ""),
         (0.7, (-1.5, None), "the bands refuse only"),
         (0.3, (None, 1.5), "the bands accept only"),
     ):
         caplog.clear()
-        found = find(model, tiny, threshold=threshold)
-        assert found.bands is not None
-        assert (found.bands.bounds.lower, found.bands.bounds.upper) == edges
-        assert said in caplog.text
-        assert (found.sha256 == at_fit.sha256) == (not said)
+        cascade = find(model, tiny, threshold=threshold)
+        assert cascade.bands is not None
+        assert (cascade.bands.bounds.lower, cascade.bands.bounds.upper) == edges
+        assert message in caplog.text
+        assert (cascade.sha256 == at_fit.sha256) == (not message)
 
 
 def test_files_that_do_not_fit(model: Path, tiny: TinyModels, caplog: pytest.LogCaptureFixture) -> None:
-    found = load_cascade(model)
-    assert found is not None
-    found.model_copy(update={"cross_encoder": "other"}).write(model)
+    cascade = load_cascade(model)
+    assert cascade is not None
+    cascade.model_copy(update={"cross_encoder": "other"}).write(model)
     assert find(model, tiny).sha256 == NO_CASCADE
     assert "other weights or another calibration" in caplog.text
-    old = found.bands.model_copy(update={"features": ("cosine",)})
-    found.model_copy(update={"bands": old}).write(model)
+    old = cascade.bands.model_copy(update={"features": ("cosine",)})
+    cascade.model_copy(update={"bands": old}).write(model)
     assert find(model, tiny).sha256 == NO_CASCADE
     assert "by another version of dupmine" in caplog.text
     content = json.loads((model / CASCADE).read_text()) | {"version": 1, "student": None}

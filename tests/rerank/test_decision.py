@@ -1,4 +1,4 @@
-"""The corpus-aware decision: what it needs, what it decides, and what it says of it."""
+"""The corpus-aware decision: what it needs, what it decides, and how it explains a pair."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def decision() -> Decision:
     return fitted_to(lambda table: feature(table, "best_support_low") > 0.5, n_tokens=30, floor=0.6)
 
 
-def test_it_decides_by_the_neighbours_and_keeps_the_cross_encoders_word(
+def test_it_decides_by_the_neighbours_and_keeps_the_cross_encoders_logit(
     decision: Decision, pairs: ScoredPairs, tokens: TokenStore
 ) -> None:
     decided = decision.decide(pairs, tokens, SILENT)
@@ -67,14 +67,14 @@ def supports(pairs: ScoredPairs) -> np.ndarray[tuple[int], np.dtype[np.float64]]
     closeness = np.zeros((N, N))
     for a, b, c in zip(pairs.left[near], pairs.right[near], pairs.cosine[near], strict=True):
         closeness[a, b] = closeness[b, a] = c
-    found = []
+    best = []
     for a, b in zip(pairs.left, pairs.right, strict=True):
         sides = []
         for one, other in ((a, b), (b, a)):
             nearest = [k for k in np.argsort(-closeness[one], kind="stable")[:20] if closeness[one, k] > 0]
             sides.append(max((min(sure[one, k], sure[k, other]) for k in nearest if k != other), default=0.0))
-        found.append(min(sides))
-    return np.array(found)
+        best.append(min(sides))
+    return np.array(best)
 
 
 def test_blocks_and_further_pairs_below_the_floor_change_nothing(

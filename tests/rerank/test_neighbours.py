@@ -1,4 +1,4 @@
-"""What the neighbourhood says of a pair, against a slow reading of its definition."""
+"""Features from the neighbours of a pair, against a slow reading of their definitions."""
 
 from __future__ import annotations
 
@@ -73,19 +73,19 @@ class Slow:
 
 
 def test_every_feature_is_what_its_definition_says(graph: ScoredPairs) -> None:
-    found, slow = NeighbourFeatures(N, graph).compute(graph), Slow(graph)
+    features, slow = NeighbourFeatures(N, graph).compute(graph), Slow(graph)
     for i, (a, b) in enumerate(zip(graph.left.tolist(), graph.right.tolist(), strict=True)):
         sides = slow.side(a, b), slow.side(b, a)
         for name in sides[0]:
             both = sorted(v for v in (sides[0][name], sides[1][name]) if not math.isnan(v)) or [math.nan]
             expected = both[0], both[-1]
-            got = found[f"{name}_low"][i], found[f"{name}_high"][i]
+            got = features[f"{name}_low"][i], features[f"{name}_high"][i]
             np.testing.assert_allclose(got, expected, rtol=2e-3, atol=1e-5, err_msg=f"{name} of {a}, {b}")
-    assert {name.rpartition("_")[0] for name in found} == set(sides[0])
+    assert {name.rpartition("_")[0] for name in features} == set(sides[0])
 
 
-def test_no_pair_has_a_first_text(graph: ScoredPairs) -> None:
-    """Texts numbered the other way round say the same of every pair."""
+def test_the_order_of_the_texts_changes_nothing(graph: ScoredPairs) -> None:
+    """Texts numbered in reverse give every pair the same features."""
     left, right = N - 1 - graph.right, N - 1 - graph.left
     order = np.lexsort((right, left))
     turned = ScoredPairs.from_logits(left[order], right[order], graph.cosine[order], graph.logit[order])
@@ -99,7 +99,9 @@ def test_texts_without_other_neighbours_say_so(graph: ScoredPairs) -> None:
     alone = ScoredPairs.from_logits(
         np.array([0]), np.array([1]), np.array([0.9], np.float32), np.array([2.0], np.float32)
     )
-    found = NeighbourFeatures(2, alone).compute(alone)
-    assert found["distance_to_1_low"] == pytest.approx(1.0)
-    assert found["support_high"] == found["accepted_high"] == found["shared_high"] == 0
-    assert np.isnan([found["best_other_logit_high"], found["lead_low"], found["distance_to_2_low"]]).all()
+    features = NeighbourFeatures(2, alone).compute(alone)
+    assert features["distance_to_1_low"] == pytest.approx(1.0)
+    assert features["support_high"] == features["accepted_high"] == features["shared_high"] == 0
+    assert np.isnan(
+        [features["best_other_logit_high"], features["lead_low"], features["distance_to_2_low"]]
+    ).all()
