@@ -11,11 +11,11 @@ from typing import Any
 
 from ..disk.files import make_folder, write_atomically
 from ..errors import CorruptStoreError, InputError
+from .layout import GENERATIONS, commit_file, copy_of
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2
-GENERATIONS = "generations"
 _MAKE_AGAIN = "make a new one with `dupmine store init` and add the documents again"
 
 
@@ -69,17 +69,6 @@ class Commit:
             write_atomically(copy, lambda file: file.write(text))
         except OSError as error:  # the generation is committed; the next writer makes the copy
             log.warning("%s: %s", copy, error)
-
-
-def commit_file(generation: int) -> str:
-    """Return the path of a generation's commit, relative to the store's folder."""
-    return f"{GENERATIONS}/{generation:08}.json"
-
-
-def copy_of(name: str) -> str:
-    """Return the path of the copy that is kept of a file that cannot be recomputed."""
-    stem, dot, suffix = name.rpartition(".")
-    return f"{stem}.copy{dot}{suffix}"
 
 
 def generations(store: Path) -> list[int]:

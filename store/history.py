@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from ..disk.lock import read_writer
 from .changes import CHANGES
-from .commits import Commit, commit_file, generations, latest_commit
-from .segments import changes_file, require_intact
+from .commits import Commit, generations, latest_commit
+from .layout import changes_file, commit_file
+from .segments import require_intact
 
 _COMPUTED = ("texts_embedded", "pairs_scored", "texts_reclustered")  # counts of work done
 _COUNTS = ("documents", "unique_texts", "pairs", "clusters")

@@ -13,16 +13,9 @@ from typing import BinaryIO
 from ..disk.files import remove_leftovers, write_atomically
 from ..disk.work import WORK
 from ..errors import CorruptStoreError, OutputError
-from .commits import (
-    GENERATIONS,
-    StoredFile,
-    commit_file,
-    commit_problem,
-    copy_of,
-    generations,
-    read_commit,
-)
-from .segments import EMBEDDINGS, PAIRS, TEXTS, check_file
+from .commits import StoredFile, commit_problem, generations, read_commit
+from .layout import EMBEDDINGS, GENERATIONS, PAIRS, TEXTS, commit_file, copy_of
+from .segments import check_file
 
 log = logging.getLogger(__name__)
 

@@ -15,12 +15,13 @@ from ..rerank.cascade import NO_CASCADE
 from ..rerank.decision import NO_DECISION
 from ..settings import MiningSettings
 from .changes import MEMBERS, find_changes
-from .commits import Commit, commit_file, copy_of, generations, read_commit
+from .commits import Commit, generations, read_commit
 from .compatibility import stored_settings
 from .documents import add_documents
 from .generation import Reuse
+from .layout import commit_file, copy_of, state_file, unseen_file
 from .maintenance import COMPUTED, Damage, drop_generation, find_damage, restore_from_copies
-from .segments import state_file, unseen_file, write_state
+from .segments import write_state
 from .snapshot import Snapshot, read_snapshot, read_without
 
 log = logging.getLogger(__name__)

@@ -16,12 +16,18 @@ from ..disk.files import digest, make_folder, write_atomically
 from ..errors import CorruptStoreError
 from ..results.tables import STORED
 from ..schema import CLUSTERS, DOC_ID, Rows, ScoredPairs, TokenStore
-from .commits import StoredFile, copy_of
-
-DOCUMENTS = "documents.parquet"
-TEXTS = "texts.parquet"
-EMBEDDINGS = "embeddings.npy"
-PAIRS = "pairs.parquet"
+from .commits import StoredFile
+from .layout import (
+    DOCUMENTS,
+    EMBEDDINGS,
+    PAIRS,
+    TEXTS,
+    changes_file,
+    copy_of,
+    segment_folder,
+    state_file,
+    unseen_file,
+)
 
 STATE = pa.schema(
     [
@@ -95,26 +101,6 @@ def write_state(
         for name, table in tables.items()
         for path in (name, copy_of(name))
     )
-
-
-def segment_folder(generation: int) -> str:
-    """Return the folder of the segment that a generation added, relative to the store's."""
-    return f"segments/{generation:08}"
-
-
-def state_file(generation: int) -> str:
-    """Return the file with a generation's state."""
-    return f"states/{generation:08}.parquet"
-
-
-def unseen_file(generation: int) -> str:
-    """Return the file with the pairs whose scores the clustering of a generation requested."""
-    return f"states/{generation:08}.unseen.parquet"
-
-
-def changes_file(generation: int) -> str:
-    """Return the file with a generation's changes."""
-    return f"changes/{generation:08}.parquet"
 
 
 def check_file(store: Path, name: str, expected: StoredFile) -> str | None:

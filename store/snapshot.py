@@ -15,18 +15,8 @@ import pyarrow.parquet as pq
 from ..errors import CorruptStoreError, InputError
 from ..schema import DOC_ID, TEXT, Rows, ScoredPairs, TokenStore
 from .commits import Commit, latest_commit
-from .segments import (
-    DOCUMENTS,
-    EMBEDDINGS,
-    PAIRS,
-    PAIRS_SCHEMA,
-    TEXTS,
-    TEXTS_SCHEMA,
-    require_intact,
-    segment_folder,
-    state_file,
-    unseen_file,
-)
+from .layout import DOCUMENTS, EMBEDDINGS, PAIRS, TEXTS, segment_folder, state_file, unseen_file
+from .segments import PAIRS_SCHEMA, TEXTS_SCHEMA, require_intact
 
 
 @dataclass(frozen=True, slots=True)

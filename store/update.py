@@ -28,8 +28,9 @@ from .commits import Commit, Segment, StoredFile
 from .documents import TargetDocuments
 from .generation import Generation, GenerationTask, Reuse, derive_generation
 from .history import UpdateReport
+from .layout import segment_folder
 from .maintenance import remove_unreferenced, require_new
-from .segments import STATE, segment_folder, write_segment, write_state
+from .segments import STATE, write_segment, write_state
 from .snapshot import Snapshot
 
 if TYPE_CHECKING:

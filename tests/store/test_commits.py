@@ -14,13 +14,12 @@ from dupmine.store.commits import (
     Commit,
     Segment,
     StoredFile,
-    commit_file,
     commit_problem,
-    copy_of,
     generations,
     latest_commit,
     read_commit,
 )
+from dupmine.store.layout import commit_file, copy_of
 
 COMMIT = Commit(
     generation=0,

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from dupmine import CorruptStoreError, Store
-from dupmine.store.commits import commit_file, copy_of
+from dupmine.store.layout import commit_file, copy_of
 from dupmine.store.maintenance import Damage
 
 from ..helpers.stores import POOL, Maker, commit_of, committed, members, membership, numbered, table
