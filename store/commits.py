@@ -15,7 +15,7 @@ from .layout import GENERATIONS, commit_file, copy_of
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 _MAKE_AGAIN = "make a new one with `dupmine store init` and add the documents again"
 
 
@@ -54,6 +54,12 @@ class Commit:
     counts: dict[str, int]
     segments: tuple[Segment, ...]
     files: dict[str, StoredFile]
+    previous: str  # the identity of the commit before, "" for the first
+
+    @property
+    def identity(self) -> str:
+        """The SHA-256 of the content."""
+        return _digest(asdict(self))
 
     def write(self, store: Path) -> None:
         """Write the commit: the generation exists once the file has its final name. A copy follows."""
@@ -85,41 +91,72 @@ def read_commit(store: Path, generation: int) -> Commit:
         InputError: another version of dupmine wrote it.
     """
     name = commit_file(generation)
-    if problem := commit_problem(store, name):
-        damaged, name = name, copy_of(name)
-        if commit_problem(store, name):
-            raise CorruptStoreError(
-                f"{store / damaged} is damaged ({problem}), and so is its copy: run "
-                f"`dupmine store verify --repair {store}`"
-            )
-        log.warning(
-            "%s is damaged (%s): run `dupmine store verify --repair %s`", store / damaged, problem, store
+    files = _read_both(store, generation)
+    intact = next((file for file in files.values() if isinstance(file, Commit)), None)
+    if intact is None:
+        raise CorruptStoreError(
+            f"{store / name} is damaged ({files[name]}), and so is its copy: run "
+            f"`dupmine store verify --repair {store}`"
         )
-    values = json.loads((store / name).read_bytes())
+    if isinstance(files[name], str):
+        advice = f"run `dupmine store verify --repair {store}`"
+        log.warning("%s is damaged (%s): %s", store / name, files[name], advice)
+    return intact
+
+
+def commit_problems(store: Path, generation: int) -> dict[str, str]:
+    """Return what is wrong with the commit of a generation and its copy, by name."""
+    return {name: file for name, file in _read_both(store, generation).items() if isinstance(file, str)}
+
+
+def _read_both(store: Path, generation: int) -> dict[str, Commit | str]:
+    """Return the commit of a generation and its copy, or what is wrong with each, by name.
+
+    A commit follows the one before it. If several generations are mixed, as by a partial restore of a
+    backup, this decides between a commit and its copy.
+    """
+    before = {file.identity for file in _read_own(store, generation - 1).values() if isinstance(file, Commit)}
+    both = _read_own(store, generation)
+    for name, file in both.items():
+        if isinstance(file, Commit) and before and file.previous not in before:
+            both[name] = f"it does not follow generation {generation - 1}"
+    identities = {file.identity for file in both.values() if isinstance(file, Commit)}
+    return both if len(identities) < 2 else dict.fromkeys(both, "it differs from its copy")
+
+
+def _read_own(store: Path, generation: int) -> dict[str, Commit | str]:
+    names = (commit_file(generation), copy_of(commit_file(generation)))
+    return {name: _read_file(store, name, generation) for name in names}
+
+
+def _read_file(store: Path, name: str, generation: int) -> Commit | str:
+    """Return a commit, or what is wrong with its file alone."""
+    try:
+        raw = (store / name).read_bytes()
+        values = json.loads(raw)
+        if not isinstance(values, dict) or _with_checksum(values) != raw:
+            return "its checksum does not match"
+    except FileNotFoundError:
+        return "it is missing"
+    except (OSError, ValueError) as error:  # an unpaired surrogate fails when it is encoded
+        return str(error).splitlines()[0]
+    commit = _parse(store / name, values)
+    if commit.generation != generation:
+        return f"it is the commit of generation {commit.generation}"
+    return commit
+
+
+def _parse(path: Path, values: dict[str, Any]) -> Commit:
     written = values.pop("format")
     if written != FORMAT:
         age, advice = ("an older", _MAKE_AGAIN) if written < FORMAT else ("a newer", "use that version")
         raise InputError(
-            f"{store / name}: {age} version of dupmine wrote this store "
-            f"(format {written}, not {FORMAT}): {advice}"
+            f"{path}: {age} version of dupmine wrote this store (format {written}, not {FORMAT}): {advice}"
         )
     values.pop("checksum")
     values["segments"] = tuple(Segment(**segment) for segment in values["segments"])
     values["files"] = {name: StoredFile(**file) for name, file in values["files"].items()}
     return Commit(**values)
-
-
-def commit_problem(store: Path, name: str) -> str | None:
-    """Return what is wrong with a commit or its copy, None if it is intact."""
-    try:
-        raw = (store / name).read_bytes()
-        values = json.loads(raw)
-        intact = isinstance(values, dict) and _with_checksum(values) == raw
-    except FileNotFoundError:
-        return "it is missing"
-    except (OSError, ValueError) as error:  # an unpaired surrogate fails when it is encoded
-        return str(error).splitlines()[0]
-    return None if intact else "its checksum does not match"
 
 
 def latest_commit(store: Path) -> Commit:
@@ -143,6 +180,13 @@ def latest_commit(store: Path) -> Commit:
 def _with_checksum(values: dict[str, Any]) -> bytes:
     """Return the JSON of a commit with its own checksum. Equal values give equal bytes."""
     content = {key: value for key, value in values.items() if key != "checksum"}
-    plain = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    content["checksum"] = hashlib.sha256(plain.encode()).hexdigest()
-    return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    content["checksum"] = _digest(content)
+    return (_to_json(content) + "\n").encode()
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(_to_json(values).encode()).hexdigest()
+
+
+def _to_json(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)

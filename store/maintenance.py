@@ -13,7 +13,7 @@ from typing import BinaryIO
 from ..disk.files import remove_leftovers, write_atomically
 from ..disk.work import WORK
 from ..errors import CorruptStoreError, OutputError
-from .commits import StoredFile, commit_problem, generations, read_commit
+from .commits import StoredFile, commit_problems, generations, read_commit
 from .layout import EMBEDDINGS, GENERATIONS, PAIRS, TEXTS, commit_file, copy_of
 from .segments import check_file
 
@@ -59,13 +59,14 @@ def find_damage(store: Path) -> list[Damage]:
 
 def _damage_of(store: Path, generation: int) -> dict[str, str]:
     """Return the problems of a generation's files, by name."""
-    name, copy = commit_file(generation), copy_of(commit_file(generation))
-    problems = {name: commit_problem(store, name), copy: commit_problem(store, copy)}
+    copy = copy_of(commit_file(generation))
+    problems = commit_problems(store, generation)
     if not (store / copy).exists():  # not yet written or just removed: the next writer makes it
-        del problems[copy]
+        problems.pop(copy, None)
     for file, expected in _files(store, generation).items():
-        problems[file] = check_file(store, file, expected)
-    return {file: problem for file, problem in problems.items() if problem}
+        if problem := check_file(store, file, expected):
+            problems[file] = problem
+    return problems
 
 
 def restore_from_copies(store: Path, damage: list[Damage]) -> None:

@@ -74,6 +74,7 @@ def restore_generation(store: Path, before: Snapshot, generation: int) -> tuple[
         generation=number,
         operation="rollback",
         next_cluster_id=next_id,
+        previous=before.commit.identity,
         counts=earlier.commit.counts | {"texts_embedded": 0, "pairs_scored": 0} | counts,
         files=files,
     )

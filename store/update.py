@@ -67,7 +67,7 @@ def create_store(folder: Path, settings: MiningSettings, models: dict[str, Any])
     require_new(folder)
     no_rows = np.empty(0, np.int64)
     files = write_state(folder, 0, STATE.empty_table(), (no_rows, no_rows), CHANGES.empty_table())
-    commit = Commit(0, "init", settings.model_dump(), models, {}, 0, {"documents": 0}, (), files)
+    commit = Commit(0, "init", settings.model_dump(), models, {}, 0, {"documents": 0}, (), files, previous="")
     commit.write(folder)
     remove_unreferenced(folder, 1)
 
@@ -167,6 +167,7 @@ def _commit(
     commit = replace(
         draft,
         generation=number,
+        previous=before.commit.identity,
         next_cluster_id=next_id,
         counts=generation.counts | target.counts,
         segments=segments,

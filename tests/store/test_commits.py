@@ -14,7 +14,7 @@ from dupmine.store.commits import (
     Commit,
     Segment,
     StoredFile,
-    commit_problem,
+    commit_problems,
     generations,
     latest_commit,
     read_commit,
@@ -31,13 +31,17 @@ COMMIT = Commit(
     counts={"documents": 3},
     segments=(Segment(0, 3, 2, 1),),
     files={"states/00000000.parquet": StoredFile(10, "cd")},
+    previous="",
 )
 
 
 def test_a_commit_is_read_as_it_was_written(tmp_path: Path) -> None:
+    previous = ""
     for generation in (0, 9, 10, 123_456_789):
-        replace(COMMIT, generation=generation).write(tmp_path)
-        assert read_commit(tmp_path, generation) == replace(COMMIT, generation=generation)
+        commit = replace(COMMIT, generation=generation, previous=previous)
+        commit.write(tmp_path)
+        assert read_commit(tmp_path, generation) == commit
+        previous = commit.identity
     assert generations(tmp_path) == [0, 9, 10, 123_456_789]
     assert latest_commit(tmp_path).generation == 123_456_789
     names = [commit_file(9), copy_of(commit_file(9))]
@@ -51,9 +55,9 @@ def test_a_flipped_bit_of_any_byte_is_found(tmp_path: Path) -> None:
     content = path.read_bytes()
     for place, byte in enumerate(content):
         path.write_bytes(content[:place] + bytes([byte ^ 1 << place % 8]) + content[place + 1 :])
-        assert commit_problem(tmp_path, commit_file(0)) is not None, place
+        assert commit_file(0) in commit_problems(tmp_path, 0), place
     path.write_bytes(content)
-    assert commit_problem(tmp_path, commit_file(0)) is None
+    assert commit_problems(tmp_path, 0) == {}
 
 
 @pytest.mark.parametrize(
@@ -76,12 +80,12 @@ def test_what_is_no_commit_is_damage(content: str, tmp_path: Path) -> None:
     [
         (
             FORMAT - 1,
-            "an older version of dupmine wrote this store (format 1, not 2): make a new one with `dupmine "
+            "an older version of dupmine wrote this store (format 2, not 3): make a new one with `dupmine "
             "store init` and add the documents again",
         ),
         (
             FORMAT + 1,
-            "a newer version of dupmine wrote this store (format 3, not 2): use that version",
+            "a newer version of dupmine wrote this store (format 4, not 3): use that version",
         ),
     ],
 )

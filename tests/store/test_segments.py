@@ -74,7 +74,7 @@ def commit(tmp_path: Path) -> Commit:
         tmp_path, 3, state([0, 2], ["a", "c"]), (np.array([0]), np.array([2])), CHANGES.empty_table()
     )
     models = {"bi_encoder": {"dim": 2}}
-    return Commit(3, "delete", {}, models, {}, 5, {}, (Segment(1, 2, 2, 1), Segment(2, 1, 1, 2)), files)
+    return Commit(3, "delete", {}, models, {}, 5, {}, (Segment(1, 2, 2, 1), Segment(2, 1, 1, 2)), files, "")
 
 
 def test_who_scored_a_pair_is_kept(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_who_scored_a_pair_is_kept(tmp_path: Path) -> None:
         pairs=scored,
     )
     files |= write_state(tmp_path, 1, state([0, 1], ["a", "b"]), (NOTHING, NOTHING), CHANGES.empty_table())
-    commit = Commit(1, "update", {}, {"bi_encoder": {"dim": 2}}, {}, 5, {}, (Segment(1, 2, 2, 1),), files)
+    commit = Commit(1, "update", {}, {"bi_encoder": {"dim": 2}}, {}, 5, {}, (Segment(1, 2, 2, 1),), files, "")
     read = read_snapshot(tmp_path, commit).pairs
     assert [DECIDERS[i] for i in (*read.scored_by, *read.decided_by)] == [BANDS, BANDS]
 

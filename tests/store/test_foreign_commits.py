@@ -1,0 +1,126 @@
+"""Commits that are not what their name says: of another generation, of another store, of another history."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dupmine import CorruptStoreError, Store
+from dupmine.store.commits import generations
+from dupmine.store.layout import commit_file, copy_of
+
+from ..helpers.stores import POOL, Maker, committed, membership, numbered, table
+from ..helpers.tiny_models import TinyModels
+
+FIRST, SECOND, THIRD = numbered(POOL[::2]), numbered(POOL[1:20:3], 30), numbered(POOL[5:9], 60)
+
+
+@pytest.fixture(scope="module")
+def maker(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Maker:
+    models = {"bi_encoder": tiny["static"], "cross_encoder": tiny["sigmoid"]}
+    return Maker.of(tmp_path_factory.mktemp("store") / "blank", floor=0.65, threshold=0.6, **models)
+
+
+@pytest.fixture(scope="module")
+def filled(maker: Maker, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generations 0 to 2 of a store."""
+    store = maker.store(tmp_path_factory.mktemp("filled") / "store", FIRST)
+    store.update(table(SECOND))
+    return store.path
+
+
+@pytest.fixture
+def store(maker: Maker, filled: Path, tmp_path: Path) -> Store:
+    return maker.open(shutil.copytree(filled, tmp_path / "store"))
+
+
+def replace_commit(store: Store, generation: int, source: Path, *, copy: bool = False) -> None:
+    """Replace a commit, or commit and copy, by another file."""
+    names = [commit_file(generation), copy_of(commit_file(generation))]
+    for name in names if copy else names[:1]:
+        shutil.copyfile(source, store.path / name)
+
+
+def test_the_copy_wins_over_a_commit_of_another_generation(store: Store, maker: Maker) -> None:
+    before = membership(store)
+    replace_commit(store, 2, store.path / commit_file(0))
+    [damage] = store.verify()
+    assert (damage.file, damage.problem) == (commit_file(2), "it is the commit of generation 0")
+    opened = maker.open(store.path)
+    assert (opened.generation, membership(opened)) == (2, before)
+    assert opened.update(table(THIRD)).generation == 3
+    assert opened.status()["documents"] == len(FIRST | SECOND | THIRD)
+    assert [damage.repaired for damage in opened.verify(repair=True)] == [True]
+    assert opened.verify() == []
+
+
+def test_a_commit_and_a_copy_of_another_generation_are_refused(store: Store) -> None:
+    replace_commit(store, 2, store.path / commit_file(0), copy=True)
+    before = committed(store.path)
+    with pytest.raises(
+        CorruptStoreError, match=r"00000002\.json is damaged \(it is the commit of generation 0"
+    ):
+        store.update(table(THIRD))
+    assert committed(store.path) == before
+    assert {damage.file for damage in store.verify()} == {commit_file(2), copy_of(commit_file(2))}
+
+
+def test_a_stray_commit_of_a_later_generation_hides_no_update(store: Store) -> None:
+    shutil.copyfile(store.path / commit_file(1), store.path / commit_file(9))
+    before = committed(store.path)
+    with pytest.raises(
+        CorruptStoreError, match=r"00000009\.json is damaged \(it is the commit of generation 1"
+    ):
+        store.update(table(THIRD))
+    assert committed(store.path) == before
+
+
+@pytest.fixture
+def other(maker: Maker, tmp_path: Path) -> Store:
+    """Another store with as many generations."""
+    other = maker.store(tmp_path / "other", FIRST)
+    other.update(table(THIRD))
+    return other
+
+
+def test_of_a_commit_and_its_copy_the_one_wins_that_follows_the_generation_before(
+    store: Store, other: Store, maker: Maker, tmp_path: Path
+) -> None:
+    """The histories part at generation 1, so that commit 3 of one follows commit 2 of that one only."""
+    for each in (store, other):
+        each.delete(["1"])
+    replace_commit(store, 3, other.path / commit_file(3))
+    [damage] = store.verify()
+    assert (damage.file, damage.problem) == (commit_file(3), "it does not follow generation 2")
+    assert maker.open(store.path).status()["documents"] == len(FIRST | SECOND) - 1
+    assert [damage.repaired for damage in store.verify(repair=True)] == [True]
+    assert store.verify() == []
+
+
+def test_a_commit_of_another_history_is_refused(store: Store, other: Store) -> None:
+    for each in (store, other):
+        each.delete(["1"])
+    replace_commit(store, 3, other.path / commit_file(3), copy=True)
+    before = committed(store.path)
+    with pytest.raises(
+        CorruptStoreError, match=r"00000003\.json is damaged \(it does not follow generation 2"
+    ):
+        store.update(table(THIRD))
+    assert committed(store.path) == before
+
+
+def test_a_commit_that_differs_from_its_copy_is_refused_where_nothing_decides(
+    maker: Maker, tmp_path: Path
+) -> None:
+    one, two = (
+        maker.open(shutil.copytree(maker.blank, tmp_path / name), keep_generations=1) for name in "ab"
+    )
+    one.update(table(FIRST))
+    two.update(table(SECOND))
+    assert generations(one.path) == [1]
+    replace_commit(one, 1, two.path / commit_file(1))
+    with pytest.raises(CorruptStoreError, match=r"1\.json is damaged \(it differs from its copy"):
+        one.clusters()
+    assert {damage.file for damage in one.verify()} == {commit_file(1), copy_of(commit_file(1))}
