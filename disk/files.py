@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -39,10 +40,17 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     sync_folder(path.parent)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that killed processes left. Only the holder of the lock may call this."""
+def final_name(name: str) -> str:
+    """Return the final name of a temporary file of `write_atomically`; other names stay as they are."""
+    match = re.fullmatch(r"\.(.+)\.tmp-[0-9a-f]{8}", name)
+    return match[1] if match else name
+
+
+def remove_leftovers(folder: Path, owns: Callable[[str], bool]) -> None:
+    """Remove temporary files of owned names that killed processes left. The caller holds the lock."""
     for path in folder.glob(".*.tmp-*"):
-        path.unlink(missing_ok=True)
+        if final_name(path.name) != path.name and owns(final_name(path.name)) and not path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 def claim(path: Path, size: int) -> None:

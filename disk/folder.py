@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import logging
 import secrets
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,7 @@ import pyarrow.parquet as pq
 
 from ..errors import OutputError
 from .files import make_folder, output_errors, sync_folder, write_atomically
-from .lock import lock
-
-log = logging.getLogger(__name__)
+from .workplace import remove_owned
 
 MANIFEST = "manifest.json"
 TABLES = ("clusters", "pairs", "deduplicated", "removed")
@@ -64,28 +60,21 @@ def replacing(folder: Path, files: Collection[str], *, overwrite: bool) -> Itera
     try:
         with output_errors(folder):
             make_folder(folder.parent)
-            with staging_folder(folder) as staging:
+            staging = folder.with_name(f".{folder.name}.partial-{secrets.token_hex(8)}")
+            staging.mkdir()
+            try:
                 yield staging
-                publish(staging, folder)
+                _publish(staging, folder, files)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
     except BaseException:
         remove_empty(missing)
         raise
 
 
-@contextmanager
-def staging_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder beside `folder`, for `publish`; what is left of it is removed on leaving."""
-    staging = folder.with_name(f".{folder.name}.partial-{secrets.token_hex(4)}")
-    staging.mkdir()
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def publish(staging: Path, folder: Path) -> None:
-    """Rename `staging` to `folder`, after an existing `folder` was renamed; that one ends as `staging`."""
-    old = folder.with_name(staging.name.replace(".partial-", ".old-"))
+def _publish(staging: Path, folder: Path, files: Collection[str]) -> None:
+    """Rename `staging` to `folder`; what was there gets another name first, and is removed."""
+    old = folder.with_name(f".{folder.name}.old-{secrets.token_hex(8)}")
     replaced = folder.exists()
     if replaced:
         folder.rename(old)
@@ -95,33 +84,9 @@ def publish(staging: Path, folder: Path) -> None:
         if replaced:
             old.rename(folder)
         raise
-    try:
-        sync_folder(folder.parent)
-        if replaced:
-            old.rename(staging)
-    except OSError as error:  # the result has its name: the next run removes the rest
-        log.warning("%s is written, but %s", folder, error)
-
-
-def put_back(folder: Path, locked: str) -> None:
-    """Undo the first rename of `publish` if its process was killed before the second.
-
-    The folder `locked` in `folder` holds the lock of its writer.
-
-    Raises:
-        LockError: the writer is alive, between the two renames.
-    """
-    olds = [] if folder.exists() else _beside(folder, "old")
-    if olds:
-        with lock(olds[0] / locked):
-            pass
-        olds[0].rename(folder)
-
-
-def remove_stale(folder: Path) -> None:
-    """Remove what killed processes left of `staging_folder` and `publish`; only the one writer may."""
-    for stale in (*_beside(folder, "partial"), *_beside(folder, "old")):
-        shutil.rmtree(stale, ignore_errors=True)
+    sync_folder(folder.parent)
+    if replaced:
+        remove_owned(old, lambda path: path.split("/")[0] in files)
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
@@ -129,10 +94,6 @@ def remove_empty(folders: Iterable[Path]) -> None:
     for path in folders:
         with suppress(OSError):
             path.rmdir()
-
-
-def _beside(folder: Path, role: str) -> list[Path]:
-    return sorted(folder.parent.glob(f".{escape(folder.name)}.{role}-*"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

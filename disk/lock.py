@@ -48,7 +48,7 @@ def lock(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
         with output_errors(folder):
             if writer_file.exists():
                 log.warning("%s: taking over from %s, which died", folder, _describe(read_writer(folder)))
-            remove_leftovers(folder)
+            remove_leftovers(folder, lambda name: name == WRITER)
             write_atomically(writer_file, lambda file: file.write(json.dumps(writer).encode()))
         yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +20,8 @@ log = logging.getLogger(__name__)
 
 WORK = ".work"  # the folder of shards in the folder of a run or a store
 _BASIS = "basis.json"
-_SUFFIX = ".npy"
+_SUFFIX = ".shard"
+_SCRATCH = ".scratch"
 _SUM = 32  # bytes of the SHA-256 after each array
 _BLOCK = 1 << 20
 _SHOWN = 3
@@ -29,15 +31,15 @@ _MISSING = "missing"
 class Work:
     """A folder of shards: arrays that are computed once and reused after an interrupt.
 
-    `found` counts shards that existed, `made` those that were computed. Each shard is an `.npy` file followed
-    by its SHA-256.
+    `found` counts shards that existed, `made` those that were computed. Each shard is a file in numpy's
+    format, followed by its SHA-256.
     """
 
     def __init__(self, folder: Path) -> None:
         """Open an existing folder; the caller holds its lock."""
         self.folder = folder
         self._counts = {"found": 0, "made": 0}
-        remove_leftovers(folder)
+        remove_leftovers(folder, owns_shard)
 
     @property
     def found(self) -> int:
@@ -61,6 +63,10 @@ class Work:
         write_atomically(path, lambda file: _write(file, array))
         self._counts["made"] += 1
         return _mapped(path)
+
+    def scratch(self, name: str) -> Path:
+        """Return the path of a file that only the current process uses."""
+        return self.folder / f"{name}{_SCRATCH}"
 
     def facts(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return a shard that is a JSON object; see `array`."""
@@ -113,6 +119,11 @@ class Work:
         except (OSError, ValueError):
             return None
         return basis if isinstance(basis, dict) else None
+
+
+def owns_shard(name: str) -> bool:
+    """Return whether a file in a work folder is a shard, or belongs to the shards."""
+    return name == _BASIS or re.fullmatch(rf"[\w-]+({_SUFFIX}|{_SCRATCH})", name) is not None
 
 
 def shard_name(kind: str, *parts: npt.NDArray[Any] | bytes) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,21 +14,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..disk.files import output_errors
+from ..disk.files import final_name, output_errors
 from ..disk.folder import (
     MANIFEST,
     RUN_FILES,
     TABLES,
-    publish,
-    put_back,
     remove_empty,
-    remove_stale,
-    staging_folder,
     write_json,
     write_table,
 )
 from ..disk.lock import lock
-from ..disk.work import WORK, Work
+from ..disk.work import WORK, Work, owns_shard
+from ..disk.workplace import RESULT, Workplace
 from ..errors import InputError, OutputError
 from ..schema import CLUSTERS, PAIRS
 
@@ -61,35 +57,41 @@ def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[RunFolder]:
     """
     with output_errors(folder):
         folder = _resolve(folder)
-        put_back(folder, WORK)
-        _check_target(folder, overwrite=overwrite)
+        place = Workplace(folder, WORK, _owns, _owns_work)
+        place.put_back()
+        _check_target(place, overwrite=overwrite)
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         with output_errors(folder):
             (folder / WORK).mkdir(parents=True, exist_ok=True)
-            with lock(folder / WORK):
-                remove_stale(folder)
-                with staging_folder(folder) as staging, _kept_work(folder) as work:
-                    yield RunFolder(staging, work)
-                    _check_target(folder, overwrite=overwrite)
-                    publish(staging, folder)
+            with lock(folder / WORK), _kept_work(place) as work, place.claimed() as staging:
+                yield RunFolder(staging, work)
+                _check_target(place, overwrite=overwrite)
+                place.publish()
     finally:
         remove_empty(missing)
 
 
+def _owns(path: str) -> bool:
+    return final_name(path) in RUN_FILES
+
+
+def _owns_work(path: str) -> bool:
+    return owns_shard(path) or (path.startswith(f"{RESULT}/") and _owns(path.removeprefix(f"{RESULT}/")))
+
+
 @contextmanager
-def _kept_work(folder: Path) -> Iterator[Work]:
+def _kept_work(place: Workplace) -> Iterator[Work]:
     """Yield the shards of a run; after an error they are kept if any is finished."""
-    work = Work(folder / WORK)
+    work = Work(place.folder / place.work)
     try:
         yield work
     except BaseException:
         if not work.size():
-            shutil.rmtree(work.folder, ignore_errors=True)
+            place.discard_work()
         elif work.found or work.made:
-            log.warning(
-                "%s: finished work is kept in %s; run the same command again to continue", folder, WORK
-            )
+            advice = "run the same command again to continue"
+            log.warning("%s: finished work is kept in %s; %s", place.folder, place.work, advice)
         raise
 
 
@@ -102,7 +104,8 @@ def _resolve(folder: Path) -> Path:
     return resolved
 
 
-def _check_target(folder: Path, *, overwrite: bool) -> None:
+def _check_target(place: Workplace, *, overwrite: bool) -> None:
+    folder = place.folder
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -115,6 +118,7 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
         raise OutputError(
             f"{folder} is the current folder, which cannot be replaced by a rename; give a folder inside it"
         )
+    place.check()
     present = {path.name for path in folder.iterdir()} - {WORK}
     if not present:
         return

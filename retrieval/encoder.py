@@ -117,7 +117,7 @@ def embed(
         return np.empty((0, encoder.dim), np.float16)
     lengths = np.array([len(text) for text in texts]) if tokens is None else tokens.lengths
     order = np.argsort(-lengths, kind="stable")
-    path = work.folder / "embeddings.float16"
+    path = work.scratch("embeddings")
     claim(path, len(texts) * encoder.dim * 2)
     vectors = np.memmap(path, np.float16, "r+", shape=(len(texts), encoder.dim))
     with progress.bar("embed", len(texts), "texts") as bar:

@@ -147,7 +147,7 @@ def test_killed_while_it_publishes(runs: Runs, whole: tuple[Path, Ended], tmp_pa
 
 def test_reused_shards_are_reported(runs: Runs, unfinished: Path, whole: tuple[Path, Ended]) -> None:
     quiet = shutil.copytree(unfinished, unfinished.parent / "quiet" / "out")
-    finished = len(list((unfinished / ".work").glob("*.npy")))
+    finished = len(list((unfinished / ".work").glob("*.shard")))
     ended = runs.mine("--log-level", "info", out=unfinished)
     shards = json.loads((unfinished / "manifest.json").read_text())["shards"]
     assert shards["found"] == finished > 10
@@ -179,11 +179,11 @@ def test_a_signal_before_anything_is_finished(runs: Runs, tmp_path: Path) -> Non
 
 
 def test_damaged_shards_are_made_again(runs: Runs, unfinished: Path, whole: tuple[Path, Ended]) -> None:
-    flipped, cut, *_ = sorted((unfinished / ".work").glob("scores-*.npy"))
+    flipped, cut, *_ = sorted((unfinished / ".work").glob("scores-*.shard"))
     content = bytearray(flipped.read_bytes())
     content[-40] ^= 1
     flipped.write_bytes(content)
-    embeddings = next((unfinished / ".work").glob("embeddings-*.npy"))
+    embeddings = next((unfinished / ".work").glob("embeddings-*.shard"))
     for path in (cut, embeddings):
         path.write_bytes(path.read_bytes()[:-5])
     ended = runs.mine(out=unfinished)
@@ -204,7 +204,7 @@ def test_other_settings_are_refused(
         assert outcome.err.endswith(end)
         return outcome.err[len(begin) : -len(end)]
 
-    shards = sorted((unfinished / ".work").glob("*.npy"))
+    shards = sorted((unfinished / ".work").glob("*.shard"))
     assert refusal("--floor", "0.7", "--threshold", "0.9") == (
         "retrieval.floor was 0.6, is 0.7; rerank.threshold was 0.5, is 0.9"
     )
@@ -221,7 +221,7 @@ def test_other_settings_are_refused(
         )
     finally:
         runs.input.write_bytes(content)
-    assert sorted((unfinished / ".work").glob("*.npy")) == shards
+    assert sorted((unfinished / ".work").glob("*.shard")) == shards
     assert runs.mine("--threads", "2", "--set", "batch_tokens=5000", out=unfinished).continued
     check(unfinished, whole[0])
 

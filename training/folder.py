@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ..disk.files import make_folder, output_errors
-from ..disk.folder import publish, put_back, remove_empty, remove_stale, staging_folder, write_json
+from ..disk.folder import remove_empty, write_json
 from ..disk.lock import lock
+from ..disk.workplace import RESULT, Workplace
 from ..errors import OutputError, SettingsError
 from ..inference.model_files import FITTED
 from .plan import describe_changes
@@ -83,7 +85,10 @@ def open_training(
     """
     with output_errors(folder):
         folder = folder.expanduser().resolve()
-        put_back(folder, CHECKPOINTS)
+        owned = _owned_names(folder)
+        place = Workplace(folder, CHECKPOINTS, lambda path: path.split("/")[0] in owned, _owns_work)
+        place.put_back()
+        place.check()
         _check_target(folder, overwrite=overwrite)
         checkpoints = folder / CHECKPOINTS
         if not (resume or restart) and any(map(is_complete, checkpoints.glob("checkpoint-*"))):
@@ -94,20 +99,18 @@ def open_training(
         missing = [] if folder.exists() else [folder]
         make_folder(checkpoints)
     try:
-        with output_errors(folder), lock(checkpoints):
-            remove_stale(folder)
+        with output_errors(folder), lock(checkpoints), place.claimed() as staging:
             if not resume:
                 for old in checkpoints.glob("checkpoint-*"):
                     shutil.rmtree(old)
                 (checkpoints / _PLAN).unlink(missing_ok=True)
-            with staging_folder(folder) as staging:
-                yield TrainingFolder(staging, checkpoints)
-                publish(staging, folder)
+            yield TrainingFolder(staging, checkpoints)
+            place.publish()
     except BaseException:
         if any(checkpoints.glob("checkpoint-*")):
             log.warning("%s: the checkpoints are kept; continue with --resume", folder)
         else:
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            place.discard_work()
             remove_empty(missing)
         raise
 
@@ -154,8 +157,18 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputError(f"{folder} holds a finished training; give --overwrite or another --out")
-    if unknown := present - {*record.get("files", ()), RECORD, *FITTED}:
+    if unknown := present - _owned_names(folder):
         raise OutputError(
             f"{folder} holds {min(unknown)}, which is not part of its training, so it is not overwritten; "
             "give another --out"
         )
+
+
+def _owned_names(folder: Path) -> set[str]:
+    """Return the names in the folder of a finished training that training and calibration write."""
+    record = _read(folder / RECORD) or {}
+    return {RECORD, *FITTED, *record.get("files", ())}
+
+
+def _owns_work(path: str) -> bool:
+    return path == _PLAN or re.match(rf"(checkpoint-[0-9]+|{RESULT})(/|$)", path) is not None

@@ -265,7 +265,7 @@ def test_signal_leaves_what_was_there(
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     process = shell.start_process("mine", path, "--out", out, "--overwrite")
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("deep/out/.work/embeddings.float16")):
+    while not list(tmp_path.glob("deep/out/.work/embeddings.scratch")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)

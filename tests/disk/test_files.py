@@ -58,10 +58,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    for name in ("a", ".a.tmp-12345678", ".hidden"):
+    kept = {"a", ".hidden", ".b.tmp-12345678", ".a.tmp-1234567", ".a.tmp-mine"}
+    for name in (*kept, ".a.tmp-12345678"):
         (tmp_path / name).touch()
-    remove_leftovers(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"a", ".hidden"}
+    remove_leftovers(tmp_path, lambda name: name == "a")
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 @pytest.mark.parametrize("size", [0, 1, 3 << 20, (1 << 20) + 7])

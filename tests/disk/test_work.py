@@ -33,7 +33,7 @@ def test_a_shard_is_made_once(array: np.ndarray, tmp_path: Path) -> None:
         assert shard.dtype == array.dtype
         np.testing.assert_array_equal(shard, array)
     assert (first.found, first.made, again.found, again.made) == (0, 1, 1, 0)
-    assert again.size() == (tmp_path / "a.npy").stat().st_size > array.nbytes
+    assert again.size() == (tmp_path / "a.shard").stat().st_size > array.nbytes
 
 
 def test_facts(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_facts(tmp_path: Path) -> None:
 def test_a_flipped_bit_is_noticed(place: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     expected = np.arange(12)
     Work(tmp_path).array("a", lambda: expected)
-    path = tmp_path / "a.npy"
+    path = tmp_path / "a.shard"
     content = bytearray(path.read_bytes())
     content[place] ^= 4
     path.write_bytes(content)
@@ -61,7 +61,7 @@ def test_a_flipped_bit_is_noticed(place: int, tmp_path: Path, caplog: pytest.Log
 def test_a_shard_that_was_cut_is_made_again(length: int, tmp_path: Path) -> None:
     expected = np.arange(12)
     Work(tmp_path).array("a", lambda: expected)
-    path = tmp_path / "a.npy"
+    path = tmp_path / "a.shard"
     path.write_bytes(path.read_bytes()[:length])
     work = Work(tmp_path)
     assert work.array("a", lambda: expected).tolist() == expected.tolist()

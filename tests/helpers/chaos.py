@@ -37,7 +37,7 @@ _AGAIN = 0.3  # how often the continuing writer is killed as well
 PHASES = {  # by what the path of the last call holds: the first that fits
     "start": (),
     "lock": ("lock", "writer.json"),
-    "tables": (".partial-",),
+    "tables": (".work/result",),
     "shards": (".work",),
     "segment": ("segments/",),
     "state": ("states/", "changes/"),

@@ -26,7 +26,7 @@ from .reader import fingerprint
 FIRST, ALL = 24, 36
 DELETED = ["d1", "d5", "d8", "d13"]
 _CHANGING = {"seconds", "created", "peak_memory_gib", "shards"}  # of a manifest, from run to run
-_TRACES = (".tmp-", ".work", ".partial-", ".old-", "writer.json")
+_TRACES = (".tmp-", ".work", ".partial-", ".old-", ".stale-", "writer.json")
 
 
 def make_shards_small() -> None:

@@ -46,6 +46,12 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
+def mark(folder: Path, token: str) -> None:
+    """Mark a folder as a run does that renames it."""
+    (folder / ".work").mkdir(parents=True)
+    (folder / ".work" / "owner.json").write_text(json.dumps({"made_by": "dupmine", "token": token}))
+
+
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -76,7 +82,7 @@ def test_a_failed_rename_brings_the_old_run_back(copy: Path, monkeypatch: pytest
     rename = Path.rename
 
     def fail(self: Path, target: Path) -> Path:
-        if ".partial-" in self.name:
+        if self.name == "result":
             raise OSError("no")
         return rename(self, target)
 
@@ -161,18 +167,18 @@ def test_finished_work_is_kept_after_an_error(tmp_path: Path, caplog: pytest.Log
 
 
 def test_what_a_kill_left_beside_is_removed(copy: Path) -> None:
-    shutil.copytree(copy, copy.with_name(".run.partial-12345678"))
-    shutil.copytree(copy, copy.with_name(".run.old-12345678"))
-    copy.with_name(".run2.partial-12345678").mkdir()
+    for role, token in (("old", "0123456789abcdef"), ("stale", "fedcba9876543210")):
+        mark(shutil.copytree(copy, copy.with_name(f".run.{role}-{token}")), token)
+    mark(copy.with_name(".run2.old-0123456789abcdef"), "0123456789abcdef")
+    mark(copy.with_name(".run.old-0000000000000000"), "0123456789abcdef")
     with open_run(copy, overwrite=True) as opened:
         (opened.staging / "manifest.json").write_text("{}")
-    assert names_in(copy.parent) == [".run2.partial-12345678", "run"]
+    assert names_in(copy.parent) == [".run.old-0000000000000000", ".run2.old-0123456789abcdef", "run"]
 
 
 def test_a_kill_between_the_two_renames_is_undone(copy: Path) -> None:
-    (copy / ".work").mkdir()
-    before = content(copy.rename(copy.with_name(".run.old-12345678")))
-    copy.with_name(".run.partial-12345678").mkdir()
+    mark(copy, "0123456789abcdef")
+    before = content(copy.rename(copy.with_name(".run.old-0123456789abcdef")))
     with pytest.raises(OutputError, match="exists and is not empty; give --overwrite"), open_run(copy):
         pass
     assert content(copy) == before
@@ -181,10 +187,10 @@ def test_a_kill_between_the_two_renames_is_undone(copy: Path) -> None:
     assert names_in(copy.parent) == ["run"]
 
 
-def test_a_live_writer_between_the_two_renames_is_not_disturbed(copy: Path) -> None:
-    old = copy.with_name(".run.old-12345678")
+def test_a_writer_between_the_two_renames_is_left_alone(copy: Path) -> None:
     with open_run(copy, overwrite=True) as opened:
-        copy.rename(old)
+        token = json.loads((copy / ".work" / "owner.json").read_bytes())["token"]
+        old = copy.rename(copy.with_name(f".run.old-{token}"))
         with pytest.raises(LockError, match="is being written by"), open_run(copy):
             pass
         old.rename(copy)

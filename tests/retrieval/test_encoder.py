@@ -85,7 +85,7 @@ def test_no_texts(tiny: TinyModels, tmp_path: Path) -> None:
 
 def test_embeddings_lie_in_the_file(tiny: TinyModels, tmp_path: Path) -> None:
     ours = embed_with(BiEncoder(tiny["bi-encoder"], FP32), QUESTIONS, tmp_path)
-    assert (tmp_path / "embeddings.float16").read_bytes() == ours.tobytes()
+    assert (tmp_path / "embeddings.scratch").read_bytes() == ours.tobytes()
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "bert"])

@@ -51,7 +51,7 @@ def test_five_kills(tmp_path: Path) -> None:
     [
         ".writer.json.tmp-0a1b2c3d",
         ".work/basis.json",
-        ".work/.scores-0.npy.tmp-0a1b2c3d",
+        ".work/.scores-0.shard.tmp-0a1b2c3d",
         "generations/.00000003.json.tmp-0a1b2c3d",
         "generations/00000001.copy.json",
         "segments/00000003/texts.parquet",
