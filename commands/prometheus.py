@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import tempfile
@@ -61,6 +62,7 @@ def metrics_of_run(path: Path | None, labels: Sequence[str] | None = None) -> It
     except ImportError as error:
         raise missing_extra("--metrics", error, "nightly") from None
     names = _parse_labels(labels or ())
+    path = path.resolve()  # a link stays, and its target is replaced
     _check(path)
     values: Values = {}
 
@@ -133,28 +135,41 @@ def _check(path: Path) -> None:
             raise OutputError(f"--metrics {path} is a folder: name a file in it, as {path / 'dupmine.prom'}")
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:80]}."):
             pass
-        foreign = path.exists() and path.stat().st_size > 0 and not _read(path)
+        problem = _problem(path)
     except OSError as error:
         raise OutputError(
             f"--metrics {path} cannot be written ({error.strerror}): its folder must exist and be writable"
         ) from None
-    if foreign:
-        raise OutputError(
-            f"--metrics {path} exists and does not hold metrics of dupmine: name another file, or remove it"
-        )
+    if problem:
+        raise OutputError(f"--metrics {path} {problem}")
+
+
+def _problem(path: Path) -> str | None:
+    """Return why a file must not be replaced, None if it may be."""
+    if not path.exists():
+        return None
+    if not path.is_file():
+        return "is not a regular file: name another"
+    if path.stat().st_size > 0 and not _read(path):
+        return "holds more than the metrics of dupmine: name another file, or remove it"
+    return None
 
 
 def _read(path: Path) -> Values:
-    """Return the values that an earlier run wrote; none if there is no such file or it cannot be read."""
+    """Return what an earlier run wrote; nothing if there is no such file or anything else is in it."""
     from prometheus_client.parser import text_string_to_metric_families
 
     values: Values = {}
+    if not path.is_file():
+        return values
     try:
         for family in text_string_to_metric_families(path.read_text(encoding="utf-8")):
+            for name in {family.name, *(sample.name for sample in family.samples)}:
+                if not name.startswith(PREFIX) or name.removeprefix(PREFIX) not in GAUGES:
+                    return {}
             for sample in family.samples:
                 name = sample.name.removeprefix(PREFIX)
-                if sample.name.startswith(PREFIX) and name in GAUGES:
-                    values[name, sample.labels.get("stage", "")] = sample.value
+                values[name, sample.labels.get("stage", "")] = sample.value
     except (OSError, ValueError):
         return {}
     return values
@@ -175,6 +190,8 @@ def _write(path: Path, values: Values, labels: Mapping[str, str]) -> None:
             all_labels = [*labels.values(), *([stage] if name == SECONDS else [])]
             (gauge.labels(*all_labels) if names else gauge).set(value)
     try:
+        if problem := _problem(path):
+            raise OSError(errno.EINVAL, f"it {problem}")
         write_to_textfile(str(path), registry)
     except OSError as error:
         log.warning("the metrics were not written to %s: %s", path, error.strerror)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -13,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dupmine.commands.prometheus import metrics_of_run
+from dupmine.errors import OutputError
 
 from ..helpers import shell
 from ..helpers.tiny_models import TinyModels
@@ -145,7 +147,7 @@ def test_a_label_that_is_not_valid(label: str, tmp_path: Path, questions: Path) 
         ("nowhere/d.prom", "cannot be written (No such file or directory): its folder must exist"),
         ("folder", "is a folder: name a file in it, as "),
         ("questions.csv/d.prom", "cannot be written (Not a directory): its folder must exist"),
-        ("questions.csv", "exists and holds no metrics of dupmine: name another file, or remove it"),
+        ("questions.csv", "holds more than the metrics of dupmine: name another file, or remove it"),
         ("d" * 300, "cannot be written (File name too long): "),
         ("/sys/d.prom", "cannot be written (Permission denied): "),
     ],
@@ -172,6 +174,73 @@ def test_an_empty_file_may_be_replaced(tmp_path: Path) -> None:
         report({"documents": 3}, {"read": 0.5})
     found = metrics_in(path)
     assert (found["documents",], found["stage_seconds", "read"]) == (3, 0.5)
+
+
+OTHERS = "# HELP other_total Of another program\n# TYPE other_total counter\nother_total 3\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        OTHERS,
+        "dupmine_documents 3\n" + OTHERS,
+        "dupmine_unknown 1\n",
+        "# HELP other_total Of another program\n",
+    ],
+    ids=["another program's", "shared", "of a similar name", "declared only"],
+)
+def test_a_file_that_holds_metrics_of_others_is_left_alone(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "d.prom"
+    path.write_text(content)
+    with (
+        pytest.raises(OutputError, match=r"d\.prom holds more than the metrics of dupmine: "),
+        metrics_of_run(path),
+    ):
+        pass
+    assert path.read_text() == content
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "d.prom"
+    os.mkfifo(path)
+    with (
+        pytest.raises(OutputError, match=r"d\.prom is not a regular file: name another"),
+        metrics_of_run(path),
+    ):
+        pass
+    assert path.is_fifo()
+
+
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "null"
+    path.symlink_to("/dev/null")
+    with pytest.raises(OutputError, match="null is not a regular file: name another"), metrics_of_run(path):
+        pass
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_is_followed(exists: bool, tmp_path: Path) -> None:
+    link, target = tmp_path / "d.prom", tmp_path / "target.prom"
+    link.symlink_to(target)
+    if exists:
+        target.touch()
+    with metrics_of_run(link) as report:
+        report({"documents": 3}, {})
+    assert link.is_symlink()
+    assert metrics_in(target)["documents",] == 3
+
+
+def test_a_pipe_that_takes_the_place_during_the_run_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "d.prom"
+    with metrics_of_run(path):
+        os.mkfifo(path)
+    assert path.is_fifo()
+    assert caplog.messages == [
+        f"the metrics were not written to {path}: it is not a regular file: name another"
+    ]
 
 
 def test_a_folder_that_is_gone_after_the_run_is_a_warning(
