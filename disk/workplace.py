@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import OutputError
 from .files import final_name, sync_folder, write_atomically
@@ -122,14 +122,14 @@ class Workplace:
         remove_owned(self.folder / self.work, self._in_work)
 
     def _discard_result(self) -> None:
-        remove_owned(self.folder / self.work / RESULT, lambda path: self.owns_work(f"{RESULT}/{path}"))
+        remove_owned(self.folder / self.work / RESULT, lambda path: self._in_work(f"{RESULT}/{path}"))
 
     def _in_folder(self, path: str) -> bool:
         first, _, rest = path.partition("/")
-        return self.owns(path) if first != self.work else not rest or self._in_work(rest)
+        return self.owns(_final(path)) if first != self.work else not rest or self._in_work(rest)
 
     def _in_work(self, path: str) -> bool:
-        return final_name(path) in _OWN or self.owns_work(path)
+        return _final(path) in _OWN or self.owns_work(_final(path))
 
     def _marked(self, role: str) -> Iterator[Path]:
         """Yield the folders beside `folder` that earlier runs to it renamed: their name is their mark's."""
@@ -168,6 +168,11 @@ def _walk(folder: Path) -> Iterator[str]:
     for root, folders, files in os.walk(folder, topdown=False):
         for name in (*files, *folders):
             yield Path(root, name).relative_to(folder).as_posix()
+
+
+def _final(path: str) -> str:
+    """Return the final path of a temporary file."""
+    return str(PurePosixPath(path).with_name(final_name(PurePosixPath(path).name)))
 
 
 def _token(work: Path) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..disk.files import final_name, output_errors
+from ..disk.files import output_errors
 from ..disk.folder import (
     MANIFEST,
     RUN_FILES,
@@ -73,7 +73,7 @@ def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[RunFolder]:
 
 
 def _owns(path: str) -> bool:
-    return final_name(path) in RUN_FILES
+    return path in RUN_FILES
 
 
 def _owns_work(path: str) -> bool:

@@ -79,6 +79,19 @@ def test_a_work_folder_of_others_is_not_taken(linked: bool, tmp_path: Path) -> N
     assert [path.name for path in folder.iterdir()] == [".work"]
 
 
+@pytest.mark.parametrize("left", [".scores-0.shard.tmp-01234567", "result/.pairs.parquet.tmp-01234567"])
+def test_what_a_killed_writer_left_half_written_is_removed(left: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    make_run(folder)
+    with suppress(ZeroDivisionError), open_run(folder, overwrite=True) as run:
+        run.work.array("a", lambda: np.arange(3))
+        1 // 0
+    (folder / ".work" / left).parent.mkdir(exist_ok=True)
+    (folder / ".work" / left).write_text("half")
+    make_run(folder, "new", overwrite=True)
+    assert files_in(tmp_path) == {f"out/{name}": "new" for name in RUN_FILES}
+
+
 def test_a_file_put_into_the_work_folder_of_a_run_outlives_it(tmp_path: Path) -> None:
     folder = tmp_path / "out"
 
