@@ -214,6 +214,9 @@ def verify(
     for damage in damages:
         state = "repaired" if damage.repaired else "damaged"
         typer.echo(f"{state}: {damage.file}: {damage.problem}")
+    if not quiet:
+        for name in opened.unknown_files():
+            typer.echo(f"unknown: {name}: not written by dupmine, left alone")
     left = sum(not damage.repaired for damage in damages)
     if left and repair:
         raise CorruptStoreError(f"{folder}: {left} losses could not be repaired, see above")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ..errors import OutputError
 from .files import make_folder, output_errors, sync_folder, write_atomically
-from .workplace import remove_owned
+from .owned import remove_owned
 
 MANIFEST = "manifest.json"
 TABLES = ("clusters", "pairs", "deduplicated", "removed")

@@ -10,23 +10,23 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import escape
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..errors import OutputError
-from .files import final_name, sync_folder, write_atomically
+from .files import sync_folder, write_atomically
 from .lock import LOCK, WRITER, lock
+from .owned import Owns, find_unknown, remove_owned
 
 log = logging.getLogger(__name__)
 
 MARK = "owner.json"  # in the work folder: the random name under which this run renames its result folder
 RESULT = "result"  # in the work folder: where the new result is written
-_OWN = {LOCK, WRITER, MARK, RESULT}
-
-Owns = Callable[[str], bool]  # whether dupmine writes a file or folder; its path is relative
+_UNMARKED = {LOCK, WRITER, MARK}
+_OWN = {*_UNMARKED, RESULT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Workplace:
         unknown = [self.work] if work.is_symlink() or not work.is_dir() else []
         unknown += [f"{self.work}/{path}" for path in find_unknown(work, self._in_work)]
         if not unknown and _token(work) is None:  # left by a process that was killed before it made the mark
-            unknown += [f"{self.work}/{path}" for path in _walk(work) if path not in {LOCK, WRITER}]
+            unknown += [f"{self.work}/{path}" for path in find_unknown(work, _UNMARKED.__contains__)]
         if unknown:
             raise OutputError(
                 f"{self.folder} holds {min(unknown)}, which dupmine did not write; give another --out"
@@ -126,10 +126,10 @@ class Workplace:
 
     def _in_folder(self, path: str) -> bool:
         first, _, rest = path.partition("/")
-        return self.owns(_final(path)) if first != self.work else not rest or self._in_work(rest)
+        return self.owns(path) if first != self.work else not rest or self._in_work(rest)
 
     def _in_work(self, path: str) -> bool:
-        return _final(path) in _OWN or self.owns_work(_final(path))
+        return path in _OWN or self.owns_work(path)
 
     def _marked(self, role: str) -> Iterator[Path]:
         """Yield the folders beside `folder` that earlier runs to it renamed: their name is their mark's."""
@@ -137,42 +137,6 @@ class Workplace:
             token = _token(path / self.work)
             if path.name == f".{self.folder.name}.{role}-{token}" and not path.is_symlink():
                 yield path
-
-
-def find_unknown(folder: Path, owns: Owns) -> list[str]:
-    """Return what is in a folder that is not owned, by relative path; links are not followed."""
-    return [path for path in _walk(folder) if not owns(path) or (folder / path).is_symlink()]
-
-
-def remove_owned(folder: Path, owns: Owns) -> list[str]:
-    """Remove what is owned in a folder, and the folder if nothing else is left; return what is left.
-
-    Links are neither followed nor removed.
-    """
-    if folder.is_symlink():
-        return ["."]
-    left = []
-    for path in _walk(folder):
-        if not owns(path) or (folder / path).is_symlink():
-            left.append(path)
-        else:
-            with suppress(OSError):
-                (folder / path).rmdir() if (folder / path).is_dir() else (folder / path).unlink()
-    with suppress(OSError):
-        folder.rmdir()
-    return left
-
-
-def _walk(folder: Path) -> Iterator[str]:
-    """Yield the relative paths of all files and folders below a folder, what is inside before its folder."""
-    for root, folders, files in os.walk(folder, topdown=False):
-        for name in (*files, *folders):
-            yield Path(root, name).relative_to(folder).as_posix()
-
-
-def _final(path: str) -> str:
-    """Return the final path of a temporary file."""
-    return str(PurePosixPath(path).with_name(final_name(PurePosixPath(path).name)))
 
 
 def _token(work: Path) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..disk.files import make_folder, write_atomically
 from ..errors import CorruptStoreError, InputError
-from .layout import GENERATIONS, commit_file, copy_of
+from .layout import GENERATIONS, commit_file, copy_of, generation_of, is_data, is_linked
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +79,8 @@ class Commit:
 
 def generations(store: Path) -> list[int]:
     """Return the numbers of the committed generations, oldest first."""
-    names = {path.name.partition(".")[0] for path in (store / GENERATIONS).glob("[0-9]*.json")}
-    return sorted(map(int, names))
+    found = {generation_of(f"{GENERATIONS}/{path.name}") for path in (store / GENERATIONS).glob("*.json")}
+    return sorted(number for number in found if number is not None)
 
 
 def read_commit(store: Path, generation: int) -> Commit:
@@ -131,19 +131,30 @@ def _read_own(store: Path, generation: int) -> dict[str, Commit | str]:
 
 def _read_file(store: Path, name: str, generation: int) -> Commit | str:
     """Return a commit, or what is wrong with its file alone."""
+    values = _read_values(store, name)
+    if isinstance(values, str):
+        return values
+    commit = _parse(store / name, values)
+    if commit.generation != generation:
+        return f"it is the commit of generation {commit.generation}"
+    if unknown := [file for file in commit.files if not is_data(file)]:
+        return f"it lists {unknown[0]!r:.80}, which is not a file of a store"
+    return commit
+
+
+def _read_values(store: Path, name: str) -> dict[str, Any] | str:
+    """Return the values of a commit whose checksum matches, or what is wrong with its file."""
+    if is_linked(store, name):
+        return "it is behind a link"
     try:
         raw = (store / name).read_bytes()
         values = json.loads(raw)
-        if not isinstance(values, dict) or _with_checksum(values) != raw:
-            return "its checksum does not match"
+        intact = isinstance(values, dict) and _with_checksum(values) == raw
     except FileNotFoundError:
         return "it is missing"
     except (OSError, ValueError) as error:  # an unpaired surrogate fails when it is encoded
         return str(error).splitlines()[0]
-    commit = _parse(store / name, values)
-    if commit.generation != generation:
-        return f"it is the commit of generation {commit.generation}"
-    return commit
+    return values if intact else "its checksum does not match"
 
 
 def _parse(path: Path, values: dict[str, Any]) -> Commit:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from ..disk.files import remove_leftovers, write_atomically
-from ..disk.work import WORK
+from ..disk.files import write_atomically
+from ..disk.owned import find_unknown, remove_owned
+from ..disk.work import WORK, owns_shard
 from ..errors import CorruptStoreError, OutputError
 from .commits import StoredFile, commit_problems, generations, read_commit
-from .layout import EMBEDDINGS, GENERATIONS, PAIRS, TEXTS, commit_file, copy_of
+from .layout import (
+    EMBEDDINGS,
+    GENERATIONS,
+    PAIRS,
+    TEXTS,
+    commit_file,
+    copy_of,
+    generation_of,
+    is_data,
+    is_of_store,
+    is_segment,
+)
 from .segments import check_file
 
 log = logging.getLogger(__name__)
@@ -55,6 +66,11 @@ def find_damage(store: Path) -> list[Damage]:
         if generation in generations(store):  # otherwise a writer removed it meanwhile
             problems |= damaged
     return [Damage(name, problem) for name, problem in sorted(problems.items())]
+
+
+def unknown_files(store: Path) -> list[str]:
+    """Return the files and folders in a store that dupmine did not write."""
+    return find_unknown(store, is_of_store)
 
 
 def _damage_of(store: Path, generation: int) -> dict[str, str]:
@@ -103,20 +119,27 @@ def remove_unreferenced(store: Path, keep: int) -> None:
         _complete(store, name, copy_of(name))  # its writer was killed between the two files
         _complete(store, copy_of(name), name)
     listed = {name for commit in commits for name in commit.files}
-    for folder in (store / name for name in _FOLDERS):
-        for path in sorted(folder.rglob("*"), reverse=True):  # files before their folder
-            if path.is_dir():
-                if not any(path.iterdir()):
-                    path.rmdir()
-            elif str(path.relative_to(store)) not in listed:
-                path.unlink()
-    remove_leftovers(store / GENERATIONS)
+    listed |= {file for name in map(commit_file, numbers[-keep:]) for file in (name, copy_of(name))}
+    for folder in (*_FOLDERS, GENERATIONS):
+        _remove_unlisted(store, folder, listed)
+
+
+def _remove_unlisted(store: Path, folder: str, listed: set[str]) -> None:
+    """Remove the files in a folder of the store that have the name of one of its files and are not listed."""
+
+    def owns(path: str) -> bool:
+        name = f"{folder}/{path}"
+        is_file = is_data(name) or generation_of(name) is not None
+        return is_segment(name) or (is_file and name not in listed)
+
+    if not (store / folder).is_symlink():
+        remove_owned(store / folder, owns)
 
 
 def clean_up(store: Path, keep: int) -> None:
     """Remove shards and unreferenced files; if that fails the next writer does it."""
     try:
-        shutil.rmtree(store / WORK, ignore_errors=True)
+        remove_owned(store / WORK, owns_shard)
         remove_unreferenced(store, keep)
     except OSError as error:
         log.warning("%s: some unused files could not be removed: %s", store, error)

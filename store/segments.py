@@ -24,6 +24,7 @@ from .layout import (
     TEXTS,
     changes_file,
     copy_of,
+    is_linked,
     segment_folder,
     state_file,
     unseen_file,
@@ -106,6 +107,8 @@ def write_state(
 def check_file(store: Path, name: str, expected: StoredFile) -> str | None:
     """Return what is wrong with a committed file, None if it is intact."""
     path = store / name
+    if is_linked(store, name):
+        return "it is behind a link"
     try:
         size = path.stat().st_size
         if size != expected.bytes:

@@ -26,7 +26,7 @@ from .commits import Commit, generations, latest_commit
 from .compatibility import require_same_models, require_same_settings, stored_settings, with_stored_precision
 from .documents import TargetDocuments, add_documents, keep_documents, remove_documents
 from .history import UpdateReport, describe, read_changes
-from .maintenance import Damage, clean_up, find_damage, remove_unreferenced, require_new
+from .maintenance import Damage, clean_up, find_damage, remove_unreferenced, require_new, unknown_files
 from .snapshot import Snapshot, read_latest
 
 if TYPE_CHECKING:
@@ -247,6 +247,10 @@ class Store:
             damage = repair_store(self.path, self._recompute)
             clean_up(self.path, self.settings.store.keep_generations)
         return damage
+
+    def unknown_files(self) -> list[str]:
+        """Return the files and folders in the store that dupmine did not write; none is read or removed."""
+        return unknown_files(self.path)
 
     def query(self, texts: str | Sequence[str], top: int = 10) -> pd.DataFrame:
         """Find the documents that ask the same as each text, the most probable first.

@@ -119,6 +119,8 @@ def _draft_commit(before: Commit, plan: UpdatePlan) -> Commit:
 
 def _open_work(folder: Path, plan: UpdatePlan, draft: Commit) -> Work:
     """Open the folder of shards; discard shards of other models or settings."""
+    if folder.is_symlink():
+        raise OutputError(f"{folder} is a link, so it is not written to: remove it")
     folder.mkdir(exist_ok=True)
     work = Work(folder)
     made_from = {"settings": plan.settings.to_yaml(), "models": json.dumps(draft.models, sort_keys=True)}
