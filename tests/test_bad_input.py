@@ -256,10 +256,10 @@ def test_disk_full(tmp_path: Path, questions: Path) -> None:
     assert re.fullmatch(
         rf"{disk}/out/\.work: about 1\d\.\d KiB are needed and 0\.0 KiB are free; free some space or give "
         r"another folder \(nothing was written\)",
-        message_of(mine("8k"), 5),
+        message_of(mine("12k"), 5),
     )
     # Enough for what is expected, but each file takes at least 4 KiB there.
-    outcome = mine("32k")
+    outcome = mine("36k")
     assert (outcome.code, outcome.out) == (5, "out\n")
     assert outcome.err.splitlines() == [
         f"WARNING dupmine.results.run_folder: {disk}/out: finished work is kept in .work; "

@@ -171,4 +171,4 @@ def _owned_names(folder: Path) -> set[str]:
 
 
 def _owns_work(path: str) -> bool:
-    return path == _PLAN or re.match(rf"(checkpoint-[0-9]+|{RESULT})(/|$)", path) is not None
+    return path == _PLAN or re.match(rf"(checkpoint-[0-9]+|eval|{RESULT})(/|$)", path) is not None

@@ -120,7 +120,7 @@ def test_a_killed_training_resumes_to_the_same_weights(pairs: Path, tiny: TinyMo
     with pytest.raises(SettingsError, match=r"training.learning_rate was 0.01, is 0.1"):
         run(pairs, Target(broken, resume=True), settings | {"training.learning_rate": 0.1})
     assert {path.name for path in (broken / "checkpoints").glob("checkpoint-*")} == there
-    last = max((broken / "checkpoints").glob("checkpoint-*"), key=step_number)
+    last = max(filter(is_complete, (broken / "checkpoints").glob("checkpoint-*")), key=step_number)
     torn = broken / "checkpoints" / "checkpoint-29"
     shutil.copytree(last, torn)
     (torn / "trainer_state.json").write_text('{"global_step": 2')
