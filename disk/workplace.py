@@ -79,7 +79,7 @@ class Workplace:
         """Mark the work folder, and yield where to write the result; the caller holds the lock."""
         work, token = self.folder / self.work, secrets.token_hex(8)
         for left in (*self._marked("old"), *self._marked("stale")):
-            remove_owned(left, self._in_folder)
+            self._remove(left)
         mark = json.dumps({"made_by": "dupmine", "token": token}).encode()
         write_atomically(work / MARK, lambda file: file.write(mark))
         self._discard_result()
@@ -107,8 +107,18 @@ class Workplace:
         except OSError as error:  # the result has its name: the next run removes the rest
             log.warning("%s is written, but %s", self.folder, error)
             return
-        if unknown := remove_owned(stale, self._in_folder):
-            log.warning("%s: kept, since dupmine did not write it", stale / unknown[0])
+        self._remove(stale)
+
+    def _remove(self, renamed: Path) -> None:
+        """Remove a renamed result folder, its mark last: a process that is killed leaves what the next finds."""
+        mark = f"{self.work}/{MARK}"
+        remove_owned(renamed, lambda path: path != mark and self._in_folder(path))
+        left = find_unknown(renamed, {self.work, mark}.__contains__)
+        unknown = [path for path in left if not self._in_folder(path)]
+        if left == unknown:
+            remove_owned(renamed, self._in_folder)
+        if unknown:
+            log.warning("%s: kept, since dupmine did not write it", renamed / unknown[0])
 
     def _restore(self, old: Path) -> None:
         try:
@@ -135,8 +145,14 @@ class Workplace:
         """Yield the folders beside `folder` that earlier runs to it renamed: their name is their mark's."""
         for path in sorted(self.folder.parent.glob(f".{escape(self.folder.name)}.{role}-*")):
             token = _token(path / self.work)
-            if path.name == f".{self.folder.name}.{role}-{token}" and not path.is_symlink():
+            own = path.name == f".{self.folder.name}.{role}-{token}"
+            if not path.is_symlink() and (own or (role == "stale" and self._is_bare(path))):
                 yield path
+
+    def _is_bare(self, path: Path) -> bool:
+        """Return whether a stale folder is what a killed process leaves at the very end of `_remove`."""
+        name = rf"\.{re.escape(self.folder.name)}\.stale-[0-9a-f]{{16}}"
+        return re.fullmatch(name, path.name) is not None and not find_unknown(path, {self.work}.__contains__)
 
 
 def _token(work: Path) -> str | None:

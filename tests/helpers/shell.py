@@ -48,7 +48,7 @@ class Outcome:
 def dupmine(*args: str | Path) -> Outcome:
     """Call `main` as the installed command does."""
     out, err = io.StringIO(), io.StringIO()
-    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     level = logging.getLogger("dupmine").level
     try:
         with (

@@ -198,7 +198,7 @@ SMALL_DISK = """
 import sys, os
 from pathlib import Path
 from dupmine.errors import SpaceError
-from tests.small_store import SCENES, Kit, files_in
+from tests.helpers.small_store import SCENES, Kit, files_in
 models, disk, name, step = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 kit, scene, out, filler = Kit.make(models), SCENES[name], disk / "out", disk / "filler"
 scene.before(kit, out)
