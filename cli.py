@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -21,6 +19,7 @@ from .commands.mine import mine
 from .commands.split import split
 from .commands.store import store
 from .commands.train import train
+from .disk import interrupts
 from .errors import DupmineError
 
 app = App(
@@ -80,18 +79,12 @@ def _dupmine(
     """Find the questions in a corpus that ask the same thing."""
 
 
-def _terminate(signum: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + signum)
-
-
 def main() -> None:
     """Run the command line.
 
     The exit code is 2 to 5 for errors that the user can correct, and 128 + its number after a signal.
     """
-    for signum in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup sets it
-            signal.signal(signum, _terminate)
+    interrupts.install()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # for texts that the terminal cannot show
     try:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import sys
 import time
 from collections.abc import Sequence
-from typing import Literal
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, TextIO
 
 from ..errors import DupmineError, SettingsError, missing_extra
 
@@ -67,3 +71,24 @@ def log_end(error: Exception) -> int:
     else:
         log.critical("%s: %s", type(error).__name__, error, exc_info=error, extra={"exit_code": code})
     return code
+
+
+def print_report(lines: Sequence[str]) -> None:
+    """Print what a command did. Its result is written: that it cannot be printed is only a warning."""
+    try:
+        if lines:
+            sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        log.warning("the report was not printed: %s", error.strerror)
+        _silence(sys.stdout)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    """Keep Python from ending with an error over what is left in a stream."""
+    with suppress(OSError), Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), stream.fileno())

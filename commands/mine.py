@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from ..disk.interrupts import end_with_commit
 from ..formats import PACKED_ENDINGS, TITLES
 from ..settings import MiningSettings
 from . import options
-from .logs import set_level
+from .logs import print_report, set_level
 from .options import Setting
 
 EPILOG = """\b
@@ -106,11 +107,10 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from .prometheus import gauges_of_result, metrics_of_run
     from .summary import summarise
 
+    end_with_commit()
     with metrics_of_run(metrics, metrics_label) as report:
         settings = options.build_settings(MiningSettings, mine, arguments)
         miner = Miner(settings, progress=options.bars(quiet, log_format))
         result = miner.mine_files(inputs, out, overwrite=overwrite, restart=restart)
         report(gauges_of_result(result), result.manifest["seconds"])
-    if not quiet:
-        typer.echo(summarise(result))
-        typer.echo(f"\nwritten to {out}")
+    print_report([] if quiet else [summarise(result), "", f"written to {out}"])

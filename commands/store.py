@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..disk.interrupts import end_with_commit
 from ..errors import CorruptStoreError, InputError
 from ..settings import MiningSettings
 from ..staged import parse_overrides
 from . import options
 from .help import App
-from .logs import LogFormat, set_level
+from .logs import LogFormat, print_report, set_level
 
 if TYPE_CHECKING:
     from ..store.history import UpdateReport
@@ -59,12 +60,12 @@ class _WriteCommand:
         from .prometheus import gauges_of_update, metrics_of_run
         from .store_view import update_lines
 
+        end_with_commit()
         with metrics_of_run(self.metrics, self.labels) as report:
             opened = _open(folder, self.quiet, self.log_format, wait=self.wait, flags=flags)
             update_report = write(opened)
             report(gauges_of_update(update_report), update_report.seconds)
-        if not self.quiet:
-            typer.echo("\n".join(update_lines(update_report)))
+        print_report([] if self.quiet else update_lines(update_report))
 
 
 @store.command()
@@ -80,11 +81,11 @@ def init(  # noqa: PLR0913, PLR0917 - one parameter per flag
     """Make an empty store. Its settings stay until rebuild changes them."""
     settings = options.build_settings(MiningSettings, init, locals())
     set_level(log_level)
+    end_with_commit()
     from ..store.store import Store
 
     Store.create(folder, settings, progress=options.bars(quiet, log_format), wait=wait)
-    if not quiet:
-        typer.echo(f"made {folder}; add documents: dupmine store update {folder} FILES")
+    print_report([] if quiet else [f"made {folder}; add documents: dupmine store update {folder} FILES"])
 
 
 @store.command()

@@ -23,6 +23,7 @@ from ..disk.folder import (
     write_json,
     write_table,
 )
+from ..disk.interrupts import committing
 from ..disk.lock import lock
 from ..disk.work import WORK, Work, owns_shard
 from ..disk.workplace import RESULT, Workplace
@@ -67,7 +68,8 @@ def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[RunFolder]:
             with lock(folder / WORK), _kept_work(place) as work, place.claimed() as staging:
                 yield RunFolder(staging, work)
                 _check_target(place, overwrite=overwrite)
-                place.publish()
+                with committing():
+                    place.publish()
     finally:
         remove_empty(missing)
 

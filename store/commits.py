@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..disk.files import make_folder, write_atomically
+from ..disk.interrupts import committing
 from ..errors import CorruptStoreError, InputError
 from .layout import GENERATIONS, commit_file, copy_of, generation_of, is_data, is_linked
 
@@ -66,11 +67,12 @@ class Commit:
         text = _with_checksum(asdict(self) | {"format": FORMAT})
         path, copy = store / commit_file(self.generation), store / copy_of(commit_file(self.generation))
         make_folder(path.parent)
-        try:
-            write_atomically(path, lambda file: file.write(text))
-        except OSError:
-            path.unlink(missing_ok=True)  # it may have its name without being safe on the disk
-            raise
+        with committing():
+            try:
+                write_atomically(path, lambda file: file.write(text))
+            except OSError:
+                path.unlink(missing_ok=True)  # it may have its name without being safe on the disk
+                raise
         try:
             write_atomically(copy, lambda file: file.write(text))
         except OSError as error:  # the generation is committed; the next writer makes the copy

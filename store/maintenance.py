@@ -137,11 +137,11 @@ def _remove_unlisted(store: Path, folder: str, listed: set[str]) -> None:
 
 
 def clean_up(store: Path, keep: int) -> None:
-    """Remove shards and unreferenced files; if that fails the next writer does it."""
+    """Remove shards and unreferenced files. No failure undoes the commit: the next writer tries again."""
     try:
         remove_owned(store / WORK, owns_shard)
         remove_unreferenced(store, keep)
-    except OSError as error:
+    except Exception as error:
         log.warning("%s: some unused files could not be removed: %s", store, error)
 
 
