@@ -105,7 +105,7 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
     set_level(log_level)
     from ..miner import Miner
     from .prometheus import gauges_of_result, metrics_of_run
-    from .summary import summarise
+    from .summary import next_commands, summarise
 
     end_with_commit()
     with metrics_of_run(metrics, metrics_label) as report:
@@ -113,4 +113,4 @@ def mine(  # noqa: PLR0913, PLR0917 - one parameter per flag
         miner = Miner(settings, progress=options.bars(quiet, log_format))
         result = miner.mine_files(inputs, out, overwrite=overwrite, restart=restart)
         report(gauges_of_result(result), result.manifest["seconds"])
-    print_report([] if quiet else [summarise(result), "", f"written to {out}"])
+    print_report([] if quiet else [summarise(result), "", f"written to {out}", next_commands(out)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -131,3 +132,11 @@ def flags(command: Callable[..., None], values: Mapping[str, Any]) -> dict[str, 
 def bars(quiet: bool, log_format: LogFormat = "text") -> bool | None:
     """Return whether to show bars: none for `--quiet` and JSON, else where there is a terminal (None)."""
     return False if quiet or log_format == "json" else None
+
+
+def print_utf8(lines: list[str]) -> None:
+    """Print data, in UTF-8 whatever the locale says."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="replace")
+    typer.echo("\n".join(lines))

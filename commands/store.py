@@ -240,7 +240,7 @@ def status(
     from .store_view import status_lines, to_json
 
     facts = _open(folder, quiet, log_format).status()
-    _print([to_json(facts)] if as_json else status_lines(facts))
+    options.print_utf8([to_json(facts)] if as_json else status_lines(facts))
 
 
 @store.command()
@@ -257,7 +257,7 @@ def changes(
     from .store_view import change_lines, records, to_json
 
     events = _open(folder, quiet, log_format).changes(since)
-    _print([to_json(records(events))] if as_json else change_lines(events))
+    options.print_utf8([to_json(records(events))] if as_json else change_lines(events))
 
 
 @store.command()
@@ -290,7 +290,7 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per flag
     answers = _open(folder, quiet, log_format, flags=flags).query(queries, top)
     if duplicates_only:
         answers = answers[answers["is_duplicate"]]
-    _print([to_json(records(answers))] if as_json else query_lines(answers, queries))
+    options.print_utf8([to_json(records(answers))] if as_json else query_lines(answers, queries))
 
 
 @store.command()
@@ -304,11 +304,11 @@ def export(
 ) -> None:
     """Write the tables that `dupmine mine` writes."""
     set_level(log_level)
-    from .summary import summarise
+    from .summary import next_commands, summarise
 
     result = _open(folder, quiet, log_format).export(out, overwrite=overwrite)
     if not quiet:
-        typer.echo(f"{summarise(result)}\n\nwritten to {out}")
+        typer.echo(f"{summarise(result)}\n\nwritten to {out}\n{next_commands(out)}")
 
 
 def _open(
@@ -345,11 +345,3 @@ def _check_unicode(texts: list[str]) -> None:
             text.encode()
         except UnicodeEncodeError:
             raise InputError(f"text {position} (counted from 0) is not valid UTF-8: {text!r:.80}") from None
-
-
-def _print(lines: list[str]) -> None:
-    """Print data in UTF-8, whatever the locale."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(encoding="utf-8")
-    typer.echo("\n".join(lines))

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
+from ..report.health import examine
+from ..report.listing import cluster_lines
+from ..report.selection import Strategy, select_clusters
 from ..results.result import MiningResult
 
 _LINES = (
@@ -13,14 +19,11 @@ _LINES = (
     ("clusters", "clusters"),
     ("removed_documents", "documents that could go"),
 )
-_EXAMPLES = 3
 _MEMBERS = 4
-_TYPICAL = 6
-_WIDTH = 100
 
 
 def summarise(result: MiningResult) -> str:
-    """Return counts, seconds by stage and three example clusters."""
+    """Return counts, seconds by stage, and the largest, the most doubtful and a random cluster."""
     counts, seconds = result.manifest["counts"], result.manifest["seconds"]
     lines = [f"{counts[key]:>12,} {label}" for key, label in _LINES if key in counts]
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items() if value >= 0.05)
@@ -32,26 +35,24 @@ def summarise(result: MiningResult) -> str:
 
 
 def _examples(result: MiningResult) -> list[str]:
-    """Show clusters of up to six documents, large before small, then the smallest of the larger ones."""
-    frame = result.clusters
-    heads = frame[frame["is_representative"] & (frame["cluster_size"] > 1)]
-    distance = heads["cluster_size"].sub(_TYPICAL).abs().where(heads["cluster_size"] > _TYPICAL)
-    heads = heads.assign(distance=distance.fillna(0)).sort_values(
-        ["distance", "cluster_size", "weakest_link", "cluster_id"], ascending=[True, False, False, True]
-    )
-    lines = []
-    for cluster_id in heads["cluster_id"].head(_EXAMPLES):
-        members = frame[frame["cluster_id"] == cluster_id]
-        lines.append(f"\ncluster {cluster_id}, {len(members)} documents")
-        shown = members.head(_MEMBERS)
-        lines += [
-            f"  {p:.2f}  {_line(text)}" for p, text in zip(shown["probability"], shown["text"], strict=True)
-        ]
-        if len(members) > _MEMBERS:
-            lines.append(f"        and {len(members) - _MEMBERS} more")
+    health = examine(result)
+    doubtful = [Strategy.suspicious, Strategy.borderline]  # the weakest link where nothing is suspicious
+    examples = {
+        "the largest": [Strategy.largest],
+        "the most doubtful": doubtful,
+        "one at random": [Strategy.random],
+    }
+    lines, shown = [], set()
+    for name, strategies in examples.items():
+        places = [place for by in strategies for place in select_clusters(health, by, 3).tolist()]
+        place = next((place for place in places if place not in shown), None)
+        if place is not None:
+            shown.add(place)
+            lines += [f"\n{name}:", *cluster_lines(result, health, place, most=_MEMBERS)]
     return lines
 
 
-def _line(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
+def next_commands(folder: Path) -> str:
+    """Return what to type to look at a result."""
+    name = shlex.quote(str(folder))
+    return f"look at it: dupmine show {name} --suspicious\n        or: dupmine report {name} --open"

@@ -16,6 +16,7 @@ export
 pipeline
 evaluation
 results
+report
 rerank retrieval
 inference corpus clustering
 disk

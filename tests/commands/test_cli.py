@@ -110,11 +110,20 @@ def test_mine_prints_a_summary_and_no_bars(made: tuple[Path, shell.Outcome]) -> 
         "           4 documents that could go",
     ]
     assert re.fullmatch(r" +[\d.]+ seconds: .*load \d+\.\d.*", lines[7])
-    first, *others = [line for line in lines if line.startswith("cluster ")]
-    assert first == "cluster 1, 3 documents"
-    assert sorted(others) == ["cluster 0, 2 documents", "cluster 2, 2 documents"]
-    assert lines[10:12] == ["  1.00  How do I learn Python?", "  1.00  how do i learn python?"]
-    assert lines[-1] == f"written to {out}"
+    assert [line for line in lines if line.endswith(":") and not line.startswith(" ")] == [
+        "the largest:",
+        "the most doubtful:",
+        "one at random:",
+    ]
+    first, *others = [line.partition(":")[0] for line in lines if line.startswith("cluster ")]
+    assert first == "cluster 1"
+    assert sorted(others) == ["cluster 0", "cluster 2"]
+    assert lines[11:13] == ["  stays  a1: How do I learn Python?", "   1.00  a2: how do i learn python?"]
+    assert lines[-3:] == [
+        f"written to {out}",
+        f"look at it: dupmine show {out} --suspicious",
+        f"        or: dupmine report {out} --open",
+    ]
 
 
 def test_bars_on_a_terminal(tmp_path: Path, questions: Path) -> None:
