@@ -1,0 +1,68 @@
+"""`dupmine review`: a page to label pairs, on this machine only."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import secrets
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import missing_extra
+from .opened import RunOrStore, open_result
+
+
+def review(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    folder: RunOrStore,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="A stratified sample, for dupmine audit (default).")
+    ] = False,
+    borderline: Annotated[bool, typer.Option("--borderline", help="Pairs nearest to the threshold.")] = False,
+    suspicious: Annotated[
+        bool, typer.Option("--suspicious", help="Clusters that may not belong together, each at once.")
+    ] = False,
+    size: Annotated[int, typer.Option(min=1, help="How many pairs or clusters.")] = 200,
+    reviewer: Annotated[str | None, typer.Option(help="Your name; by default that of your account.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the link.")] = False,
+    export_to: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Write what was labelled and stop.")
+    ] = None,
+) -> None:
+    """Label pairs in the browser: do these two ask the same?"""
+    from ..report.journal import open_journal, read_journals, review_folder
+    from ..report.labels import write_labels
+
+    labels_folder = review_folder(folder)
+    if export_to is not None:
+        table = read_journals(labels_folder)
+        write_labels(export_to, table)
+        typer.echo(f"{len(table):,} labels written to {export_to}")
+        return
+    modes = {"audit": audit, "borderline": borderline, "suspicious": suspicious}
+    asked = [name for name, flag in modes.items() if flag]
+    if len(asked) > 1:
+        raise typer.BadParameter("give one of " + ", ".join(f"--{name}" for name in modes))
+    try:
+        from ..report import server
+    except ModuleNotFoundError as error:
+        raise missing_extra("dupmine review", error, "report") from None
+    from ..report.review import Mode, Review, make_questions
+
+    result = open_result(folder)
+    questions = make_questions(result, Mode(asked[0] if asked else "audit"), size)
+    name = reviewer or re.sub(r"[^\w.@+-]", "-", getpass.getuser())
+    with open_journal(labels_folder, name) as journal, server.free_socket(port) as bound:
+        started = Review(result, questions, journal, name)
+        token = secrets.token_urlsafe(32)
+        link = f"http://{server.HOST}:{bound.getsockname()[1]}/?token={token}"
+        typer.echo(
+            f"{link}\nthe link works once, in one browser; Ctrl-C stops, and what was answered is kept"
+        )
+        if not no_browser:
+            webbrowser.open(link)
+        server.serve(started, labels_folder, bound, token)
+    typer.echo(f"labels: dupmine review {folder} --export labels.parquet; precision: dupmine audit {folder}")
