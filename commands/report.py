@@ -1,0 +1,50 @@
+"""`dupmine report`: one HTML file to look at a result."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .opened import RunOrStore, open_result
+
+
+def report(
+    folder: RunOrStore,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The HTML file; by default RUN.html.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="labels.parquet of a review; by default what was reviewed so far."),
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace a file given with --out; RUN.html is always replaced."),
+    ] = False,
+) -> None:
+    """Write a report: one HTML file, works without a network."""
+    result = open_result(folder)
+    from ..report.journal import read_journals, review_folder
+    from ..report.labels import labels_for_audit, read_labels
+    from ..report.page import render_report, write_report
+    from ..report.strata import audit_frame
+
+    table = read_labels(labels) if labels else read_journals(review_folder(folder))
+    usable = labels_for_audit(result, audit_frame(result), table) if len(table) else None
+    resolved = folder.expanduser().absolute()
+    path = out or resolved.with_name(f"{resolved.name}.html")
+    html = render_report(
+        result,
+        name=resolved.name,
+        command=str(folder),
+        cache=resolved.with_name(f"{resolved.name}.thresholds.parquet"),
+        labels=usable,
+    )
+    write_report(path, html, overwrite=overwrite or out is None)
+    typer.echo(f"written to {path} ({len(html.encode()) / 1e6:.1f} MB)")
+    if open_:
+        webbrowser.open(path.absolute().as_uri())
