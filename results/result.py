@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,9 @@ from .tables import clusters_table, pairs_table, read_pairs, row_anchors
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ..report.notebook import Report
+    from ..report.plots import Plots
 
 _MODEL_COUNTS = ("pairs_scored", "pairs_left_unseen")  # kept by a new threshold, for which no model runs
 
@@ -299,6 +302,71 @@ class MiningResult:
             "removed_documents": int((sizes[sizes > 1] - 1).sum()),
             "largest_cluster": int(sizes.max(initial=0)),
         }
+
+    def report(self, *, name: str = "result") -> Report:
+        """Return a report as HTML, which a notebook shows: thresholds, clusters, borderline pairs.
+
+        Example:
+            >>> import dupmine
+            >>> result = dupmine.mine(["Is Mars red?", "is mars  red?"], progress=False)
+            >>> result.report().save("report.html")
+        """
+        from ..report.notebook import make_report
+
+        return make_report(self, name)
+
+    @property
+    def plot(self) -> Plots:
+        """Pictures: `plot.scores()`, `plot.thresholds()`, `plot.cluster_sizes()`, `plot.cluster(id)`."""
+        from ..report.plots import Plots
+
+        return Plots(self)
+
+    def sample(
+        self,
+        n: int = 20,
+        strategy: Literal["borderline", "suspicious", "random", "largest"] = "borderline",
+        *,
+        seed: int = 42,
+    ) -> pd.DataFrame:
+        """Return pairs to look at, with both texts and, for suspicious clusters, the reason.
+
+        Args:
+            n: how many.
+            strategy: `borderline` for pairs nearest to the threshold, `random` for accepted pairs at random,
+                `suspicious` or `largest` for the least likely pair of each of these clusters.
+            seed: of all chance.
+        """
+        from ..report.selection import Strategy, sample_pairs
+
+        return sample_pairs(self, n, Strategy(strategy), seed)
+
+    @property
+    def labels_(self) -> Rows:
+        """The cluster of each input row, in input order, `(n_documents,)`; -1 where a document is alone."""
+        labels = np.full(len(self.row_of), -1, np.int64)
+        table = self.clusters_table.filter(pc.greater(self.clusters_table["cluster_size"], 1))
+        labels[self.positions(table[DOC_ID])] = table["cluster_id"].to_numpy()
+        return labels
+
+    def __len__(self) -> int:
+        """Return the number of clusters of two or more documents."""
+        return int(self.manifest["counts"]["clusters"])
+
+    def __bool__(self) -> bool:
+        """Return True: a result without clusters is a result too."""
+        return True
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        """Yield the clusters of two or more documents, each as a frame, the representative first."""
+        frame = self.clusters[self.clusters["cluster_size"] > 1]
+        for _, members in frame.groupby("cluster_id", sort=True):
+            yield members
+
+    def _repr_html_(self) -> str:
+        from ..report.notebook import summary_html
+
+        return summary_html(self)
 
     def __repr__(self) -> str:
         """Return the size of the result in one line."""
