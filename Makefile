@@ -5,7 +5,7 @@ BASE := .venv/.base
 DEV := .venv/.dev
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: mine test check docs bench chaos smoke clean
+.PHONY: mine test browser check docs bench chaos smoke clean
 
 mine: $(BASE)  ## set up and mine the bundled sample
 	$(BIN)/dupmine mine examples/questions.csv --config configs/quickstart.yaml --out out/sample --overwrite
@@ -13,6 +13,10 @@ mine: $(BASE)  ## set up and mine the bundled sample
 
 test: $(DEV)  ## set up and run all tests
 	$(BIN)/python -m pytest
+
+browser:  ## install Debian's Chromium and axe-core, with which the tests of the report and the review page run
+	test -x /usr/bin/chromium || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
+	npm install --silent --no-fund --no-audit --prefix .venv/axe axe-core@4.14.1
 
 check: $(DEV)  ## lint, format and types
 	$(BIN)/ruff check .

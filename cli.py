@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
+from .commands.audit import audit
 from .commands.calibrate import calibrate
 from .commands.compare import compare
 from .commands.evaluate import evaluate, evaluate_run
@@ -16,6 +17,9 @@ from .commands.export import export
 from .commands.help import App, examples
 from .commands.logs import json_requested, log_end, log_json
 from .commands.mine import mine
+from .commands.report import report
+from .commands.review import review
+from .commands.show import show
 from .commands.split import split
 from .commands.store import store
 from .commands.train import train
@@ -37,6 +41,17 @@ app.command(
         "mine questions.csv --target-precision 0.95 --out duplicates",
     ),
 )(mine)
+app.command(
+    rich_help_panel=MINE,
+    epilog=examples(
+        "show duplicates --suspicious", "show duplicates q17", "show duplicates --xlsx duplicates.xlsx"
+    ),
+)(show)
+app.command(rich_help_panel=MINE, epilog=examples("report duplicates --open"))(report)
+app.command(
+    rich_help_panel=MINE, epilog=examples("review duplicates --audit", "review duplicates --suspicious")
+)(review)
+app.command(rich_help_panel=MINE, epilog=examples("audit duplicates --how-many 0.02"))(audit)
 app.add_typer(store, rich_help_panel=MINE)
 app.command("evaluate-run", rich_help_panel=MINE, epilog=examples("evaluate-run duplicates gold.csv"))(
     evaluate_run

@@ -12,7 +12,15 @@ import zipfile
 
 names = zipfile.ZipFile(sys.argv[1]).namelist()
 strange = [n for n in names if not n.startswith(("dupmine/", "dupmine-")) or "/tests/" in n]
-needed = {"dupmine/py.typed", "dupmine/configs/quickstart.yaml", "dupmine/models/quora-minilm-l6/model.safetensors"}
+needed = {
+    "dupmine/py.typed",
+    "dupmine/configs/quickstart.yaml",
+    "dupmine/models/quora-minilm-l6/model.safetensors",
+    "dupmine/report/assets/page.html.j2",
+    "dupmine/report/assets/review.html",
+    "dupmine/report/assets/vendor/LICENSE-d3.txt",
+    "dupmine/report/assets/vendor/LICENSE-plot.txt",
+}
 if strange or not needed <= set(names):
     sys.exit(f"the wheel holds {strange} and lacks {sorted(needed - set(names))}")
 P
@@ -21,10 +29,13 @@ ${PYTHON:-python3} -m venv "$work/venv"
 head -11 examples/questions.csv > "$work/ten.csv"
 cd "$work"
 venv/bin/dupmine mine ten.csv --out run --quiet
+venv/bin/dupmine report run
+test -s run.html
+venv/bin/dupmine review run --no-browser 2>&1 | grep -q "pip install 'dupmine\[report\]'"
 venv/bin/python - <<'P'
 import json
 from pathlib import Path
 
 assert json.loads(Path("run/manifest.json").read_text())["counts"]["documents"] == 10
 P
-echo "smoke: the wheel installs and mines"
+echo "smoke: the wheel installs, mines and reports"
