@@ -219,19 +219,15 @@ def labels_needed(
     smoothed = (np.bincount(stratum, labels.duplicate, minlength=len(n)) + 1) / (n + 2)
     needed = {}
     for name, (weight, certain) in parts_of(frame).items():
-        totals = np.bincount(frame.stratum, weight, minlength=len(n))
-
-        def width(
-            size: int, totals: Doubles = totals, population: float = float(totals.sum()) + certain
-        ) -> float:
-            taken = np.maximum(allocate(frame, size, np.sqrt(smoothed * (1 - smoothed))), n)
-            rest = 1 - taken / np.maximum(frame.sizes, 1)
-            variance = (totals / max(population, 1)) ** 2 * rest * smoothed * (1 - smoothed)
-            return Z * float(np.sqrt((variance / np.maximum(taken, 1)).sum()))
-
+        totals = np.bincount(frame.stratum, weight, minlength=len(n)).astype(np.float64)
+        share = totals / max(float(totals.sum()) + certain, 1.0)
         low, high = len(labels.at), most
         while low < high:
             middle = (low + high) // 2
-            low, high = (low, middle) if width(middle) <= half_width else (middle + 1, high)
+            taken = np.maximum(allocate(frame, middle, np.sqrt(smoothed * (1 - smoothed))), n)
+            rest = 1 - taken / np.maximum(frame.sizes, 1)
+            variance = share**2 * rest * smoothed * (1 - smoothed) / np.maximum(taken, 1)
+            is_enough = Z * np.sqrt(variance.sum()) <= half_width
+            low, high = (low, middle) if is_enough else (middle + 1, high)
         needed[name] = low - len(labels.at)
     return needed

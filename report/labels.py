@@ -59,7 +59,7 @@ def labels_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     latest = {_key(row): row for row in sorted(rows, key=lambda row: str(row["decided_at"]))}
     listed = [{name: row.get(name) for name in LABELS.names} for row in latest.values()]
     for row in listed:
-        row["decided_at"] = pd.Timestamp(row["decided_at"])
+        row["decided_at"] = pd.Timestamp(str(row["decided_at"]))
     return pa.Table.from_pylist(listed, schema=LABELS)
 
 

@@ -60,14 +60,14 @@ def cluster_lines(mined: Mined, health: Health, place: int, *, most: int | None 
 def pair_lines(frame: pd.DataFrame) -> list[str]:
     """Return two lines a pair, with what was decided."""
     lines = []
-    for pair in frame.itertuples():
-        where = "different clusters" if pd.isna(pair.cluster_id) else f"cluster {pair.cluster_id}"
-        decision = "accepted" if pair.is_duplicate else "rejected"
+    for pair in frame.to_dict("records"):
+        where = "different clusters" if pd.isna(pair["cluster_id"]) else f"cluster {pair['cluster_id']}"
+        decision = "accepted" if pair["is_duplicate"] else "rejected"
         lines += [
             "",
-            f"{pair.probability:.3f} {decision}, {where}",
-            f"  {visible(str(pair.left_id))}: {shorten(str(pair.left_text))}",
-            f"  {visible(str(pair.right_id))}: {shorten(str(pair.right_text))}",
+            f"{pair['probability']:.3f} {decision}, {where}",
+            f"  {visible(pair['left_id'])}: {shorten(pair['left_text'])}",
+            f"  {visible(pair['right_id'])}: {shorten(pair['right_text'])}",
         ]
     return lines
 

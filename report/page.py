@@ -15,7 +15,7 @@ from typing import Any
 
 from ..disk.files import make_folder, output_errors, write_atomically
 from ..errors import OutputError
-from .audit import Audit, at_thresholds, audit
+from .audit import Audit, Point, at_thresholds, audit
 from .health import Health, examine
 from .labels import AuditLabels
 from .payload import Json, page_data
@@ -44,10 +44,11 @@ def render_report(
     targets = target_thresholds(mined)
     points = measure_thresholds(mined, choose_thresholds(mined, targets.values()), cache=cache)
     health = examine(mined)
-    found, measured = None, []
+    quality: Json | None = None
+    measured: list[Point] = []
     if labels is not None and len(labels.labelled.at):
         frame = audit_frame(mined)
-        found = audit(frame, labels.labelled)
+        quality = _quality(audit(frame, labels.labelled), labels)
         measured = at_thresholds(frame, labels.labelled, [point.threshold for point in points])
     data = page_data(mined, health, points, measured)
     names = {threshold: f"target precision {target:g}" for target, threshold in targets.items()}
@@ -55,7 +56,7 @@ def render_report(
     names[own] = "the result's" + (f", {names[own]}" if own in names else "")
     for point in data["points"]:
         point["name"] = names.get(point["threshold"], "")
-    return _html(mined, health, data, name=name, command=command, quality=found and _quality(found, labels))
+    return _html(mined, health, data, name=name, command=command, quality=quality)
 
 
 def write_report(path: Path, html: str, *, overwrite: bool = False) -> None:
@@ -151,7 +152,7 @@ def _funnel(mined: Mined) -> list[dict[str, str]]:
     return [{"name": name, "count": f"{n:,}", "what": what} for name, n, what in steps if n is not None]
 
 
-def _quality(found: Audit, labels: AuditLabels | None) -> Json:
+def _quality(found: Audit, labels: AuditLabels) -> Json:
     rows = (
         (f"the {found.removed.population:,} documents that could go", found.removed),
         (f"the {found.accepted.population:,} accepted pairs", found.accepted),
@@ -165,7 +166,7 @@ def _quality(found: Audit, labels: AuditLabels | None) -> Json:
             f"{found.n_unsure} pairs were unsure and do not count. If all were different, {low:.1%} of "
             f"the documents that could go would be duplicates; if all were duplicates, {high:.1%}."
         )
-    if labels is not None and labels.kappa is not None:
+    if labels.kappa is not None:
         remarks.append(
             f"{len(labels.reviewers)} reviewers agree with Cohen's kappa {labels.kappa:.2f}; they disagree "
             f"on {len(labels.disagreements)} pairs."

@@ -81,7 +81,7 @@ def sample_pairs(mined: Mined, n: int, strategy: Strategy, seed: int = SEED) -> 
 
 def _farthest(members: Members, place: int) -> int:
     lines = members.lines(place)
-    return lines.start + 1 + int(np.argmin(np.nan_to_num(members.probability[lines][1:], nan=2.0)))
+    return int(lines.start) + 1 + int(np.argmin(np.nan_to_num(members.probability[lines][1:], nan=2.0)))
 
 
 def pairs_frame(mined: Mined, pairs: ScoredPairs) -> pd.DataFrame:

@@ -101,7 +101,8 @@ def divide(accepted: Flags, removes: Rows, probability: Floats) -> tuple[Rows, t
     the duplicates among them lie.
     """
     part = np.select([accepted & (removes > 0), accepted, removes > 0], ["kept", "other", "odd"], "rejected")
-    stratum, names = np.full(len(part), -1), []
+    stratum = np.full(len(part), -1)
+    names: list[str] = []
     for name, label in _LABELS.items():
         inside = np.flatnonzero(part == name)
         bands = min(_BANDS[name], max(len(inside) // (4 * LEAST), 1))

@@ -28,5 +28,5 @@ def target_thresholds(mined: Mined) -> dict[float, float]:
         fitted = Thresholds.model_validate(content["thresholds"])
     except (ModelError, OSError, ValueError, KeyError, ValidationError):
         return {}
-    reached = {target: fitted.reaching(target) for target in TARGETS}
+    reached = {target: fitted.threshold_for(target) for target in TARGETS}
     return {target: threshold for target, threshold in reached.items() if threshold is not None}

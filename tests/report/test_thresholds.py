@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dupmine import MiningResult
+from dupmine import Miner, MiningResult
 from dupmine.report import thresholds
 from dupmine.report.source import removed
+from dupmine.report.targets import target_thresholds
 from dupmine.report.thresholds import ThresholdPoint, choose_thresholds, measure_thresholds
+from dupmine.rerank.calibration import choose_threshold
 
 from ..helpers.results import make_result
 
@@ -82,3 +84,17 @@ def test_a_folder_that_cannot_be_written_costs_only_time(
         [point] = measure_thresholds(result, [0.5], cache=tmp_path / "gone" / "run.thresholds.parquet")
     assert point.removed_documents == result.manifest["counts"]["removed_documents"]
     assert "the next report computes its thresholds again" in caplog.text
+
+
+def test_target_precisions_of_the_model_are_among_them(miner: Miner) -> None:
+    result = miner.mine(["Is Mars red?", "Why is Mars red?", "What makes Mars red?"])
+    reached = target_thresholds(result)
+    assert reached
+    for target, threshold in reached.items():
+        settings = miner.settings.rerank.model_copy(update={"target_precision": target})
+        assert choose_threshold(settings, miner.models.decision) == (
+            threshold,
+            f"rerank.target_precision {target:g}",
+        )
+    result.manifest["models"]["cross_encoder"]["sha256"] = "another model"
+    assert target_thresholds(result) == {}
