@@ -110,7 +110,7 @@ class Workplace:
         self._remove(stale)
 
     def _remove(self, renamed: Path) -> None:
-        """Remove a renamed result folder, its mark last, so that a killed process leaves what the next finds."""
+        """Remove a renamed result folder, its mark last: a later run finishes what a killed one left."""
         mark = f"{self.work}/{MARK}"
         remove_owned(renamed, lambda path: path != mark and self._in_folder(path))
         left = find_unknown(renamed, {self.work, mark}.__contains__)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ..errors import ModelError
 from ..inference.locate import fingerprint, locate_model
 from ..inference.model_files import CALIBRATION, DECISION
-from ..rerank.calibration import Thresholds
+from ..rerank.thresholds import Thresholds
 from .source import Mined
 
 TARGETS = (0.8, 0.85, 0.9, 0.95)

@@ -13,7 +13,7 @@ from dupmine.report import thresholds
 from dupmine.report.source import removed
 from dupmine.report.targets import target_thresholds
 from dupmine.report.thresholds import ThresholdPoint, choose_thresholds, measure_thresholds
-from dupmine.rerank.calibration import choose_threshold
+from dupmine.rerank.thresholds import choose_threshold
 
 from ..helpers.results import make_result
 
