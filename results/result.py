@@ -306,7 +306,7 @@ class MiningResult:
     def report(self, *, name: str = "result") -> Report:
         """Return a report as HTML, which a notebook shows: thresholds, clusters, borderline pairs.
 
-        Example:
+        Examples:
             >>> import dupmine
             >>> result = dupmine.mine(["Is Mars red?", "is mars  red?"], progress=False)
             >>> result.report().save("report.html")
