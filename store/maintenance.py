@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from ..disk.files import write_atomically
+from ..disk.files import remove_leftovers, write_atomically
 from ..disk.owned import find_unknown, remove_owned
 from ..disk.work import WORK, owns_shard
 from ..errors import CorruptStoreError, OutputError
@@ -127,13 +128,25 @@ def remove_unreferenced(store: Path, keep: int) -> None:
 def _remove_unlisted(store: Path, folder: str, listed: set[str]) -> None:
     """Remove the files in a folder of the store that have the name of one of its files and are not listed."""
 
+    def is_file(path: str) -> bool:
+        name = f"{folder}/{path}"
+        return is_data(name) or generation_of(name) is not None
+
     def owns(path: str) -> bool:
         name = f"{folder}/{path}"
-        is_file = is_data(name) or generation_of(name) is not None
-        return is_segment(name) or (is_file and name not in listed)
+        return is_segment(name) or (is_file(path) and name not in listed)
 
-    if not (store / folder).is_symlink():
-        remove_owned(store / folder, owns)
+    base = store / folder
+    if base.is_symlink():
+        return
+    for each in base.glob("**/"):  # a half-written file of a listed name, too
+        prefix = f"{each.relative_to(base).as_posix()}/".removeprefix("./")
+        remove_leftovers(each, partial(_is_file_below, is_file, prefix))
+    remove_owned(base, owns)
+
+
+def _is_file_below(is_file: Callable[[str], bool], prefix: str, name: str) -> bool:
+    return is_file(prefix + name)
 
 
 def clean_up(store: Path, keep: int) -> None:

@@ -135,7 +135,7 @@ def test_killed_while_it_publishes(runs: Runs, whole: tuple[Path, Ended], tmp_pa
     assert runs.mine(*args, out=ready, step=whole[1].steps - 60).code == -signal.SIGKILL
     steps = runs.mine(*args, out=shutil.copytree(ready.parent, tmp_path / "measured") / "out").steps
     seen = []
-    for step in range(steps - 8, steps):
+    for step in range(steps - 40, steps):
         out = shutil.copytree(ready.parent, tmp_path / str(step)) / "out"
         assert runs.mine(*args, out=out, step=step).code == -signal.SIGKILL
         pairs = out / "pairs.parquet"

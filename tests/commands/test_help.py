@@ -19,7 +19,7 @@ from dupmine.commands.mine import mine
 from ..helpers import shell
 
 MODEL_COMMANDS = ["split", "evaluate", "calibrate", "compare", "export", "train"]
-COMMANDS = ["mine", "evaluate-run", "store", *MODEL_COMMANDS]
+COMMANDS = ["mine", "show", "report", "review", "audit", "evaluate-run", "store", *MODEL_COMMANDS]
 
 
 def sections(*args: str) -> dict[str, list[str]]:
