@@ -210,15 +210,16 @@ def verify(
 ) -> None:
     """Check every file of the store against its checksum."""
     set_level(log_level)
-    opened = _open(folder, quiet, log_format, wait=wait)
+    from ..store.store import Store
+
+    opened = Store.open_damaged(folder, progress=options.bars(quiet, log_format), wait=wait)
     damages = opened.verify(repair=repair)
     for damage in damages:
-        state = "repaired" if damage.repaired else "damaged"
-        typer.echo(f"{state}: {damage.file}: {damage.problem}")
+        typer.echo(f"{damage.outcome}: {damage.file}: {damage.problem}")
     if not quiet:
         for name in opened.unknown_files():
             typer.echo(f"unknown: {name}: not written by dupmine, left alone")
-    left = sum(not damage.repaired for damage in damages)
+    left = sum(damage.outcome in {"damaged", "lost"} for damage in damages)
     if left and repair:
         raise CorruptStoreError(f"{folder}: {left} losses could not be repaired, see above")
     if left:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,16 +25,17 @@ def find_unknown(folder: Path, owns: Owns) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in unknown)
 
 
-def remove_owned(folder: Path, owns: Owns) -> list[str]:
+def remove_owned(folder: Path, owns: Owns, keep: Collection[str] = ()) -> list[str]:
     """Remove what is owned in a folder, and the folder if nothing else is left; return what is left.
 
-    Links are neither followed nor removed. What cannot be removed stays.
+    The paths in `keep` stay, but not temporary files that should have become them. Links are neither
+    followed nor removed. What cannot be removed stays.
     """
     if folder.is_symlink():
         return ["."]
     left = []
     for path in _walk(folder):
-        if not _is_owned(path, folder, owns):
+        if path.relative_to(folder).as_posix() in keep or not _is_owned(path, folder, owns):
             left.append(path.relative_to(folder).as_posix())
         else:
             with suppress(OSError):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
-from ..disk.files import remove_leftovers, write_atomically
+from ..disk.files import write_atomically
 from ..disk.owned import find_unknown, remove_owned
 from ..disk.work import WORK, owns_shard
 from ..errors import CorruptStoreError, OutputError
@@ -37,13 +36,23 @@ _FOLDERS = ("segments", "states", "changes")
 _INTERRUPTED_CREATION = r"lock|(\.?writer\.json[.\w-]*)|(states|changes|generations)(/\.?00000000\.[.\w-]+)?"
 
 
+# What became of a damaged file: nothing yet; it is as before; only an earlier generation is gone, to which
+# nobody can go back; documents are gone.
+Outcome = Literal["damaged", "repaired", "dropped", "lost"]
+
+
 @dataclass(frozen=True, slots=True)
 class Damage:
     """A committed file, relative to the store's folder, that is missing or not as it was written."""
 
     file: str
     problem: str
-    repaired: bool = False
+    outcome: Outcome = "damaged"
+
+    @property
+    def repaired(self) -> bool:
+        """Whether the file was restored or recomputed."""
+        return self.outcome == "repaired"
 
 
 def require_new(folder: Path) -> None:
@@ -128,25 +137,12 @@ def remove_unreferenced(store: Path, keep: int) -> None:
 def _remove_unlisted(store: Path, folder: str, listed: set[str]) -> None:
     """Remove the files in a folder of the store that have the name of one of its files and are not listed."""
 
-    def is_file(path: str) -> bool:
-        name = f"{folder}/{path}"
-        return is_data(name) or generation_of(name) is not None
-
     def owns(path: str) -> bool:
         name = f"{folder}/{path}"
-        return is_segment(name) or (is_file(path) and name not in listed)
+        return is_segment(name) or is_data(name) or generation_of(name) is not None
 
-    base = store / folder
-    if base.is_symlink():
-        return
-    for each in base.glob("**/"):  # a half-written file of a listed name, too
-        prefix = f"{each.relative_to(base).as_posix()}/".removeprefix("./")
-        remove_leftovers(each, partial(_is_file_below, is_file, prefix))
-    remove_owned(base, owns)
-
-
-def _is_file_below(is_file: Callable[[str], bool], prefix: str, name: str) -> bool:
-    return is_file(prefix + name)
+    if not (store / folder).is_symlink():
+        remove_owned(store / folder, owns, {name.removeprefix(f"{folder}/") for name in listed})
 
 
 def clean_up(store: Path, keep: int) -> None:

@@ -20,7 +20,7 @@ from .compatibility import stored_settings
 from .documents import add_documents
 from .generation import Reuse
 from .layout import commit_file, copy_of, state_file, unseen_file
-from .maintenance import COMPUTED, Damage, drop_generation, find_damage, restore_from_copies
+from .maintenance import COMPUTED, Damage, Outcome, drop_generation, find_damage, restore_from_copies
 from .segments import write_state
 from .snapshot import Snapshot, read_snapshot, read_without
 
@@ -92,20 +92,24 @@ def repair_store(store: Path, recompute: Callable[[Snapshot], None]) -> list[Dam
     """
     damage = find_damage(store)
     restore_from_copies(store, damage)
-    lost = []
+    report, outcomes = list[Damage](), dict[str, Outcome]()
     while damaged := {entry.file for entry in find_damage(store)}:
         generation = generations(store)[-1]
         needed = _files_needed(store, generation) & damaged
         if not needed:
-            _drop_older(store, damaged)
+            for name in _drop_older(store, damaged):
+                outcomes.setdefault(name, "dropped")
             break
         if all(name.endswith(COMPUTED) for name in needed):
             recompute(read_without(store, read_commit(store, generation), frozenset(needed)))
+            outcomes |= dict.fromkeys(needed, "repaired")
         else:
             _require_one(store, damaged)
-            lost.append(_drop_newest(store, generation))
+            outcomes |= dict.fromkeys((name for name in needed if not name.endswith(COMPUTED)), "lost")
+            report.append(_drop_newest(store, generation))
     left = {entry.file for entry in find_damage(store)}
-    return [replace(entry, repaired=entry.file not in left) for entry in damage] + lost
+    outcomes |= dict.fromkeys(left, "damaged")
+    return [replace(entry, outcome=outcomes.get(entry.file, "repaired")) for entry in damage] + report
 
 
 def _files_needed(store: Path, generation: int) -> set[str]:
@@ -113,7 +117,7 @@ def _files_needed(store: Path, generation: int) -> set[str]:
     try:
         commit = read_commit(store, generation)
     except CorruptStoreError:
-        return {commit_file(generation)}
+        return {commit_file(generation), copy_of(commit_file(generation))}
     return {name for name in commit.files if not name.startswith("changes/")}
 
 
@@ -134,11 +138,14 @@ def _drop_newest(store: Path, generation: int) -> Damage:
         f"{kept[-1]}; run the updates since then again"
     )
     log.warning("%s: %s", store, problem)
-    return Damage(commit_file(generation), problem)
+    return Damage(commit_file(generation), problem, "lost")
 
 
-def _drop_older(store: Path, damaged: set[str]) -> None:
-    """Drop earlier generations that need damaged files: a rollback to them is impossible."""
+def _drop_older(store: Path, damaged: set[str]) -> set[str]:
+    """Drop earlier generations that need damaged files, as nobody can go back to them; return these files."""
+    needless = set[str]()
     for generation in generations(store)[:-1]:
-        if _files_needed(store, generation) & damaged:
+        if needed := _files_needed(store, generation) & damaged:
             drop_generation(store, generation)
+            needless |= needed
+    return needless

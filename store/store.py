@@ -134,6 +134,18 @@ class Store:
         store._overrides = overrides
         return store
 
+    @classmethod
+    def open_damaged(cls, path: str | Path, *, progress: bool | None = None, wait: float = 0.0) -> Store:
+        """Open a store whose newest commit may be damaged, to `verify` it.
+
+        Raises:
+            InputError: the folder is not a store.
+        """
+        folder = Path(path).expanduser()
+        if not generations(folder):
+            latest_commit(folder)
+        return cls(folder, MiningSettings(), progress=progress, wait=wait)
+
     @property
     def generation(self) -> int:
         """The number of the last generation."""
@@ -245,6 +257,7 @@ class Store:
         with output_errors(self.path), lock(self.path, wait=self._wait):
             self._read = None
             damage = repair_store(self.path, self._recompute)
+            self._follow(latest_commit(self.path))
             clean_up(self.path, self.settings.store.keep_generations)
         return damage
 

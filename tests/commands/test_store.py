@@ -379,6 +379,38 @@ def test_a_damaged_commit_is_repaired_from_its_copy(store: Path) -> None:
     assert run("verify", store) == ["intact, at generation 1"]
 
 
+def test_a_store_whose_newest_commit_is_lost_can_be_repaired(store: Path) -> None:
+    """Every message says to run `verify --repair`, which must not need that commit."""
+    run("delete", store, "a1", "-q")
+    for path in store.glob("generations/00000002*"):
+        path.write_bytes(path.read_bytes()[:-9])
+    assert "run `dupmine store verify --repair" in refusal("update", store, "x.csv", code=4)
+    outcome = shell.dupmine("store", "verify", store)
+    assert outcome.code == 4
+    assert [line.split(":")[:2] for line in outcome.out.splitlines()] == [
+        ["damaged", " generations/00000002.copy.json"],
+        ["damaged", " generations/00000002.json"],
+    ]
+    outcome = shell.dupmine("store", "verify", store, "--repair")
+    assert (outcome.code, "repaired: " in outcome.out) == (4, False)
+    assert [line.split(":")[0] for line in outcome.out.splitlines()] == ["lost"] * 3
+    assert "generation 2 cannot be repaired and is dropped: the store is at generation 1" in outcome.out
+    assert outcome.err.endswith(f"dupmine: {store}: 3 losses could not be repaired, see above\n")
+    assert run("verify", store) == ["intact, at generation 1"]
+    assert status(store)["documents"] == 9
+
+
+def test_repair_keeps_the_generations_that_the_store_keeps(store: Path) -> None:
+    run("rebuild", store, "--set", "store.keep_generations=9", "-q")
+    for number in range(5):
+        run("rollback", store, str(number), "-q")
+    kept = status(store)["kept_generations"]
+    assert len(kept) > 5  # type: ignore[arg-type]
+    damage(store, "segments/00000001/pairs.parquet")
+    assert shell.dupmine("store", "verify", store, "--repair", "-q").code == 0
+    assert set(kept) <= set(status(store)["kept_generations"])  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize("command", sorted(set(FLAGS) - {"init"}))
 def test_no_store_ends_with_2(command: str, tmp_path: Path) -> None:
     more = {"update": ["x.csv"], "delete": ["a"], "rollback": ["1"], "query": ["a"], "export": ["--out", "x"]}

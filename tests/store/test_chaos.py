@@ -53,6 +53,7 @@ def test_five_kills(tmp_path: Path) -> None:
         ".work/basis.json",
         ".work/.scores-0.shard.tmp-0a1b2c3d",
         "generations/.00000003.json.tmp-0a1b2c3d",
+        "generations/.00000002.copy.json.tmp-0a1b2c3d",
         "generations/00000001.copy.json",
         "segments/00000003/texts.parquet",
         "states/.00000003.parquet.tmp-0a1b2c3d",

@@ -144,14 +144,17 @@ def lost(generation: int, last: int) -> Damage:
         f"generation {generation} cannot be repaired and is dropped: the store is at generation {last}; "
         "run the updates since then again"
     )
-    return Damage(commit_file(generation), problem)
+    return Damage(commit_file(generation), problem, "lost")
 
 
 def test_a_lost_state_takes_the_store_back(store: Store) -> None:
     flip(store.path / STATE)
     truncate(store.path / copy_of(STATE))
     found = store.verify(repair=True)
-    assert [(damage.file, damage.repaired) for damage in found[:2]] == [(copy_of(STATE), True), (STATE, True)]
+    assert [(damage.file, damage.outcome) for damage in found[:2]] == [
+        (copy_of(STATE), "lost"),
+        (STATE, "lost"),
+    ]
     assert found[2:] == [lost(3, 2)]
     assert (store.generation, store.verify()) == (2, [])
 
@@ -159,7 +162,9 @@ def test_a_lost_state_takes_the_store_back(store: Store) -> None:
 def test_lost_documents_take_the_store_back_behind_them(store: Store, maker: Maker, tmp_path: Path) -> None:
     flip(store.path / DOCUMENTS)
     flip(store.path / copy_of(DOCUMENTS))
-    assert store.verify(repair=True)[2:] == [lost(3, 2), lost(2, 1)]
+    found = store.verify(repair=True)
+    assert [damage.outcome for damage in found[:2]] == ["lost", "lost"]
+    assert found[2:] == [lost(3, 2), lost(2, 1)]
     assert (store.generation, store.verify()) == (1, [])
     assert membership(store) == membership(maker.store(tmp_path / "twin", numbered(POOL[::2])))
     assert store.update(table(TONIGHT)).generation == 2
@@ -180,17 +185,20 @@ def test_an_earlier_generation_that_is_lost_is_dropped(name: str, store: Store, 
     flip(store.path / name)
     flip(store.path / copy_of(name))
     found = store.verify(repair=True)
-    assert [(damage.file, damage.repaired) for damage in found] == [(copy_of(name), True), (name, True)]
+    assert [(damage.file, damage.outcome) for damage in found] == [
+        (copy_of(name), "dropped"),
+        (name, "dropped"),
+    ]
     assert store.verify() == []
     assert store.status()["kept_generations"] == [1, 3]
     assert committed(store.path)[COMMIT] == committed(whole)[COMMIT]
 
 
-def test_what_only_earlier_generations_need_is_repaired_too(store: Store) -> None:
+def test_a_file_that_only_earlier_generations_need_is_dropped_with_them(store: Store) -> None:
     before = members(store)
     store.compact()
     flip(store.path / KINDS["pairs"])
-    assert [damage.repaired for damage in store.verify(repair=True)] == [True]
+    assert [damage.outcome for damage in store.verify(repair=True)] == ["dropped"]
     assert store.verify() == []
     assert members(store) == before
 
@@ -211,6 +219,7 @@ def test_a_lost_last_commit_takes_the_store_back(store: Store) -> None:
     flip(store.path / copy_of(COMMIT))
     found = store.verify(repair=True)
     assert [damage.file for damage in found] == [copy_of(COMMIT), COMMIT, COMMIT]
+    assert [damage.outcome for damage in found] == ["lost"] * 3
     assert found[2] == lost(3, 2)
     assert (store.generation, store.verify()) == (2, [])
 
