@@ -10,6 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from ..disk.work import Work, shard_name
+from ..errors import ModelError
 from ..inference.batches import Batch
 from ..inference.device import DeviceConfig
 from ..inference.int8.quantise import apply_precision
@@ -53,7 +54,7 @@ class CrossEncoder:
                 cannot be used.
             SettingsError: its labels or its calibration do not fit `rerank.head`, or it cannot run in int8.
         """
-        name = settings.cross_encoder
+        name = self.name = settings.cross_encoder
         self.folder = locate_model(name)
         self.model = Classifier(name, self.folder, device)
         self.sha256 = fingerprint(self.folder)
@@ -82,11 +83,19 @@ class CrossEncoder:
 
         It is calibrated if the model is, so that its logistic is the probability. Without `fill` small
         batches take less time, and the last bits of a logit depend on the size of its batch.
+
+        Raises:
+            ModelError: a logit is not a number.
         """
         with progress.bar("score", self.orders * len(left), "pairs") as bar:
             logit = self._one_order(tokens, (left, right), bar, fill)
             if self.orders == 2:
                 logit = self.head.combine(logit, self._one_order(tokens, (right, left), bar, fill))
+        if n_bad := int(np.isnan(logit).sum()):
+            raise ModelError(
+                f"model {self.name} gives no number (NaN) for {n_bad:,} of {len(logit):,} pairs: take "
+                "another model, or compute.precision=fp32"
+            )
         return logit if self.calibration is None else self.calibration.logits(logit)
 
     def _one_order(self, tokens: TokenStore, pair: tuple[Rows, Rows], bar: Bar, fill: bool) -> Floats:

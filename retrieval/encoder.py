@@ -11,6 +11,7 @@ import torch
 
 from ..disk.files import claim
 from ..disk.work import Work, shard_name
+from ..errors import ModelError
 from ..inference.batches import Batch
 from ..inference.device import DeviceConfig
 from ..inference.int8.quantise import apply_precision
@@ -44,6 +45,7 @@ class BiEncoder:
             ModelError: it cannot be found or loaded, or is not a bi-encoder.
             SettingsError: the settings demand int8, and the model cannot run in it.
         """
+        self.name = name
         self.folder = locate_model(name)
         self.model = SentenceModel(name, self.folder, device)
         self.sha256 = fingerprint(self.folder)
@@ -75,6 +77,11 @@ class BiEncoder:
 
         def put(batch: Batch, outputs: Floats) -> None:
             unit = torch.nn.functional.normalize(torch.from_numpy(outputs), dim=1)
+            if not unit.isfinite().all():
+                raise ModelError(
+                    f"model {self.name} gives vectors that are not numbers (NaN or infinite): take another "
+                    "model, or compute.precision=fp32"
+                )
             vectors[batch] = unit.half().numpy()
 
         if self.runner is None:

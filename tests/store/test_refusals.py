@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from dupmine import InputError, OutputError, SettingsError, Store
+from dupmine import InputError, Miner, ModelError, OutputError, SettingsError, Store
 
 from ..helpers.stores import POOL, Maker, committed, numbered, table
 from ..helpers.tiny_models import TinyModels
@@ -119,6 +121,37 @@ def test_other_model_files_are_refused(store: Store, tiny: TinyModels, tmp_path:
     assert opened.generation == 1
     assert opened.rebuild().counts["texts_embedded"] == 0
     assert Store.open(made.path, progress=False).update(table(TONIGHT)).changed
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensor", "message"),
+    [
+        (
+            "cross_encoder",
+            "classifier.bias",
+            r"gives no number \(NaN\) for [\d,]+ of [\d,]+ pairs: take",
+        ),
+        ("bi_encoder", "embeddings.LayerNorm.bias", r"gives vectors that are not numbers \(NaN or"),
+    ],
+)
+def test_a_model_that_gives_no_numbers_is_refused(
+    kind: str, tensor: str, message: str, tiny: TinyModels, tmp_path: Path
+) -> None:
+    names = {"cross_encoder": "sigmoid", "bi_encoder": "bi-encoder"}
+    model = Path(tiny.broken(names[kind], tmp_path / "model", {}))
+    [weights] = model.rglob("model.safetensors")
+    tensors = load_file(weights)
+    assert tensor in tensors
+    save_file(tensors | {tensor: np.full_like(tensors[tensor], np.nan)}, weights, {"format": "pt"})
+    models = {name: tiny[folder] for name, folder in names.items()} | {kind: str(model)}
+    settings: dict[str, Any] = {**models, "precision": "fp32", "floor": -1.0}
+    store = Store.create(tmp_path / "made", progress=False, **settings)
+    before = committed(store.path)
+    with pytest.raises(ModelError, match=message):
+        store.update(table(DOCUMENTS))
+    assert committed(store.path) == before
+    with pytest.raises(ModelError, match=message):
+        Miner(progress=False, **settings).mine(table(DOCUMENTS))
 
 
 def test_folders_that_are_no_store_or_not_empty_are_refused(
