@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from fcntl import LOCK_NB, LOCK_SH, flock
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 LOCK = "lock"
 WRITER = "writer.json"
+_LOOK = 0.2  # seconds: `current_writer` may hold the lock for an instant
 
 
 @contextmanager
@@ -37,7 +39,7 @@ def lock(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     file_lock, writer_file = FileLock(folder / LOCK), folder / WRITER
     with output_errors(folder):
         try:
-            file_lock.acquire(timeout=wait)
+            file_lock.acquire(timeout=max(wait, _LOOK))
         except Timeout:
             raise LockError(
                 f"{folder} is being written by {_describe(read_writer(folder))}; wait for that process, "
@@ -56,6 +58,24 @@ def lock(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
             with suppress(OSError):  # the result is written; the next writer takes over
                 writer_file.unlink(missing_ok=True)
         file_lock.release()
+
+
+def current_writer(folder: Path) -> dict[str, Any] | None:
+    """Return who writes to `folder` now, an empty dictionary if that is not known, None if nobody does.
+
+    The lock decides; `writer.json` may be that of a process that died.
+    """
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        flock(descriptor, LOCK_SH | LOCK_NB)  # for an instant; a writer that starts then tries again
+    except OSError:
+        return read_writer(folder) or {}
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def read_writer(folder: Path) -> dict[str, Any] | None:

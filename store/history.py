@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..disk.lock import read_writer
+from ..disk.lock import current_writer
 from .changes import CHANGES
 from .commits import Commit, generations, latest_commit
 from .layout import changes_file, commit_file
@@ -80,5 +80,5 @@ def describe(store: Path) -> dict[str, Any]:
         "bytes": sum(file.bytes for file in commit.files.values()),
         "models": commit.models,
         "settings": commit.settings,
-        "writer": read_writer(store),
+        "writer": current_writer(store),
     }

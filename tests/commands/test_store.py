@@ -185,6 +185,13 @@ def test_status(store: Path) -> None:
         assert re.fullmatch(rf" +writer  user .+, pid {os.getpid()}, started .+", run("status", store)[-1])
 
 
+def test_status_shows_no_writer_that_died(store: Path) -> None:
+    writer = {"user": "eve", "host": "far", "pid": 1, "started": "2026-01-01T00:00:00+00:00"}
+    (store / "writer.json").write_text(json.dumps(writer))
+    assert status(store)["writer"] is None
+    assert run("status", store)[-1] == "          writer  none"
+
+
 def test_update_takes_the_flags_of_reading(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     typed = io.BytesIO("key\tQ\nz1\tOù est Paris?\n".encode("latin-1"))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(typed))

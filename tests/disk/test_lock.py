@@ -9,14 +9,16 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fcntl import LOCK_SH, LOCK_UN, flock
 from pathlib import Path
 
 import pytest
 
-from dupmine.disk.lock import lock, read_writer
+from dupmine.disk.lock import current_writer, lock, read_writer
 from dupmine.errors import LockError
 
 HOLD = "import sys; from pathlib import Path; from dupmine.disk.lock import lock\n"
@@ -32,6 +34,31 @@ def other_writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process
+
+
+def test_the_lock_says_who_writes_and_not_the_file(tmp_path: Path) -> None:
+    assert current_writer(tmp_path) is None
+    with other_writer(tmp_path) as process:
+        writer = current_writer(tmp_path)
+        assert writer is not None
+        assert writer["pid"] == process.pid
+        (tmp_path / "writer.json").write_text("{")
+        assert current_writer(tmp_path) == {}
+        (tmp_path / "writer.json").write_text('{"pid": 1}')
+        process.kill()
+        process.wait()
+    assert read_writer(tmp_path) == {"pid": 1}
+    assert current_writer(tmp_path) is None
+
+
+def test_looking_at_a_lock_stops_no_writer(tmp_path: Path) -> None:
+    with lock(tmp_path):
+        pass
+    with (tmp_path / "lock").open() as file:
+        flock(file, LOCK_SH)
+        threading.Timer(0.1, lambda: flock(file, LOCK_UN)).start()
+        with lock(tmp_path):
+            assert current_writer(tmp_path) == read_writer(tmp_path)
 
 
 def test_a_second_writer_is_refused_at_once(tmp_path: Path) -> None:
