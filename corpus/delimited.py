@@ -40,6 +40,8 @@ def _read_table(stream: TextStream, delimiter: str, max_columns: int) -> pa.Tabl
     """
     path = stream.source.path
     data = stream.read_all()
+    if not data.strip():
+        return pa.table({})  # as an empty file of JSON lines
     names, start = _header(data, delimiter, path)
     check_width(path, len(names), max_columns)
     check_names(path, names)

@@ -336,7 +336,7 @@ class Store:
         with self._writing() as before:
             with timed(seconds, "read"):
                 corpus = read()
-                if corpus.id_column is None:
+                if corpus.id_column is None and len(corpus.documents):
                     raise InputError(
                         "the documents have no id column, which later updates need to recognise them: "
                         "name one with --id-column (setting corpus.id_column)"

@@ -200,6 +200,31 @@ def test_update_takes_the_flags_of_reading(store: Path, monkeypatch: pytest.Monk
     assert lines[1] == "          10 documents: 1 new, 0 edited, 0 deleted, 0 unchanged"
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("night.jsonl", ""),
+        ("night.jsonl", "\n \n"),
+        ("night.csv", ""),
+        ("night.csv", "\n"),
+        ("night.csv", "id,question\n"),
+        ("night.tsv", ""),
+        ("night.xml", "<posts/>"),
+        ("-", ""),
+    ],
+)
+def test_an_empty_night_is_nothing_to_do(
+    name: str, content: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files(store)
+    (tmp_path / "night").mkdir()
+    (tmp_path / "night" / name).write_text(content)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    inputs = ("-", "--format", "jsonl") if name == "-" else (tmp_path / "night" / name,)
+    assert run("update", store, *inputs) == ["generation 1: nothing to do"]
+    assert files(store) == before
+
+
 def test_delete_from_a_file(store: Path, tmp_path: Path) -> None:
     path = tmp_path / "ids.txt"
     path.write_bytes(b"\xef\xbb\xbfa1\r\n\r\na2\n")

@@ -239,7 +239,9 @@ def test_empty_corpora_are_valid(tmp_path: Path) -> None:
     write(tmp_path / "q.csv", "id,text\n")
     write(tmp_path / "q.jsonl", "\n")
     write(tmp_path / "q.xml", "<posts/>")
-    for name in ("q.csv", "q.jsonl", "q.parquet", "q.xml"):
+    for name in ("no.csv", "no.tsv", "no.jsonl"):
+        write(tmp_path / name, "")
+    for name in ("q.csv", "q.jsonl", "q.parquet", "q.xml", "no.csv", "no.tsv", "no.jsonl"):
         corpus = read_corpus([tmp_path / name], AUTO)
         assert rows(corpus) == []
         assert corpus.documents.schema.field("doc_id").type == pa.string()
