@@ -434,13 +434,13 @@ def test_a_store_whose_newest_commit_is_lost_can_be_repaired(store: Path) -> Non
 
 def test_repair_keeps_the_generations_that_the_store_keeps(store: Path) -> None:
     run("rebuild", store, "--set", "store.keep_generations=9", "-q")
-    for number in range(5):
-        run("rollback", store, str(number), "-q")
+    for _ in range(5):
+        run("rollback", store, "2", "-q")
     kept = status(store)["kept_generations"]
-    assert len(kept) > 5  # type: ignore[arg-type]
-    damage(store, "segments/00000001/pairs.parquet")
+    assert kept == list(range(8))
+    (store / "segments/00000002/documents.parquet").write_bytes(b"damaged")
     assert shell.dupmine("store", "verify", store, "--repair", "-q").code == 0
-    assert set(kept) <= set(status(store)["kept_generations"])  # type: ignore[call-overload]
+    assert status(store)["kept_generations"] == kept
 
 
 @pytest.mark.parametrize("command", sorted(set(FLAGS) - {"init"}))
