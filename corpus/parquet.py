@@ -19,52 +19,71 @@ from .parts import Part, check_expansion, check_names, check_utf8, check_width
 from .sources import Source
 from .streams import standard_input
 
+_BLOCK = 1 << 20
+
 
 def read(source: Source, settings: CorpusSettings) -> Part:
     """Read a Parquet file. Raises `InputError` where it cannot be opened or read, or expands too far."""
+    stamp = _stamp(source)
     try:
-        # Mapped, so that a large file is hashed and decoded without a copy in memory.
-        regular = not source.is_stdin and Path(source.path).is_file() and Path(source.path).stat().st_size
-        data = _map(source.path) if regular else pa.py_buffer(_read_bytes(source))
-    except OSError as error:
-        raise InputError(explain_unreadable(source.path, error)) from None
-    try:
-        table = _read_table(data, source.path, settings)
+        with _open(source) as file:
+            table = _read_table(file, source.path, settings)
+            sha256 = _digest(file)
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise InputError(explain_unreadable(source.path, error)) from None
         raise InputError(
             f"{source.path}: broken Parquet file ({describe_error(error)}): make or download it again"
         ) from None
+    if _stamp(source) != stamp:
+        raise InputError(
+            f"{source.path}: the file changed while it was read: read it again when it is complete"
+        )
     check_names(source.path, table.column_names)
-    part = Part(table, source.path, source.label, source.format, hashlib.sha256(data).hexdigest())
+    part = Part(table, source.path, source.label, source.format, sha256)
     return check_utf8(part, settings.encoding_errors)
 
 
-def _map(path: str) -> pa.Buffer:
-    with pa.memory_map(path) as file:
-        return file.read_buffer()
+def _open(source: Source) -> pa.NativeFile:
+    """Open a file to be read at any position. A mapped file that is truncated would end the process."""
+    if not source.is_stdin and Path(source.path).is_file() and Path(source.path).stat().st_size:
+        return pa.OSFile(source.path)
+    return pa.BufferReader(standard_input().read() if source.is_stdin else Path(source.path).read_bytes())
 
 
-def _read_bytes(source: Source) -> bytes:
-    return standard_input().read() if source.is_stdin else Path(source.path).read_bytes()
+def _stamp(source: Source) -> tuple[int, int, int] | None:
+    """Return what differs once a regular file is written to or replaced."""
+    if source.is_stdin or not Path(source.path).is_file():
+        return None
+    facts = Path(source.path).stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def _read_table(data: pa.Buffer, path: str, settings: CorpusSettings) -> pa.Table:
-    file = pq.ParquetFile(pa.BufferReader(data))
+def _digest(file: pa.NativeFile) -> str:
+    file.seek(0)
+    total = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        total.update(block)
+    return total.hexdigest()
+
+
+def _read_table(source: pa.NativeFile, path: str, settings: CorpusSettings) -> pa.Table:
+    file = pq.ParquetFile(source)
     check_width(path, file.metadata.num_columns, settings.max_columns)
-    for expanded in _size_bounds(data, file):
-        check_expansion(path, data.size, expanded, settings.max_expansion)
+    for expanded in _size_bounds(source, file):
+        check_expansion(path, source.size(), expanded, settings.max_expansion)
     return file.read().replace_schema_metadata(None)
 
 
-def _size_bounds(data: pa.Buffer, file: pq.ParquetFile) -> Iterator[int]:
+def _size_bounds(source: pa.NativeFile, file: pq.ParquetFile) -> Iterator[int]:
     """Yield lower bounds of the bytes that the file takes in memory, each closer than the one before."""
     yield _declared_size(file)
     leaves = [file.schema.column(i) for i in range(len(file.schema))]
     strings = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     # As dictionaries: a string that a million rows refer to is stored once.
-    packed = pq.ParquetFile(pa.BufferReader(data), read_dictionary=strings)
+    packed = pq.ParquetFile(source, read_dictionary=strings)
     expanded = 0
     for group, name in product(range(file.metadata.num_row_groups), strings):
         try:
