@@ -58,7 +58,8 @@ class Models:
             encoder = BiEncoder(settings.retrieval.bi_encoder, compute)
             scorer = CrossEncoder(settings.rerank, compute)
         same = _same_tokens(encoder.tokenizer, scorer.tokenizer)
-        decision = find_decision(settings.rerank, scorer.folder, encoder.sha256, scorer.logits_sha256)
+        models = (encoder.sha256, scorer.logits_sha256, scorer.tokenizer.get_vocab_size())
+        decision = find_decision(settings.rerank, scorer.folder, *models)
         fitted = decision or scorer.calibration
         cascade = find_cascade(settings.rerank, scorer, encoder.sha256, fitted)
         return cls(encoder, scorer, compute, same, decision, cascade)

@@ -6,15 +6,17 @@ The rest of the corpus has no influence, so a run and a store decide a pair in t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 from tokenizers import Tokenizer
 
 from ..schema import CandidatePairs, Flags, Floats, Rows, TokenStore
 from .lexical import LexicalFeatures, token_sets
 from .records import Record
-from .trees import Features, predict_log_odds, stack_features
+from .tree_text import check_trees
+from .trees import Features, load_trees, predict_log_odds, stack_features
 
 _REACH = 16  # tokens compared from either end
 _WORDS: dict[str, frozenset[str]] = {
@@ -78,6 +80,11 @@ class Bands(Record):
     idf: tuple[float, ...]
     kinds: dict[str, tuple[int, ...]]
 
+    @model_validator(mode="after")
+    def _has_trees(self) -> Self:
+        check_trees(self.trees, len(self.features))
+        return self
+
     def restrict(self, *, decision: bool, refuse: bool, accept: bool) -> Bands:
         """Return the bands with the bounds that may be used, with or without a decision afterwards."""
         bounds = self.bounds_with_decision if decision and self.bounds_with_decision else self.bounds
@@ -92,7 +99,8 @@ class Bands(Record):
         def table(block: Rows) -> Floats:
             return band_features(tokens, pairs.where(block), idf, self.kinds)
 
-        return predict_log_odds(self.trees, len(pairs), table).astype(np.float32)
+        trees = load_trees(self.trees, len(self.features))
+        return predict_log_odds(trees, len(pairs), table).astype(np.float32)
 
 
 def band_features(tokens: TokenStore, pairs: CandidatePairs, idf: Floats, kinds: TokenKinds) -> Floats:

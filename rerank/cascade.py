@@ -67,6 +67,11 @@ class FittedCascade(Record):
         """The names of the features of the bands."""
         return self.bands.features
 
+    @property
+    def idf(self) -> tuple[float, ...]:
+        """The inverse document frequency of each token, as the bands use it."""
+        return self.bands.idf
+
     def write(self, folder: Path) -> None:
         """Write `cascade.json` into a model's folder, whole or not at all."""
         write_record(self, folder / CASCADE)
@@ -197,6 +202,7 @@ def _find_fitted(settings: RerankSettings, scorer: CrossEncoder, bi_encoder: str
         features=FEATURES,
         bi_encoder=bi_encoder,
         cross_encoder=scorer.logits_sha256,
+        n_tokens=scorer.tokenizer.get_vocab_size(),
     )
     if problem is not None:
         log.warning("the cross-encoder scores every pair: %s: %s", problem, _FIT_AGAIN)

@@ -11,9 +11,10 @@ import logging
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
+from pydantic import model_validator
 
 from ..errors import SettingsError
 from ..inference.model_files import DECISION
@@ -25,7 +26,11 @@ from .lexical import LexicalFeatures
 from .neighbours import NeighbourFeatures
 from .records import FittedOn, Record, find_mismatch, read_record, write_record
 from .thresholds import Thresholds
+from .tree_text import check_trees
 from .trees import Features, load_trees, predict_log_odds, stack_features
+
+if TYPE_CHECKING:
+    import lightgbm
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +66,15 @@ class Decision(Record):
         """The SHA-256 of all that decides."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
+    @property
+    def _booster(self) -> lightgbm.Booster:
+        return load_trees(self.trees, len(self.features))
+
+    @model_validator(mode="after")
+    def _has_trees(self) -> Self:
+        check_trees(self.trees, len(self.features))
+        return self
+
     def decide(self, pairs: ScoredPairs, tokens: TokenStore, progress: Progress) -> ScoredPairs:
         """Return the pairs with the decision's logits; `tokens` are the cross-encoder's, of all rows."""
         features = PairFeatures(pairs, tokens, self.floor, np.array(self.idf, np.float32))
@@ -69,7 +83,7 @@ class Decision(Record):
             return features.table(pairs.where(block))
 
         with progress.bar("decide", len(pairs), "pairs") as bar:
-            log_odds = predict_log_odds(self.trees, len(pairs), table, bar)
+            log_odds = predict_log_odds(self._booster, len(pairs), table, bar)
         return pairs.decided(self.curve.log_odds(log_odds).astype(np.float32))
 
     def contributions(
@@ -86,7 +100,7 @@ class Decision(Record):
         features = _own_features(pair) | NeighbourFeatures(n_rows, near).compute(pair)
         features |= lexical.compute(replace(pair, left=np.array([0]), right=np.array([1])))
         table = stack_features(features)
-        added = np.asarray(load_trees(self.trees).predict(table, pred_contrib=True))[0]
+        added = np.asarray(self._booster.predict(table, pred_contrib=True))[0]
         return {
             name: (None if np.isnan(value) else float(value), float(contribution))
             for name, value, contribution in zip([*FEATURES, "base"], [*table[0], 1.0], added, strict=True)
@@ -131,11 +145,12 @@ FEATURES = _feature_names()
 
 
 def find_decision(
-    settings: RerankSettings, folder: Path, bi_encoder: str, cross_encoder: str
+    settings: RerankSettings, folder: Path, bi_encoder: str, cross_encoder: str, n_tokens: int
 ) -> Decision | None:
     """Return the decision for a cross-encoder in `folder` and a bi-encoder, None to decide pair by pair.
 
-    `bi_encoder` is its fingerprint, `cross_encoder` that of the cross-encoder's logits.
+    `bi_encoder` is its fingerprint, `cross_encoder` that of the cross-encoder's logits, and
+    `n_tokens` the size of its vocabulary.
 
     Raises:
         ModelError: the decision cannot be read.
@@ -146,8 +161,14 @@ def find_decision(
     decision = load_decision(folder)
     problem: str | None = f"model {settings.cross_encoder} has none"
     if decision is not None:
-        models = {"bi_encoder": bi_encoder, "cross_encoder": cross_encoder}
-        problem = find_mismatch(decision, folder / DECISION, features=FEATURES, **models)
+        problem = find_mismatch(
+            decision,
+            folder / DECISION,
+            features=FEATURES,
+            bi_encoder=bi_encoder,
+            cross_encoder=cross_encoder,
+            n_tokens=n_tokens,
+        )
         if problem is None:
             return decision
     if settings.decision == "corpus":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -11,6 +13,8 @@ from ..disk.files import write_atomically
 from ..errors import ModelError
 
 R = TypeVar("R", bound="Record")
+
+_CHECKSUM = re.compile(rb'\{\s*"sha256": "([0-9a-f]{64})",')
 
 
 class Record(BaseModel):
@@ -28,7 +32,7 @@ class FittedOn(Record):
 
 
 class FittedToModels(Protocol):
-    """A record that belongs to a bi-encoder and a cross-encoder, by fingerprint, and to some features."""
+    """A record that belongs to a bi-encoder, a cross-encoder with its vocabulary, and some features."""
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -42,29 +46,48 @@ class FittedToModels(Protocol):
     def cross_encoder(self) -> str:
         """Fingerprint of the cross-encoder's logits."""
 
+    @property
+    def idf(self) -> tuple[float, ...]:
+        """The inverse document frequency of each token of the cross-encoder's vocabulary."""
+
 
 def read_record(kind: type[R], path: Path, advice: str) -> R | None:
     """Return what a file holds, None where there is none.
 
+    A file that `write_record` wrote has a checksum; one without it is of unknown origin, and its content is
+    only validated.
+
     Raises:
-        ModelError: it cannot be read; the message ends with `advice`.
+        ModelError: it cannot be read, or was changed; the message ends with `advice`.
     """
     if not path.is_file():
         return None
     try:
-        return kind.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
+        if written := _CHECKSUM.match(text):
+            text = b"{" + text[written.end() :]
+            if hashlib.sha256(text).hexdigest().encode() != written[1]:
+                raise ModelError(f"{path} is damaged (its checksum does not match): {advice}")
+        return kind.model_validate_json(text)
     except (OSError, ValidationError) as error:
         raise ModelError(f"{path} cannot be read ({_first_problem(error)}): {advice}") from None
 
 
 def write_record(record: Record, path: Path, *, indent: int = 1) -> None:
-    """Write a file, whole or not at all."""
-    text = record.model_dump_json(indent=indent) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    """Write a file, whole or not at all; its first entry is the SHA-256 of the rest."""
+    text = record.model_dump_json(indent=indent).encode() + b"\n"
+    written = f'{{\n{" " * indent}"sha256": "{hashlib.sha256(text).hexdigest()}",'.encode() + text[1:]
+    write_atomically(path, lambda file: file.write(written))
 
 
 def find_mismatch(
-    record: FittedToModels, path: Path, *, features: tuple[str, ...], bi_encoder: str, cross_encoder: str
+    record: FittedToModels,
+    path: Path,
+    *,
+    features: tuple[str, ...],
+    bi_encoder: str,
+    cross_encoder: str,
+    n_tokens: int,
 ) -> str | None:
     """Return why a record cannot be used with these models and features, None where it can."""
     if record.features != features:
@@ -73,6 +96,8 @@ def find_mismatch(
         return f"{path} was fitted with another bi-encoder"
     if record.cross_encoder != cross_encoder:
         return f"{path} was fitted with other weights or another calibration"
+    if len(record.idf) < n_tokens:
+        return f"{path} has the idf of {len(record.idf):,} tokens, and the cross-encoder reads {n_tokens:,}"
     return None
 
 
@@ -83,4 +108,5 @@ def _first_problem(error: OSError | ValidationError) -> str:
     if first["loc"] == ("version",):
         return "another version of dupmine wrote it"
     place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else first["msg"]
+    problem = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {problem}" if place else problem

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..progress import Bar
 from ..schema import Doubles, Floats, Rows
+from .tree_text import check_trees
 
 if TYPE_CHECKING:
     import lightgbm
@@ -28,21 +29,25 @@ def stack_features(features: Features) -> Floats:
 
 
 @lru_cache(maxsize=4)
-def load_trees(text: str) -> lightgbm.Booster:
-    """Load trees from LightGBM's text format."""
+def load_trees(text: str, n_features: int) -> lightgbm.Booster:
+    """Load trees over so many features from LightGBM's text format.
+
+    Raises:
+        ValueError: the text is not that of such trees.
+    """
     import lightgbm
 
-    return lightgbm.Booster(model_str=text)
+    return lightgbm.Booster(model_str=check_trees(text, n_features))
 
 
 def predict_log_odds(
-    trees: str, n_pairs: int, table: Callable[[Rows], Floats], bar: Bar | None = None
+    booster: lightgbm.Booster, n_pairs: int, table: Callable[[Rows], Floats], bar: Bar | None = None
 ) -> Doubles:
-    """Return the log-odds that trees in LightGBM's text format predict for pairs, `(n_pairs,) float64`.
+    """Return the log-odds that trees predict for pairs, `(n_pairs,) float64`.
 
     `table` returns the features of the pairs at some positions. Each thread takes one block at a time.
     """
-    booster, log_odds = load_trees(trees), np.empty(n_pairs)
+    log_odds = np.empty(n_pairs)
 
     def predict(start: int) -> int:
         block = np.arange(start, min(start + _BLOCK, n_pairs))

@@ -185,11 +185,11 @@ def test_another_head_is_noticed(
         ({"curve": {"method": "platt", "slope": -1, "intercept": 0}}, "curve.platt.slope: Input should "),
         (
             {"curve": {"method": "isotonic", "at_logit": [1, 1], "is_log_odds": [0, 1]}},
-            "curve.isotonic: Value error, the knots must increase",
+            "curve.isotonic: the knots must increase",
         ),
         (
             {"curve": {"method": "isotonic", "at_logit": [1, 2], "is_log_odds": [0]}},
-            "curve.isotonic: Value error, every knot needs a logit and its log-odds",
+            "curve.isotonic: every knot needs a logit and its log-odds",
         ),
         (None, "Invalid JSON: EOF while parsing"),
     ],

@@ -108,23 +108,29 @@ def test_which_decision_is_found(
     decision: Decision, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     auto, corpus, pair = (RerankSettings(decision=kind) for kind in ("auto", "corpus", "pair"))
-    assert find_decision(auto, tmp_path, "b", "c") is None
+    assert find_decision(auto, tmp_path, "b", "c", 30) is None
     assert not caplog.records
     with pytest.raises(SettingsError, match="needs a fitted decision, and model quora-minilm-l6 has none"):
-        find_decision(corpus, tmp_path, "b", "c")
+        find_decision(corpus, tmp_path, "b", "c", 30)
     fitting = decision.model_copy(update={"bi_encoder": "b", "cross_encoder": "c"})
     fitting.write(tmp_path)
-    assert find_decision(auto, tmp_path, "b", "c") == find_decision(corpus, tmp_path, "b", "c") == fitting
-    assert find_decision(pair, tmp_path, "b", "c") is None
+    assert (
+        find_decision(auto, tmp_path, "b", "c", 30)
+        == find_decision(corpus, tmp_path, "b", "c", 30)
+        == fitting
+    )
+    assert find_decision(pair, tmp_path, "b", "c", 30) is None
     with pytest.raises(SettingsError, match="was fitted with another bi-encoder"):
-        find_decision(corpus, tmp_path, "other", "c")
-    assert find_decision(auto, tmp_path, "other", "c") is None
+        find_decision(corpus, tmp_path, "other", "c", 30)
+    assert find_decision(auto, tmp_path, "other", "c", 30) is None
     assert "each pair is decided on its own" in caplog.text
     with pytest.raises(SettingsError, match="was fitted with other weights or another calibration"):
-        find_decision(corpus, tmp_path, "b", "other")
-    fitting.model_copy(update={"features": ("logit",)}).write(tmp_path)
+        find_decision(corpus, tmp_path, "b", "other", 30)
+    with pytest.raises(SettingsError, match="has the idf of 30 tokens, and the cross-encoder reads 31"):
+        find_decision(corpus, tmp_path, "b", "c", 31)
+    fitting.model_copy(update={"features": FEATURES[::-1]}).write(tmp_path)
     with pytest.raises(SettingsError, match="by another version of dupmine"):
-        find_decision(corpus, tmp_path, "b", "c")
+        find_decision(corpus, tmp_path, "b", "c", 30)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"version": 2}', b"\xff"])
