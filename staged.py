@@ -14,6 +14,10 @@ from .errors import SettingsError
 
 Values = dict[str, Any]
 
+# What PyYAML raises, with Python's own errors for a date that does not exist, an integer of thousands of
+# digits, and a thousand levels. UnicodeDecodeError is a ValueError.
+_UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+
 
 class Stage(BaseModel):
     """The settings of one stage."""
@@ -74,21 +78,21 @@ def parse_overrides(texts: Sequence[str]) -> Values:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise SettingsError(f"--set {text!r}: expected stage.key=value, as rerank.threshold=0.7")
+            raise SettingsError(f"--set {text!r:.80}: expected stage.key=value, as rerank.threshold=0.7")
         try:
-            overrides[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise SettingsError(f"--set {text!r}: the value is not valid YAML") from None
+            overrides[name.strip()] = _parse_yaml(value)
+        except _UNREADABLE:
+            raise SettingsError(f"--set {text!r:.80}: the value is not valid YAML") from None
     return overrides
 
 
 def _read_yaml(kind: type[StagedSettings], path: Path) -> Values:
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = _parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot read the config file: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except _UNREADABLE as error:
+        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split()):.300}") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict) or not all(isinstance(v, dict | None) for v in loaded.values()):
@@ -96,6 +100,21 @@ def _read_yaml(kind: type[StagedSettings], path: Path) -> Values:
             f"{path}: expected stages ({', '.join(kind.stages())}) with their settings below them"
         )
     return {str(stage): dict(values or {}) for stage, values in loaded.items()}
+
+
+def _parse_yaml(text: str) -> Any:
+    """Parse YAML without aliases, of which a few lines can stand for more values than memory holds."""
+    return yaml.load(text, _PlainLoader)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call] # PyYAML's
+            raise yaml.MarkedYAMLError(
+                problem="aliases (*name) are not read; write the value itself", problem_mark=mark
+            )
+        return super().compose_node(parent, index)
 
 
 def _apply(kind: type[StagedSettings], values: Values, overrides: Mapping[str, Any]) -> Values:
@@ -107,7 +126,9 @@ def _apply(kind: type[StagedSettings], values: Values, overrides: Mapping[str, A
         elif isinstance(value, Mapping):
             values.setdefault(stage, {}).update(value)
         else:
-            raise SettingsError(f"setting {stage} is a stage: give it a mapping of settings, not {value!r}")
+            raise SettingsError(
+                f"setting {stage} is a stage: give it a mapping of settings, not {value!r:.80}"
+            )
     return values
 
 
@@ -138,14 +159,14 @@ def _validate(kind: type[S], values: Values, source: str | None) -> S:
 def _problem(kind: type[StagedSettings], problem: dict[str, Any]) -> str:
     if problem["type"] == "contradiction":
         return str(problem["msg"])
-    *stage, key = [str(part) for part in problem["loc"]]
+    *stage, key = [f"{part:.80}" if isinstance(part, str) else str(part) for part in problem["loc"]]
     name = ".".join([*stage, key])
     if problem["type"] == "extra_forbidden":
         return _unknown(name, _setting_names(kind) if stage else _stage_names(kind))
     message = problem["msg"].replace("Input should", "should")
     if problem["type"] == "string_pattern_mismatch":
         message = f"should be {kind.stages()[stage[0]].model_fields[key].description}"
-    return f"setting {name}: {message}, not {problem['input']!r}"
+    return f"setting {name}: {message}, not {problem['input']!r:.80}"
 
 
 def _stage_names(kind: type[StagedSettings]) -> dict[str, str]:
@@ -158,6 +179,7 @@ def _setting_names(kind: type[StagedSettings]) -> dict[str, str]:
 
 def _unknown(name: str, full_names: Mapping[str, str]) -> str:
     """Tell that a setting is unknown, and which of `full_names` (by key) was probably meant."""
+    name = name[:80]
     near = difflib.get_close_matches(name.rpartition(".")[2], full_names, n=1, cutoff=0.5)
     hint = f"did you mean {full_names[near[0]]}?" if near else f"known are {', '.join(full_names.values())}"
     return f"unknown setting {name}: {hint}"

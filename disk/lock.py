@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import LockError
 from .files import output_errors, remove_leftovers, write_atomically
+from .json_text import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def current_writer(folder: Path) -> dict[str, Any] | None:
 def read_writer(folder: Path) -> dict[str, Any] | None:
     """Return the content of `writer.json`; None if it is missing or broken."""
     try:
-        writer = json.loads((folder / WRITER).read_bytes())
+        writer = parse_json((folder / WRITER).read_bytes())
     except (OSError, ValueError):
         return None
     return writer if isinstance(writer, dict) else None

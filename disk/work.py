@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..errors import OutputError
 from .files import remove_leftovers, write_atomically
+from .json_text import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class Work:
 
     def _basis(self) -> dict[str, str] | None:
         try:
-            basis = json.loads((self.folder / _BASIS).read_bytes())
+            basis = parse_json((self.folder / _BASIS).read_bytes())
         except (OSError, ValueError):
             return None
         return basis if isinstance(basis, dict) else None

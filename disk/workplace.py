@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..errors import OutputError
 from .files import sync_folder, write_atomically
+from .json_text import parse_json
 from .lock import LOCK, WRITER, lock
 from .owned import Owns, find_unknown, remove_owned
 
@@ -158,8 +159,8 @@ class Workplace:
 def _token(work: Path) -> str | None:
     """Return the token of a work folder's mark, None if there is no mark."""
     try:
-        mark = json.loads((work / MARK).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        mark = parse_json((work / MARK).read_bytes())
+    except (OSError, ValueError):
         return None
     token = mark.get("token") if isinstance(mark, dict) and mark.get("made_by") == "dupmine" else None
     return token if isinstance(token, str) and re.fullmatch("[0-9a-f]{16}", token) else None

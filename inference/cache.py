@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..disk.files import write_atomically
+from ..disk.json_text import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ def read_cache_entry(name: str) -> dict[str, Any] | None:
     """Return the content of an entry, None where it is missing or damaged."""
     path = _cache_folder() / name
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
+        entry = parse_json(path.read_text(encoding="utf-8"))
         content = entry["content"]
         intact = entry["sha256"] == _checksum(content)
     except FileNotFoundError:

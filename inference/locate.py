@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from ..disk.json_text import parse_json
 from ..errors import ModelError
 from ..settings import BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER
 from .model_files import EXPORT_RECORD, NOT_SCORING
@@ -135,7 +135,7 @@ def read_config(folder: Path, file: str = "config.json") -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"model {folder}: {file} cannot be read ({error})") from None
     return loaded if isinstance(loaded, dict) else {}

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from ..disk.files import make_folder, output_errors
+from ..disk.json_text import parse_json
 from ..disk.lock import lock
 from ..errors import InputError, SettingsError
 from .labels import labels_table
@@ -114,7 +115,7 @@ def _replay(content: bytes, path: Path) -> dict[str, list[Row]]:
     answers: dict[str, list[Row]] = {}
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             if "undo" in entry:
                 answers.pop(entry["undo"], None)
             else:

@@ -6,7 +6,6 @@ can read or answer (DNS rebinding, cross-site requests).
 
 from __future__ import annotations
 
-import json
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from ..disk.json_text import parse_json
 from ..errors import DupmineError, OutputError
 from .journal import read_journals
 from .labels import kappa, write_labels
@@ -158,7 +158,7 @@ async def _content(request: Request) -> dict[str, Any]:
         if len(body) > _MOST_BYTES:
             raise DupmineError("the answer is too long")
     try:
-        content = json.loads(body or b"{}")
+        content = parse_json(body or b"{}")
     except ValueError:
         raise DupmineError("the request is not JSON") from None
     if not isinstance(content, dict):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from pydantic import ValidationError
 
+from ..disk.json_text import parse_json
 from ..errors import ModelError
 from ..inference.locate import fingerprint, locate_model
 from ..inference.model_files import CALIBRATION, DECISION
@@ -24,7 +23,7 @@ def target_thresholds(mined: Mined) -> dict[float, float]:
         if fingerprint(folder) != models.get("cross_encoder", {}).get("sha256"):
             return {}
         decided = models.get("decision", {}).get("sha256", _NONE) != _NONE
-        content = json.loads((folder / (DECISION if decided else CALIBRATION)).read_bytes())
+        content = parse_json((folder / (DECISION if decided else CALIBRATION)).read_bytes())
         fitted = Thresholds.model_validate(content["thresholds"])
     except (ModelError, OSError, ValueError, KeyError, ValidationError):
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from ..disk.folder import (
     write_table,
 )
 from ..disk.interrupts import committing
+from ..disk.json_text import parse_json
 from ..disk.lock import lock
 from ..disk.work import WORK, Work, owns_shard
 from ..disk.workplace import RESULT, Workplace
@@ -159,7 +159,7 @@ def read_run(folder: Path) -> tuple[dict[str, pa.Table], dict[str, Any]]:
     if missing:
         raise InputError(f"{folder} is not a run of dupmine: {missing[0]} is missing")
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))
         tables = {name: pq.read_table(folder / f"{name}.parquet") for name in TABLES}
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: a file of the run is broken: {str(error).splitlines()[0]}") from None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ..disk.files import make_folder, write_atomically
 from ..disk.interrupts import committing
+from ..disk.json_text import parse_json
 from ..errors import CorruptStoreError, InputError
 from .layout import GENERATIONS, commit_file, copy_of, generation_of, is_data, is_linked
 
@@ -20,11 +23,14 @@ FORMAT = 3
 _MAKE_AGAIN = "make a new one with `dupmine store init` and add the documents again"
 
 
+Count = Annotated[int, Field(ge=0)]
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """Size in bytes and SHA-256 of a committed file."""
 
-    bytes: int
+    bytes: Count
     sha256: str
 
 
@@ -32,10 +38,10 @@ class StoredFile:
 class Segment:
     """What one update added. Its documents, texts and pairs are numbered after those of earlier segments."""
 
-    generation: int
-    documents: int
-    texts: int
-    pairs: int
+    generation: Count
+    documents: Count
+    texts: Count
+    pairs: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +52,12 @@ class Commit:
     machine, so an update that is interrupted and run again writes the same bytes.
     """
 
-    generation: int
+    generation: Count
     operation: str
     settings: dict[str, Any]
-    models: dict[str, Any]
+    models: dict[str, dict[str, Any]]
     columns: dict[str, str]
-    next_cluster_id: int
+    next_cluster_id: Count
     counts: dict[str, int]
     segments: tuple[Segment, ...]
     files: dict[str, StoredFile]
@@ -77,6 +83,9 @@ class Commit:
             write_atomically(copy, lambda file: file.write(text))
         except OSError as error:  # the generation is committed; the next writer makes the copy
             log.warning("%s: %s", copy, error)
+
+
+_COMMIT = TypeAdapter(Commit)
 
 
 def generations(store: Path) -> list[int]:
@@ -137,6 +146,8 @@ def _read_file(store: Path, name: str, generation: int) -> Commit | str:
     if isinstance(values, str):
         return values
     commit = _parse(store / name, values)
+    if isinstance(commit, str):
+        return commit
     if commit.generation != generation:
         return f"it is the commit of generation {commit.generation}"
     if unknown := [file for file in commit.files if not is_data(file)]:
@@ -150,26 +161,39 @@ def _read_values(store: Path, name: str) -> dict[str, Any] | str:
         return "it is behind a link"
     try:
         raw = (store / name).read_bytes()
-        values = json.loads(raw)
+        values = parse_json(raw)
         intact = isinstance(values, dict) and _with_checksum(values) == raw
     except FileNotFoundError:
         return "it is missing"
-    except (OSError, ValueError) as error:  # an unpaired surrogate fails when it is encoded
+    except (OSError, ValueError, RecursionError) as error:  # an unpaired surrogate fails when it is encoded
         return str(error).splitlines()[0]
     return values if intact else "its checksum does not match"
 
 
-def _parse(path: Path, values: dict[str, Any]) -> Commit:
-    written = values.pop("format")
-    if written != FORMAT:
+def _parse(path: Path, values: dict[str, Any]) -> Commit | str:
+    """Return a commit, or what is wrong with its values.
+
+    Raises:
+        InputError: another version of dupmine wrote it.
+    """
+    written = values.pop("format", None)
+    if isinstance(written, int) and written != FORMAT:
         age, advice = ("an older", _MAKE_AGAIN) if written < FORMAT else ("a newer", "use that version")
         raise InputError(
             f"{path}: {age} version of dupmine wrote this store (format {written}, not {FORMAT}): {advice}"
         )
     values.pop("checksum")
-    values["segments"] = tuple(Segment(**segment) for segment in values["segments"])
-    values["files"] = {name: StoredFile(**file) for name, file in values["files"].items()}
-    return Commit(**values)
+    if unknown := values.keys() - {field.name for field in fields(Commit)}:
+        return f"it has an unknown field, {min(unknown)!r:.80}"
+    try:
+        commit = _COMMIT.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"its field {'.'.join(map(str, first['loc'])):.80} is wrong ({first['msg']:.80})"
+    named = all(isinstance(model.get("sha256"), str) for model in commit.models.values())
+    if not named or not isinstance(commit.models.get("bi_encoder", {}).get("dim"), int):
+        return "its field models is wrong"
+    return commit
 
 
 def latest_commit(store: Path) -> Commit:

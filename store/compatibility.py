@@ -20,8 +20,17 @@ _NO_MODEL = {"sha256": "none"}  # for stores written before this model existed
 
 
 def stored_settings(commit: Commit) -> MiningSettings:
-    """Return the settings a store was made with."""
-    return load_settings(overrides=commit.settings)
+    """Return the settings a store was made with.
+
+    Raises:
+        SettingsError: another version of dupmine wrote them.
+    """
+    try:
+        return load_settings(overrides=commit.settings)
+    except SettingsError as error:
+        raise SettingsError(
+            f"another version of dupmine wrote the settings of the store ({error}): use that version"
+        ) from None
 
 
 def require_same_settings(store: Path, commit: Commit, settings: MiningSettings) -> None:

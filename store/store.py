@@ -342,7 +342,7 @@ class Store:
                         "name one with --id-column (setting corpus.id_column)"
                     )
                 target = add_documents(before, corpus.documents)
-            columns = {"text": corpus.text_column, "id": corpus.id_column}
+            columns = {"text": corpus.text_column} | ({"id": corpus.id_column} if corpus.id_column else {})
             return self._advance("update", before, target, seconds, columns=columns)
 
     def _advance(

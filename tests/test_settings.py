@@ -18,6 +18,10 @@ def problem(overrides: dict[str, object] | None = None, config: Path | None = No
     return str(caught.value)
 
 
+NUMBER = "should be a valid number, not "
+ONES = f"{[1] * 40!s:.80}"
+
+
 def test_every_setting_is_described() -> None:
     for stage, model in MiningSettings.stages().items():
         for name, field in model.model_fields.items():
@@ -95,12 +99,31 @@ def test_mistakes_are_named(overrides: dict[str, object], expected: str) -> None
         (b"- 1\n", "expected stages (corpus, retrieval, rerank, "),
         (b"rerank: {threshold: 0.5\n", "not valid YAML: while parsing a flow mapping "),
         (b"\xff\xfe", "not valid YAML: "),
+        (b"rerank: {threshold: 2026-13-45}", "not valid YAML: month must be in 1..12"),
+        (b"retrieval: {max_k: " + b"9" * 5000 + b"}", "not valid YAML: Exceeds the limit (4300 digits)"),
+        (b"[" * 20_000, "not valid YAML: maximum recursion depth exceeded"),
+        (
+            b"rerank: &a {threshold: 0.5}\nretrieval: *a\n",
+            "not valid YAML: aliases (*name) are not read; write the value itself in ",
+        ),
+        (b"rerank: {threshold: [" + b"1, " * 500 + b"]}", f"setting rerank.threshold: {NUMBER}{ONES}"),
+        (b"rerank: {" + b"x" * 1000 + b": 1}", f"unknown setting rerank.{'x' * 73}: known are corpus."),
     ],
 )
 def test_mistakes_in_a_file_name_it(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "my.yaml"
     path.write_bytes(content)
     assert problem(config=path).startswith(f"{path}: {expected}")
+    assert len(problem(config=path)) < 3000  # which names all settings
+
+
+def test_a_few_lines_that_stand_for_a_billion_values(tmp_path: Path) -> None:
+    """They took memory without bound, or printed megabytes."""
+    path = tmp_path / "my.yaml"
+    lines = ["a: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"b{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    path.write_text("\n".join([*lines, "rerank: {threshold: *a8}"]))
+    assert problem(config=path).startswith(f"{path}: not valid YAML: aliases (*name) are not read; ")
 
 
 def test_missing_file(tmp_path: Path) -> None:

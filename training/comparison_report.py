@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..disk.files import write_atomically
 from ..disk.folder import write_json
+from ..disk.json_text import parse_json
 from ..evaluation.bootstrap import Estimate
 from ..evaluation.classification import ClassificationMetrics
 from ..evaluation.model import ModelKind
@@ -105,7 +105,7 @@ class Comparison:
 def read_rows(folder: Path) -> list[Row]:
     """Return the rows of an earlier comparison in a folder, none if there is no valid one."""
     try:
-        content = json.loads((folder / FILES[0]).read_bytes())
+        content = parse_json((folder / FILES[0]).read_bytes())
         return TypeAdapter(list[Row]).validate_python(content["rows"])
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         return []

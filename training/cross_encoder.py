@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +17,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import set_seed
 
+from ..disk.json_text import parse_json
 from ..errors import ModelError, SettingsError
 from ..inference.device import DeviceConfig
 from ..inference.first_token import first_token_only
@@ -179,7 +179,7 @@ def _transformer_folder(name: str) -> Path:
     if not path.is_file():
         return folder
     try:
-        first = json.loads(path.read_text(encoding="utf-8"))[0]
+        first = parse_json(path.read_text(encoding="utf-8"))[0]
         kind, subfolder = str(first["type"]), str(first.get("path", ""))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ModelError(f"model {name}: modules.json cannot be read ({first_line(error)})") from None

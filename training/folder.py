@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import shutil
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..disk.files import make_folder, output_errors
 from ..disk.folder import remove_empty, write_json
+from ..disk.json_text import parse_json
 from ..disk.lock import lock
 from ..disk.workplace import RESULT, Workplace
 from ..errors import OutputError, SettingsError
@@ -138,7 +138,7 @@ def step_number(checkpoint: Path) -> int:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

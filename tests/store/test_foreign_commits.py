@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dupmine import CorruptStoreError, Store
-from dupmine.store.commits import generations
+from dupmine.errors import SettingsError
+from dupmine.store.commits import _with_checksum, generations
 from dupmine.store.layout import commit_file, copy_of
 
 from ..helpers.stores import POOL, Maker, committed, membership, numbered, table
@@ -124,3 +129,49 @@ def test_a_commit_that_differs_from_its_copy_is_refused_where_nothing_decides(
     with pytest.raises(CorruptStoreError, match=r"1\.json is damaged \(it differs from its copy"):
         one.clusters()
     assert {damage.file for damage in one.verify()} == {commit_file(1), copy_of(commit_file(1))}
+
+
+def change_commit(store: Store, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the values of the newest commit and its copy, with the checksum that belongs to them."""
+    name = commit_file(store.generation)
+    values = json.loads((store.path / name).read_bytes())
+    change(values)
+    for each in (name, copy_of(name)):
+        (store.path / each).write_bytes(_with_checksum(values))
+
+
+CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "more": (lambda values: values.update(extra=1), "it has an unknown field, 'extra'"),
+    "less": (lambda values: values.pop("counts"), "its field counts is wrong (Field required)"),
+    "no format": (lambda values: values.pop("format") and values.pop("counts"), "its field counts is wrong"),
+    "type": (lambda values: values.update(segments={}), "its field segments is wrong (Input should be"),
+    "negative": (
+        lambda values: values["segments"][0].update(texts=-1),
+        "its field segments.0.texts is wrong",
+    ),
+    "file": (lambda values: values["files"].update(x={}), "its field files.x.bytes is wrong"),
+    "models": (lambda values: values["models"].clear(), "its field models is wrong"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_commit_with_other_fields_is_damaged(case: str, store: Store) -> None:
+    change, problem = CHANGES[case]
+    change_commit(store, change)
+    with pytest.raises(CorruptStoreError, match=rf"2\.json is damaged \({re.escape(problem)}") as caught:
+        store.update(table(THIRD))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_commit_with_a_setting_of_a_newer_version(store: Store, maker: Maker) -> None:
+    change_commit(store, lambda values: values["settings"]["rerank"].update(speed="high"))
+    expected = r"^another version of dupmine wrote the settings of the store \(unknown setting rerank.speed"
+    with pytest.raises(SettingsError, match=expected):
+        maker.open(store.path)
+
+
+def test_a_commit_of_a_hundred_thousand_levels(store: Store) -> None:
+    for each in (commit_file(2), copy_of(commit_file(2))):
+        (store.path / each).write_bytes(b'{"a":' * 100_000)
+    with pytest.raises(CorruptStoreError, match=r"2\.json is damaged \(it has too many levels\)"):
+        store.clusters()
