@@ -10,8 +10,6 @@ import typer
 
 from ..inference.model_files import CALIBRATION, CASCADE, DECISION
 from . import options
-from .logs import set_level
-from .options import Setting
 
 if TYPE_CHECKING:
     from ..rerank.bands import Bounds
@@ -21,20 +19,18 @@ if TYPE_CHECKING:
     from ..rerank.thresholds import OperatingPoint, Thresholds
 
 
-def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def calibrate(
     model: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="Cross-encoder: built-in, folder or hub name."),
-        Setting("rerank.cross_encoder"),
+        str, typer.Argument(metavar="MODEL", help="Cross-encoder: built-in, folder or hub name.")
     ],
     pairs: options.Pairs,
+    *,
     out: Annotated[
         Path | None,
         options.output_option("--out", "-o", help="New folder for a copy of the model; by default MODEL."),
     ] = None,
     split: options.Split = None,
-    text_columns: options.TextColumns = None,
-    label_column: options.LabelColumn = None,
+    reading: options.PairOptions,
     corpus: Annotated[
         Path | None,
         options.input_option(
@@ -48,16 +44,11 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
         options.model_option(
             help="Share of duplicates among the pairs to be mined; by default that of PAIRS."
         ),
-        Setting("calibration.base_rate"),
     ] = None,
     symmetric: options.Symmetric = None,
-    config: options.Config = None,
-    set_: options.Set = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
+    config: options.ConfigOptions,
+    compute: options.ComputeOptions,
+    log: options.LogOptions,
 ) -> None:
     """Calibrate a cross-encoder and find its thresholds.
 
@@ -66,28 +57,25 @@ def calibrate(  # noqa: PLR0913, PLR0917 - one parameter per flag
     then uses the neighbours of a pair too, and the cross-encoder skips the pairs that cosine and lexical
     features decide.
     """
-    arguments = locals()
-    set_level(log_level)
     from ..calibration.probabilities import CalibrateSettings, calibrate_model
     from ..corpus.labelled import read_pairs
-    from ..progress import Progress
 
-    settings = options.build_settings(CalibrateSettings, calibrate, arguments)
+    settings = config.build(
+        CalibrateSettings,
+        {"rerank.cross_encoder": model, "calibration.base_rate": base_rate, "rerank.symmetric": symmetric},
+        reading,
+        compute,
+    )
     labelled = read_pairs(pairs, settings.pairs, split=split)
-    progress = Progress(options.bars(quiet, log_format))
     if corpus is not None:
         from ..calibration.corpus import calibrate_to_corpus
 
-        fitted, folder = calibrate_to_corpus(settings, labelled, corpus, progress, out=out)
-        if not quiet:
-            lines = [*decision_lines(fitted.decision), *cascade_lines(fitted.cascade)]
-            typer.echo("\n".join(lines))
-            typer.echo(f"\nwritten to {folder / DECISION} and {CASCADE}")
+        fitted, folder = calibrate_to_corpus(settings, labelled, corpus, log.progress, out=out)
+        lines = [*decision_lines(fitted.decision), *cascade_lines(fitted.cascade)]
+        log.report([*lines, "", f"written to {folder / DECISION} and {CASCADE}"])
         return
-    calibration, folder = calibrate_model(settings, labelled, progress, out=out)
-    if not quiet:
-        typer.echo("\n".join(calibration_lines(calibration)))
-        typer.echo(f"\nwritten to {folder / CALIBRATION}")
+    calibration, folder = calibrate_model(settings, labelled, log.progress, out=out)
+    log.report([*calibration_lines(calibration), "", f"written to {folder / CALIBRATION}"])
 
 
 def calibration_lines(calibration: Calibration) -> Iterator[str]:

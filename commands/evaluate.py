@@ -11,15 +11,15 @@ import typer
 from ..errors import SettingsError
 from ..formats import PAIR_TITLES
 from . import options
-from .logs import set_level
 
 if TYPE_CHECKING:
     from ..evaluation.model import EvaluateSettings, ModelEvaluation
 
 
-def evaluate(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def evaluate(
     model: options.Model,
     pairs: options.Pairs,
+    *,
     out: Annotated[
         Path | None,
         options.output_option("--out", "-o", help="Folder for JSON, plots and the worst mistakes."),
@@ -34,27 +34,22 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter per flag
         str | None,
         options.input_option(help="Choose it on the rows with this split, of --valid or of PAIRS."),
     ] = None,
-    text_columns: options.TextColumns = None,
-    label_column: options.LabelColumn = None,
-    label_max: options.LabelMax = None,
+    reading: options.PairOptions,
     head: options.Head = None,
     symmetric: options.Symmetric = None,
-    config: options.Config = None,
-    set_: options.Set = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
+    config: options.ConfigOptions,
+    compute: options.ComputeOptions,
+    log: options.LogOptions,
 ) -> None:
     """Evaluate a model on labelled pairs.
 
     The threshold is the one with the best F1 on other pairs, if there are any.
     """
-    arguments = locals()
-    set_level(log_level)
     from ..evaluation.model import EvaluateSettings
 
-    settings = options.build_settings(EvaluateSettings, evaluate, arguments)
+    settings = config.build(
+        EvaluateSettings, reading, {"rerank.head": head, "rerank.symmetric": symmetric}, compute
+    )
     sources = {"test": (pairs, split)}
     if valid is not None or valid_split is not None:
         sources["valid"] = (valid or pairs, valid_split)
@@ -64,15 +59,12 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter per flag
         )
     if out is not None:
         _check_out(out, overwrite=overwrite)
-    evaluation = _evaluate(model, sources, settings, quiet)
+    evaluation = _evaluate(model, sources, settings, log)
     if out is not None:
         _write(evaluation, out, overwrite=overwrite)
-    if not quiet:
-        from .evaluate_view import model_lines
+    from .evaluate_view import model_lines
 
-        typer.echo("\n".join(model_lines(evaluation)))
-        if out is not None:
-            typer.echo(f"\nwritten to {out}")
+    log.report([*model_lines(evaluation), *([] if out is None else ["", f"written to {out}"])])
 
 
 def evaluate_run(
@@ -84,7 +76,7 @@ def evaluate_run(
             help=f"Gold clusters (id, cluster) or labelled pairs (qid1, qid2, is_duplicate): {PAIR_TITLES}.",
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Evaluate a run against gold clusters or labelled pairs."""
     from ..evaluation.run import evaluate_run as evaluate_stages
@@ -95,15 +87,16 @@ def evaluate_run(
 
 
 def _evaluate(
-    model: str, sources: dict[str, tuple[Path, str | None]], settings: EvaluateSettings, quiet: bool
+    model: str,
+    sources: dict[str, tuple[Path, str | None]],
+    settings: EvaluateSettings,
+    log: options.LogOptions,
 ) -> ModelEvaluation:
     from ..corpus.labelled import read_pairs
     from ..evaluation.model import evaluate_model
-    from ..progress import Progress
 
     read = {name: read_pairs(path, settings.pairs, split=split) for name, (path, split) in sources.items()}
-    progress = Progress(options.bars(quiet))
-    return evaluate_model(model, read["test"], read.get("valid"), settings, progress)
+    return evaluate_model(model, read["test"], read.get("valid"), settings, log.progress)
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:

@@ -7,10 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from . import options
-from .logs import set_level
 
 if TYPE_CHECKING:
     from ..export.check import ExportCheck
@@ -22,8 +19,9 @@ class ExportFormat(StrEnum):
     onnx = "onnx"
 
 
-def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def export(
     model: options.Model,
+    *,
     out: Annotated[Path, options.output_option("--out", "-o", help="New folder for the exported model.")],
     pairs: Annotated[
         Path,
@@ -44,34 +42,25 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     ] = 0.005,
     sample: Annotated[int, options.input_option(min=1, help="Pairs to check on.")] = 6000,
     split: options.Split = None,
-    text_columns: options.TextColumns = None,
-    label_column: options.LabelColumn = None,
-    label_max: options.LabelMax = None,
+    reading: options.PairOptions,
     head: options.Head = None,
-    config: options.Config = None,
-    set_: options.Set = None,
+    config: options.ConfigOptions,
     threads: options.Threads = None,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
+    log: options.LogOptions,
 ) -> None:
     """Write a model as an ONNX graph for other engines.
 
     The export is refused if its F1 is lower than the original's by more than --max-loss.
     """
-    arguments = locals()
-    set_level(log_level)
     from ..corpus.labelled import read_pairs
     from ..evaluation.model import EvaluateSettings
     from ..export.model import ExportOptions, export_model
-    from ..progress import Progress
 
-    settings = options.build_settings(EvaluateSettings, export, arguments)
+    settings = config.build(EvaluateSettings, reading, {"rerank.head": head, "compute.threads": threads})
     labelled = read_pairs(pairs, settings.pairs, split=split)
     plan = ExportOptions(int8, max_loss, sample)
-    check = export_model(model, labelled, out, plan, settings, Progress(options.bars(quiet)))
-    if not quiet:
-        typer.echo("\n".join(check_lines(check, len(labelled))))
-        typer.echo(f"\nwritten to {out}")
+    check = export_model(model, labelled, out, plan, settings, log.progress)
+    log.report([*check_lines(check, len(labelled)), "", f"written to {out}"])
 
 
 def check_lines(check: ExportCheck, n_pairs: int) -> Iterator[str]:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from .groups import expand_groups
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -24,8 +26,14 @@ class App(typer.Typer):
         super().__init__(cls=_Group, no_args_is_help=True, rich_markup_mode=None, **options)
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
-        """Register a command."""
-        return super().command(name, cls=_Command, **options)
+        """Register a command, with the options of its groups."""
+        register = super().command(name, cls=_Command, **options)
+
+        def add(command: F) -> F:
+            register(expand_groups(command))
+            return command
+
+        return add
 
 
 class _Command(TyperCommand):

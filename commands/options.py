@@ -1,28 +1,23 @@
-"""The options that several commands share, and the settings that options stand for."""
+"""The options that several commands share, in groups, and the settings that options stand for."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ..formats import NAMES, PAIR_TITLES
+from ..progress import Progress
 from ..staged import StagedSettings, load_staged, parse_overrides
-from .logs import LogFormat
+from .groups import OptionGroup, Setting
+from .logs import LogFormat, print_report, set_level
 
 S = TypeVar("S", bound=StagedSettings)
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """Marks an option that stands for a setting."""
-
-    name: str
 
 
 input_option = partial(typer.Option, rich_help_panel="Input")
@@ -31,7 +26,22 @@ output_option = partial(typer.Option, rich_help_panel="Output")
 setting_option = partial(typer.Option, rich_help_panel="Settings")
 run_option = partial(typer.Option, rich_help_panel="Running")
 
-Config = Annotated[Path | None, setting_option("--config", "-c", help="YAML file with settings.")]
+Pairs = Annotated[Path, typer.Argument(metavar="PAIRS", help=f"Labelled pairs: {PAIR_TITLES}.")]
+Split = Annotated[
+    str | None, input_option(help="Use only rows with this value in the column split, as test.")
+]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Bi- or cross-encoder: built-in, folder or hub name.")
+]
+Overwrite = Annotated[bool, output_option("--overwrite", help="Replace an earlier result in --out.")]
+Json = Annotated[bool, output_option("--json", help="Print JSON.")]
+Head = Annotated[
+    str | None, model_option(help="How to read a cross-encoder: sigmoid, softmax, nli or score.")
+]
+Symmetric = Annotated[
+    bool | None, model_option("--symmetric", help="Score both orders of a pair and average.")
+]
+Threads = Annotated[int | None, run_option(help="CPU threads; by default all cores.")]
 Set = Annotated[
     list[str] | None, setting_option("--set", metavar="STAGE.KEY=VALUE", help="Any setting; repeatable.")
 ]
@@ -39,99 +49,128 @@ PrintConfig = Annotated[
     bool, setting_option("--print-config", help="Print the effective settings as YAML and stop.")
 ]
 
-TextColumn = Annotated[
-    str | None,
-    input_option(help="Column with the text; several joined by commas, as title,body."),
-    Setting("corpus.text_column"),
-]
-IdColumn = Annotated[str | None, input_option(help="Column with a unique id."), Setting("corpus.id_column")]
-Format = Annotated[
-    str | None,
-    input_option("--format", help=f"One of {NAMES}; by default by the file name."),
-    Setting("corpus.format"),
-]
-EncodingErrors = Annotated[
-    str | None,
-    input_option(help="Invalid UTF-8: strict ends with an error, replace counts it."),
-    Setting("corpus.encoding_errors"),
-]
-Pairs = Annotated[Path, typer.Argument(metavar="PAIRS", help=f"Labelled pairs: {PAIR_TITLES}.")]
-Split = Annotated[
-    str | None, input_option(help="Use only rows with this value in the column split, as test.")
-]
-TextColumns = Annotated[
-    str | None,
-    input_option(metavar="A,B", help="The two columns with texts; by default found by name."),
-    Setting("pairs.text_columns"),
-]
-LabelColumn = Annotated[
-    str | None,
-    input_option(help="Column with the label; by default is_duplicate, label or score."),
-    Setting("pairs.label_column"),
-]
-LabelMax = Annotated[
-    float | None,
-    input_option(help="Label of identical meaning: 5 for STS-B's 0 to 5."),
-    Setting("pairs.label_max"),
-]
 
-Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Bi- or cross-encoder: built-in, folder or hub name.")
-]
-Head = Annotated[
-    str | None,
-    model_option(help="How to read a cross-encoder: sigmoid, softmax, nli or score."),
-    Setting("rerank.head"),
-]
-Symmetric = Annotated[
-    bool | None,
-    model_option("--symmetric", help="Score both orders of a pair and average."),
-    Setting("rerank.symmetric"),
-]
+@dataclass(frozen=True, slots=True)
+class CorpusOptions(OptionGroup):
+    """How the documents are read."""
 
-Overwrite = Annotated[bool, output_option("--overwrite", help="Replace an earlier result in --out.")]
-
-Device = Annotated[str | None, run_option(help="auto, cpu, mps, cuda or cuda:N."), Setting("compute.device")]
-Threads = Annotated[
-    int | None, run_option(help="CPU threads; by default all cores."), Setting("compute.threads")
-]
-Metrics = Annotated[
-    Path | None,
-    run_option(metavar="FILE", help="Write Prometheus metrics for node_exporter's textfile collector."),
-]
-MetricsLabel = Annotated[
-    list[str] | None,
-    run_option(metavar="NAME=VALUE", help="Label of every metric, to tell stores apart; repeatable."),
-]
-Quiet = Annotated[bool, run_option("--quiet", "-q", help="No bars and no summary.")]
-LogLevel = Annotated[str, run_option(help="debug, info, warning or error.")]
-LogFormatOption = Annotated[
-    LogFormat, run_option("--log-format", help="json: one object per line on standard error, no bars.")
-]
+    text_column: Annotated[
+        str | None,
+        input_option(help="Column with the text; several joined by commas, as title,body."),
+        Setting("corpus.text_column"),
+    ] = None
+    id_column: Annotated[
+        str | None, input_option(help="Column with a unique id."), Setting("corpus.id_column")
+    ] = None
+    format_: Annotated[
+        str | None,
+        input_option("--format", help=f"One of {NAMES}; by default by the file name."),
+        Setting("corpus.format"),
+    ] = None
+    encoding_errors: Annotated[
+        str | None,
+        input_option(help="Invalid UTF-8: strict ends with an error, replace counts it."),
+        Setting("corpus.encoding_errors"),
+    ] = None
 
 
-def build_settings(kind: type[S], command: Callable[..., None], values: Mapping[str, Any]) -> S:
-    """Build a command's settings: the file of `--config`, then `--set`, then options for single settings.
+@dataclass(frozen=True, slots=True)
+class PairOptions(OptionGroup):
+    """How labelled pairs are read."""
 
-    `values` are the arguments of the command's function by name.
-    """
-    overrides = parse_overrides(values.get("set_") or [])
-    return load_staged(kind, values.get("config"), overrides | flags(command, values))
+    text_columns: Annotated[
+        str | None,
+        input_option(metavar="A,B", help="The two columns with texts; by default found by name."),
+        Setting("pairs.text_columns"),
+    ] = None
+    label_column: Annotated[
+        str | None,
+        input_option(help="Column with the label; by default is_duplicate, label or score."),
+        Setting("pairs.label_column"),
+    ] = None
+    label_max: Annotated[
+        float | None,
+        input_option(help="Label of identical meaning: 5 for STS-B's 0 to 5."),
+        Setting("pairs.label_max"),
+    ] = None
 
 
-def flags(command: Callable[..., None], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings whose options were given, by name."""
-    return {
-        mark.name: values[name]
-        for name, hint in get_type_hints(command, include_extras=True).items()
-        for mark in getattr(hint, "__metadata__", ())
-        if isinstance(mark, Setting) and values[name] is not None
-    }
+@dataclass(frozen=True, slots=True)
+class ComputeOptions(OptionGroup):
+    """Where the models run."""
+
+    device: Annotated[
+        str | None, run_option(help="auto, cpu, mps, cuda or cuda:N."), Setting("compute.device")
+    ] = None
+    threads: Annotated[Threads, Setting("compute.threads")] = None
 
 
-def bars(quiet: bool, log_format: LogFormat = "text") -> bool | None:
-    """Return whether to show bars: none for `--quiet` and JSON, else where there is a terminal (None)."""
-    return False if quiet or log_format == "json" else None
+@dataclass(frozen=True, slots=True)
+class ConfigOptions(OptionGroup):
+    """Settings from a file, and single ones by name."""
+
+    config: Annotated[Path | None, setting_option("--config", "-c", help="YAML file with settings.")] = None
+    set_: Set = None
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The settings given with `--set`."""
+        return parse_overrides(self.set_ or [])
+
+    def build(self, kind: type[S], *given: OptionGroup | Mapping[str, Any]) -> S:
+        """Build settings: the file of `--config`, then `--set`, then options for single settings.
+
+        Args:
+            kind: the settings of the command.
+            given: groups of options, or settings by name; None stands for an option that was not given.
+        """
+        values = self.overrides
+        for options in given:
+            named = options.settings() if isinstance(options, OptionGroup) else options
+            values |= {name: value for name, value in named.items() if value is not None}
+        return load_staged(kind, self.config, values)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsOptions(OptionGroup):
+    """Where metrics are written."""
+
+    metrics: Annotated[
+        Path | None,
+        run_option(metavar="FILE", help="Write Prometheus metrics for node_exporter's textfile collector."),
+    ] = None
+    metrics_label: Annotated[
+        list[str] | None,
+        run_option(metavar="NAME=VALUE", help="Label of every metric, to tell stores apart; repeatable."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions(OptionGroup):
+    """What a command shows while it runs and when it has ended; the level holds from its creation on."""
+
+    quiet: Annotated[bool, run_option("--quiet", "-q", help="No bars and no summary.")] = False
+    log_level: Annotated[str, run_option(help="debug, info, warning or error.")] = "warning"
+    log_format: Annotated[
+        LogFormat, run_option("--log-format", help="json: one object per line on standard error, no bars.")
+    ] = "text"
+
+    def __post_init__(self) -> None:
+        set_level(self.log_level)
+
+    @property
+    def bars(self) -> bool | None:
+        """Whether to show bars: none for `--quiet` and JSON, else where there is a terminal (None)."""
+        return False if self.quiet or self.log_format == "json" else None
+
+    @property
+    def progress(self) -> Progress:
+        """The progress bars."""
+        return Progress(self.bars)
+
+    def report(self, lines: Iterable[str]) -> None:
+        """Print what a command did; nothing with `--quiet`."""
+        print_report([] if self.quiet else list(lines))
 
 
 def print_utf8(lines: list[str]) -> None:

@@ -11,7 +11,7 @@ from . import options
 from .opened import RunOrStore, open_result
 
 
-def show(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def show(
     folder: RunOrStore,
     name: Annotated[
         str | None, typer.Argument(metavar="[CLUSTER|DOC_ID]", help="One cluster, or a document's.")

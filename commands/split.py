@@ -11,9 +11,8 @@ import typer
 
 from ..errors import SettingsError
 from ..settings import PairSettings
-from ..staged import StagedSettings
+from ..staged import StagedSettings, load_staged
 from . import options
-from .logs import set_level
 
 if TYPE_CHECKING:
     from ..evaluation.splits import Leak
@@ -34,8 +33,9 @@ class SplitSettings(StagedSettings):
     pairs: PairSettings = PairSettings()
 
 
-def split(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def split(
     pairs: options.Pairs,
+    *,
     out: Annotated[
         Path, options.output_option("--out", "-o", help="Folder for train, valid and test.parquet.")
     ],
@@ -48,18 +48,14 @@ def split(  # noqa: PLR0913, PLR0917 - one parameter per flag
         int | None, typer.Option(min=1, help="Number of pairs to divide, drawn at random; by default all.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random numbers.")] = 42,
-    text_columns: options.TextColumns = None,
-    label_column: options.LabelColumn = None,
-    label_max: options.LabelMax = None,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
+    reading: options.PairOptions,
+    log: options.LogOptions,
 ) -> None:
     """Divide labelled pairs into train, valid and test.
 
     The splits have equal shares of labels. Prints how many questions of train are in the others too.
     """
-    settings = options.build_settings(SplitSettings, split, locals()).pairs
-    set_level(log_level)
+    settings = load_staged(SplitSettings, None, reading.settings()).pairs
     shares_by_name = dict(zip(SPLITS, _shares(shares), strict=True))
     from ..disk.folder import check_target, replacing, write_table
     from ..evaluation.splits import split_file
@@ -70,9 +66,7 @@ def split(  # noqa: PLR0913, PLR0917 - one parameter per flag
     with replacing(out, files, overwrite=overwrite) as folder:
         for name, table in tables.items():
             write_table(folder / f"{name}.parquet", table)
-    if not quiet:
-        typer.echo("\n".join(split_lines(leaks)))
-        typer.echo(f"\nwritten to {out}")
+    log.report([*split_lines(leaks), "", f"written to {out}"])
 
 
 def split_lines(leaks: Mapping[str, Leak]) -> list[str]:

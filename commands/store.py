@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +12,8 @@ import typer
 from ..disk.interrupts import end_with_commit
 from ..errors import CorruptStoreError, InputError
 from ..settings import MiningSettings
-from ..staged import parse_overrides
 from . import options
 from .help import App
-from .logs import LogFormat, print_report, set_level
 
 if TYPE_CHECKING:
     from ..store.history import UpdateReport
@@ -40,56 +37,41 @@ Folder = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the sto
 Wait = Annotated[
     float, options.run_option(metavar="SECONDS", min=0.0, help="Seconds to wait for another writer.")
 ]
-Json = Annotated[bool, options.output_option("--json", help="Print JSON.")]
 
 
-@dataclass(frozen=True, slots=True)
-class _WriteCommand:
-    """The options of every command that makes a generation."""
+def _write(
+    folder: Path,
+    write: Callable[[Store], UpdateReport],
+    wait: float,
+    log: options.LogOptions,
+    metrics: options.MetricsOptions | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Open the store with some settings, make a generation, and print the report."""
+    from .prometheus import gauges_of_update, metrics_of_run
+    from .store_view import update_lines
 
-    wait: float
-    metrics: Path | None
-    labels: list[str] | None
-    quiet: bool
-    log_format: LogFormat
-
-    def run(
-        self, folder: Path, write: Callable[[Store], UpdateReport], flags: dict[str, Any] | None = None
-    ) -> None:
-        """Open the store with `flags`, write, and print the report."""
-        from .prometheus import gauges_of_update, metrics_of_run
-        from .store_view import update_lines
-
-        end_with_commit()
-        with metrics_of_run(self.metrics, self.labels) as report:
-            opened = _open(folder, self.quiet, self.log_format, wait=self.wait, flags=flags)
-            update_report = write(opened)
-            report(gauges_of_update(update_report), update_report.seconds)
-        print_report([] if self.quiet else update_lines(update_report))
+    metrics = metrics or options.MetricsOptions()
+    end_with_commit()
+    with metrics_of_run(metrics.metrics, metrics.metrics_label) as report:
+        update_report = write(_open(folder, log, wait, settings))
+        report(gauges_of_update(update_report), update_report.seconds)
+    log.report(update_lines(update_report))
 
 
 @store.command()
-def init(  # noqa: PLR0913, PLR0917 - one parameter per flag
-    folder: Folder,
-    config: options.Config = None,
-    set_: options.Set = None,
-    wait: Wait = 0.0,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
-) -> None:
+def init(folder: Folder, *, config: options.ConfigOptions, wait: Wait = 0.0, log: options.LogOptions) -> None:
     """Make an empty store. Its settings stay until rebuild changes them."""
-    settings = options.build_settings(MiningSettings, init, locals())
-    set_level(log_level)
+    settings = config.build(MiningSettings)
     end_with_commit()
     from ..store.store import Store
 
-    Store.create(folder, settings, progress=options.bars(quiet, log_format), wait=wait)
-    print_report([] if quiet else [f"made {folder}; add documents: dupmine store update {folder} FILES"])
+    Store.create(folder, settings, progress=log.bars, wait=wait)
+    log.report([f"made {folder}; add documents: dupmine store update {folder} FILES"])
 
 
 @store.command()
-def update(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def update(
     folder: Folder,
     inputs: Annotated[
         list[str],
@@ -98,28 +80,20 @@ def update(  # noqa: PLR0913, PLR0917 - one parameter per flag
             help="New and edited documents: files, folders or globs, as for mine; - is standard input.",
         ),
     ],
-    text_column: options.TextColumn = None,
-    id_column: options.IdColumn = None,
-    format_: options.Format = None,
-    encoding_errors: options.EncodingErrors = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
+    *,
+    corpus: options.CorpusOptions,
+    compute: options.ComputeOptions,
     wait: Wait = 0.0,
-    metrics: options.Metrics = None,
-    metrics_label: options.MetricsLabel = None,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
+    metrics: options.MetricsOptions,
+    log: options.LogOptions,
 ) -> None:
     """Add new documents and replace edited ones, by id."""
-    flags = options.flags(update, locals())
-    set_level(log_level)
-    writer = _WriteCommand(wait, metrics, metrics_label, quiet, log_format)
-    writer.run(folder, lambda opened: opened.update_files(inputs), flags)
+    settings = corpus.settings() | compute.settings()
+    _write(folder, lambda opened: opened.update_files(inputs), wait, log, metrics, settings)
 
 
 @store.command()
-def delete(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def delete(
     folder: Folder,
     ids: Annotated[
         list[str] | None, typer.Argument(metavar="ID", help="Ids of documents; put -- before ids like -7.")
@@ -127,96 +101,72 @@ def delete(  # noqa: PLR0913, PLR0917 - one parameter per flag
     ids_from: Annotated[
         str | None, typer.Option(metavar="FILE", help="File with one id per line; - is standard input.")
     ] = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
+    *,
+    compute: options.ComputeOptions,
     wait: Wait = 0.0,
-    metrics: options.Metrics = None,
-    metrics_label: options.MetricsLabel = None,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
+    metrics: options.MetricsOptions,
+    log: options.LogOptions,
 ) -> None:
     """Delete documents by id. If an id is unknown, none is deleted."""
-    flags = options.flags(delete, locals())
     if not ids and ids_from is None:
         raise typer.BadParameter("name at least one id, or a file with --ids-from", param_hint="ID")
-    set_level(log_level)
 
     def delete_documents(opened: Store) -> UpdateReport:
         listed = [line for line in _lines(ids_from) if line] if ids_from is not None else []
         return opened.delete([*(ids or []), *listed])
 
-    writer = _WriteCommand(wait, metrics, metrics_label, quiet, log_format)
-    writer.run(folder, delete_documents, flags)
+    _write(folder, delete_documents, wait, log, metrics, compute.settings())
 
 
 @store.command()
-def rebuild(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def rebuild(
     folder: Folder,
-    config: options.Config = None,
-    set_: options.Set = None,
+    *,
+    config: options.ConfigOptions,
     wait: Wait = 0.0,
-    metrics: options.Metrics = None,
-    metrics_label: options.MetricsLabel = None,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
+    metrics: options.MetricsOptions,
+    log: options.LogOptions,
 ) -> None:
     """Recompute the clusters with other settings or models."""
-    set_level(log_level)
-    writer = _WriteCommand(wait, metrics, metrics_label, quiet, log_format)
-    writer.run(folder, lambda opened: opened.rebuild(config, **parse_overrides(set_ or [])))
+    _write(folder, lambda opened: opened.rebuild(config.config, **config.overrides), wait, log, metrics)
 
 
 @store.command()
-def compact(  # noqa: PLR0913, PLR0917 - one parameter per flag
-    folder: Folder,
-    wait: Wait = 0.0,
-    metrics: options.Metrics = None,
-    metrics_label: options.MetricsLabel = None,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
+def compact(
+    folder: Folder, *, wait: Wait = 0.0, metrics: options.MetricsOptions, log: options.LogOptions
 ) -> None:
     """Merge all segments and free the space of deleted documents."""
-    set_level(log_level)
-    writer = _WriteCommand(wait, metrics, metrics_label, quiet, log_format)
-    writer.run(folder, lambda opened: opened.compact())
+    _write(folder, lambda opened: opened.compact(), wait, log, metrics)
 
 
 @store.command()
 def rollback(
     folder: Folder,
     generation: Annotated[int, typer.Argument(metavar="GENERATION", help="Number of a kept generation.")],
+    *,
     wait: Wait = 0.0,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
+    log: options.LogOptions,
 ) -> None:
     """Restore an earlier generation."""
-    set_level(log_level)
-    writer = _WriteCommand(wait, None, None, quiet, log_format)
-    writer.run(folder, lambda opened: opened.rollback(generation))
+    _write(folder, lambda opened: opened.rollback(generation), wait, log)
 
 
 @store.command()
 def verify(
     folder: Folder,
+    *,
     repair: Annotated[bool, typer.Option("--repair", help="Restore or recompute damaged files.")] = False,
     wait: Wait = 0.0,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
+    log: options.LogOptions,
 ) -> None:
     """Check every file of the store against its checksum."""
-    set_level(log_level)
     from ..store.store import Store
 
-    opened = Store.open_damaged(folder, progress=options.bars(quiet, log_format), wait=wait)
+    opened = Store.open_damaged(folder, progress=log.bars, wait=wait)
     damages = opened.verify(repair=repair)
     for damage in damages:
         typer.echo(f"{damage.outcome}: {damage.file}: {damage.problem}")
-    if not quiet:
+    if not log.quiet:
         for name in opened.unknown_files():
             typer.echo(f"unknown: {name}: not written by dupmine, left alone")
     left = sum(damage.outcome in {"damaged", "lost"} for damage in damages)
@@ -224,46 +174,38 @@ def verify(
         raise CorruptStoreError(f"{folder}: {left} losses could not be repaired, see above")
     if left:
         raise CorruptStoreError(f"{folder}: {left} files are damaged: use --repair")
-    if not quiet:
+    if not log.quiet:
         typer.echo(f"intact, at generation {opened.generation}")
 
 
 @store.command()
-def status(
-    folder: Folder,
-    as_json: Json = False,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
-) -> None:
+def status(folder: Folder, *, as_json: options.Json = False, log: options.LogOptions) -> None:
     """Show what the store holds and who writes to it."""
-    set_level(log_level)
     from .store_view import status_lines, to_json
 
-    facts = _open(folder, quiet, log_format).status()
+    facts = _open(folder, log).status()
     options.print_utf8([to_json(facts)] if as_json else status_lines(facts))
 
 
 @store.command()
 def changes(
     folder: Folder,
+    *,
     since: Annotated[int, typer.Option(min=0, metavar="GENERATION", help="Only later changes.")] = 0,
-    as_json: Json = False,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
+    as_json: options.Json = False,
+    log: options.LogOptions,
 ) -> None:
     """Show the changes of the clusters, by generation."""
-    set_level(log_level)
     from .store_view import change_lines, records, to_json
 
-    events = _open(folder, quiet, log_format).changes(since)
+    events = _open(folder, log).changes(since)
     options.print_utf8([to_json(records(events))] if as_json else change_lines(events))
 
 
 @store.command()
-def query(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def query(
     folder: Folder,
+    *,
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts to look up.")] = None,
     file: Annotated[
         str | None, typer.Option(metavar="FILE", help="File with one text per line; - is standard input.")
@@ -272,23 +214,18 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per flag
     duplicates_only: Annotated[
         bool, typer.Option("--duplicates-only", help="Only documents that ask the same.")
     ] = False,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    as_json: Json = False,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
+    compute: options.ComputeOptions,
+    as_json: options.Json = False,
+    log: options.LogOptions,
 ) -> None:
     """Find the documents that ask the same as a text."""
-    flags = options.flags(query, locals())
     queries = [*(texts or []), *(_lines(file) if file is not None else [])]
     if not queries and file is None:
         raise typer.BadParameter("give at least one text, or a file with --file", param_hint="TEXT")
-    set_level(log_level)
     from .store_view import query_lines, records, to_json
 
     _check_unicode(queries)
-    answers = _open(folder, quiet, log_format, flags=flags).query(queries, top)
+    answers = _open(folder, log, settings=compute.settings()).query(queries, top)
     if duplicates_only:
         answers = answers[answers["is_duplicate"]]
     options.print_utf8([to_json(records(answers))] if as_json else query_lines(answers, queries))
@@ -297,32 +234,25 @@ def query(  # noqa: PLR0913, PLR0917 - one parameter per flag
 @store.command()
 def export(
     folder: Folder,
+    *,
     out: Annotated[Path, options.output_option("--out", "-o", help="Folder for the tables.")],
     overwrite: options.Overwrite = False,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
+    log: options.LogOptions,
 ) -> None:
     """Write the tables that `dupmine mine` writes."""
-    set_level(log_level)
     from .summary import next_commands, summarise
 
-    result = _open(folder, quiet, log_format).export(out, overwrite=overwrite)
-    if not quiet:
+    result = _open(folder, log).export(out, overwrite=overwrite)
+    if not log.quiet:
         typer.echo(f"{summarise(result)}\n\nwritten to {out}\n{next_commands(out)}")
 
 
 def _open(
-    folder: Path,
-    quiet: bool,
-    log_format: LogFormat,
-    *,
-    wait: float = 0.0,
-    flags: dict[str, Any] | None = None,
+    folder: Path, log: options.LogOptions, wait: float = 0.0, settings: Mapping[str, Any] | None = None
 ) -> Store:
     from ..store.store import Store
 
-    return Store.open(folder, progress=options.bars(quiet, log_format), wait=wait, **(flags or {}))
+    return Store.open(folder, progress=log.bars, wait=wait, **(settings or {}))
 
 
 def _lines(file: str) -> list[str]:

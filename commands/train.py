@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shlex
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,11 +14,9 @@ import typer
 
 from ..errors import SettingsError
 from ..formats import PAIR_TITLES
-from ..progress import Progress
 from . import options
+from .groups import OptionGroup, Setting
 from .help import App
-from .logs import LogFormat, set_level
-from .options import Setting
 
 if TYPE_CHECKING:
     from ..training.run import Target
@@ -36,7 +35,6 @@ Pairs = Annotated[
         help=f"Labelled pairs: {PAIR_TITLES}; with a column split, only the rows marked train.",
     ),
 ]
-Out = Annotated[Path | None, options.output_option("--out", "-o", help="Folder for the model.  [required]")]
 Valid = Annotated[
     Path | None,
     options.input_option(
@@ -44,126 +42,140 @@ Valid = Annotated[
         help="Pairs to validate on; by default the rows valid of PAIRS, or else 5 % of them.",
     ),
 ]
-Base = Annotated[
-    str | None,
-    options.model_option(help="Model to start from: built-in, folder or hub name."),
-    Setting("model.base"),
-]
-HardNegatives = Annotated[
-    str | None,
-    options.input_option(metavar="CORPUS", help="Add negatives mined from this file or folder."),
-    Setting("negatives.corpus"),
-]
-Epochs = Annotated[int | None, training_option(help="Passes over the pairs."), Setting("training.epochs")]
-BatchSize = Annotated[int | None, training_option(help="Pairs per batch."), Setting("training.batch_size")]
-LearningRate = Annotated[
-    float | None, training_option(help="AdamW's rate after the warm-up."), Setting("training.learning_rate")
-]
-Seed = Annotated[
-    int | None,
-    training_option(help="Seed of the batches, the dropout and a new head."),
-    Setting("training.seed"),
-]
-Resume = Annotated[
-    bool,
-    options.output_option("--resume", help="Continue from the last checkpoint of an interrupted training."),
-]
-Restart = Annotated[
-    bool, options.output_option("--restart", help="Discard the checkpoints of an interrupted training.")
-]
 
 
-@train.command("cross-encoder")
-def cross_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
-    pairs: Pairs,
-    out: Out = None,
-    valid: Valid = None,
-    config: options.Config = None,
-    set_: options.Set = None,
-    base: Base = None,
+@dataclass(frozen=True, slots=True)
+class TargetOptions(OptionGroup):
+    """Where the model is written, and what becomes of an earlier training there."""
+
+    out: Annotated[
+        Path | None, options.output_option("--out", "-o", help="Folder for the model.  [required]")
+    ] = None
+    overwrite: options.Overwrite = False
+    resume: Annotated[
+        bool,
+        options.output_option(
+            "--resume", help="Continue from the last checkpoint of an interrupted training."
+        ),
+    ] = False
+    restart: Annotated[
+        bool, options.output_option("--restart", help="Discard the checkpoints of an interrupted training.")
+    ] = False
+
+    def target(self) -> Target:
+        """Return the folder that a training writes to, checked."""
+        if self.out is None:
+            raise typer.BadParameter("name a folder for the model", param_hint="--out")
+        if self.resume and self.restart:
+            raise typer.BadParameter("give one of --resume and --restart", param_hint="--resume")
+        _require_extra()
+        from ..training.run import Target
+
+        command = shlex.join(["dupmine", *sys.argv[1:]])
+        return Target(
+            self.out, resume=self.resume, restart=self.restart, overwrite=self.overwrite, command=command
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions(OptionGroup):
+    """What is trained, on what, and how long."""
+
+    base: Annotated[
+        str | None,
+        options.model_option(help="Model to start from: built-in, folder or hub name."),
+        Setting("model.base"),
+    ] = None
+    hard_negatives: Annotated[
+        str | None,
+        options.input_option(metavar="CORPUS", help="Add negatives mined from this file or folder."),
+        Setting("negatives.corpus"),
+    ] = None
+    epochs: Annotated[
+        int | None, training_option(help="Passes over the pairs."), Setting("training.epochs")
+    ] = None
+    batch_size: Annotated[
+        int | None, training_option(help="Pairs per batch."), Setting("training.batch_size")
+    ] = None
+    learning_rate: Annotated[
+        float | None,
+        training_option(help="AdamW's rate after the warm-up."),
+        Setting("training.learning_rate"),
+    ] = None
+    seed: Annotated[
+        int | None,
+        training_option(help="Seed of the batches, the dropout and a new head."),
+        Setting("training.seed"),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEncoderOptions(OptionGroup):
+    """What only a cross-encoder has."""
+
     head: Annotated[
         str | None, options.model_option(help="sigmoid, softmax, nli or score."), Setting("model.head")
-    ] = None,
-    text_columns: options.TextColumns = None,
-    label_column: options.LabelColumn = None,
-    label_max: options.LabelMax = None,
-    hard_negatives: HardNegatives = None,
+    ] = None
     pseudo_labels: Annotated[
         str | None,
         options.input_option(
             metavar="RUN", help="Add the pairs of this run, labelled with its probabilities."
         ),
         Setting("pseudo_labels.run"),
-    ] = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    seed: Seed = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    resume: Resume = False,
-    restart: Restart = False,
-    overwrite: options.Overwrite = False,
-    print_config: options.PrintConfig = False,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
-) -> None:
-    """Train a model for stage 2, which reads both texts of a pair together."""
-    arguments = locals()
-    set_level(log_level)
-    from ..training.settings import CrossEncoderTraining
-
-    settings = options.build_settings(CrossEncoderTraining, cross_encoder, arguments)
-    if print_config:
-        typer.echo(settings.to_yaml(), nl=False)
-        return
-    target = _target(out, resume=resume, restart=restart, overwrite=overwrite)
-    _train(pairs, valid, settings, target, quiet=quiet, log_format=log_format)
+    ] = None
 
 
-@train.command("bi-encoder")
-def bi_encoder(  # noqa: PLR0913, PLR0917 - one parameter per flag
-    pairs: Pairs,
-    out: Out = None,
-    valid: Valid = None,
-    config: options.Config = None,
-    set_: options.Set = None,
-    base: Base = None,
+@dataclass(frozen=True, slots=True)
+class BiEncoderOptions(OptionGroup):
+    """What only a bi-encoder has."""
+
     loss: Annotated[
         str | None,
         training_option(help="cosine, contrastive, online-contrastive, mnrl or cached-mnrl."),
         Setting("objective.loss"),
-    ] = None,
-    text_columns: options.TextColumns = None,
-    label_column: options.LabelColumn = None,
-    label_max: options.LabelMax = None,
-    hard_negatives: HardNegatives = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    seed: Seed = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    resume: Resume = False,
-    restart: Restart = False,
-    overwrite: options.Overwrite = False,
+    ] = None
+
+
+@train.command("cross-encoder")
+def cross_encoder(
+    pairs: Pairs,
+    *,
+    target: TargetOptions,
+    valid: Valid = None,
+    reading: options.PairOptions,
+    training: TrainingOptions,
+    only: CrossEncoderOptions,
+    config: options.ConfigOptions,
     print_config: options.PrintConfig = False,
-    quiet: options.Quiet = False,
-    log_level: options.LogLevel = "warning",
-    log_format: options.LogFormatOption = "text",
+    compute: options.ComputeOptions,
+    log: options.LogOptions,
+) -> None:
+    """Train a model for stage 2, which reads both texts of a pair together."""
+    from ..training.settings import CrossEncoderTraining
+
+    settings = config.build(CrossEncoderTraining, reading, training, only, compute)
+    _train(pairs, valid, settings, target, log, print_config=print_config)
+
+
+@train.command("bi-encoder")
+def bi_encoder(
+    pairs: Pairs,
+    *,
+    target: TargetOptions,
+    valid: Valid = None,
+    reading: options.PairOptions,
+    training: TrainingOptions,
+    only: BiEncoderOptions,
+    config: options.ConfigOptions,
+    print_config: options.PrintConfig = False,
+    compute: options.ComputeOptions,
+    log: options.LogOptions,
 ) -> None:
     """Train a model for stage 1, which encodes each text as a vector."""
-    arguments = locals()
-    set_level(log_level)
     from ..training.settings import BiEncoderTraining
 
-    settings = options.build_settings(BiEncoderTraining, bi_encoder, arguments)
-    if print_config:
-        typer.echo(settings.to_yaml(), nl=False)
-        return
-    target = _target(out, resume=resume, restart=restart, overwrite=overwrite)
-    _train(pairs, valid, settings, target, quiet=quiet, log_format=log_format)
+    settings = config.build(BiEncoderTraining, reading, training, only, compute)
+    _train(pairs, valid, settings, target, log, print_config=print_config)
 
 
 def _require_extra() -> None:
@@ -174,32 +186,25 @@ def _require_extra() -> None:
         )
 
 
-def _target(out: Path | None, *, resume: bool, restart: bool, overwrite: bool) -> Target:
-    if out is None:
-        raise typer.BadParameter("name a folder for the model", param_hint="--out")
-    if resume and restart:
-        raise typer.BadParameter("give one of --resume and --restart", param_hint="--resume")
-    _require_extra()
-    from ..training.run import Target
-
-    command = shlex.join(["dupmine", *sys.argv[1:]])
-    return Target(out, resume=resume, restart=restart, overwrite=overwrite, command=command)
-
-
 def _train(
     pairs: Path,
     valid: Path | None,
     settings: TrainSettings,
-    target: Target,
+    target: TargetOptions,
+    log: options.LogOptions,
     *,
-    quiet: bool,
-    log_format: LogFormat,
+    print_config: bool,
 ) -> None:
+    """Train, or print the settings and stop."""
+    if print_config:
+        typer.echo(settings.to_yaml(), nl=False)
+        return
+    folder = target.target()
     from ..training.run import train_model
 
-    outcome = train_model(pairs, valid, settings, target, Progress(options.bars(quiet, log_format)))
-    if quiet:
-        return
-    for name, value in outcome.summary().items():
-        typer.echo(f"{value:>12,.4f} {name}" if isinstance(value, float) else f"{value:>12,} {name}")
-    typer.echo(f"\nwritten to {target.folder}")
+    outcome = train_model(pairs, valid, settings, folder, log.progress)
+    facts = (
+        f"{value:>12,.4f} {name}" if isinstance(value, float) else f"{value:>12,} {name}"
+        for name, value in outcome.summary().items()
+    )
+    log.report([*facts, "", f"written to {folder.folder}"])

@@ -13,8 +13,8 @@ import pytest
 import typer
 
 from dupmine.cli import app
-from dupmine.commands import options
-from dupmine.commands.mine import mine
+from dupmine.commands.mine import MiningOptions
+from dupmine.commands.options import CorpusOptions
 
 from ..helpers import shell
 
@@ -74,9 +74,8 @@ def test_examples_can_be_typed(command: str) -> None:
 
 
 def test_options_know_their_settings() -> None:
-    arguments = {"threshold": 0.0, "floor": None, "text_column": "title"}
-    given = options.flags(mine, dict.fromkeys(mine.__annotations__) | arguments)
-    assert given == {"rerank.threshold": 0.0, "corpus.text_column": "title"}
+    assert MiningOptions(threshold=0.0, floor=None).settings() == {"rerank.threshold": 0.0}
+    assert CorpusOptions(text_column="title").settings() == {"corpus.text_column": "title"}
 
 
 def test_a_shell_completes_commands(tmp_path: Path) -> None:
