@@ -8,22 +8,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..corpus.files import read_file
-from ..corpus.messages import display_all
-from ..corpus.parts import Part
+from ..corpus.gold import GOLD, read_gold
 from ..corpus.questions import number_components
-from ..corpus.sources import find_sources
-from ..corpus.values import to_strings
 from ..errors import InputError
 from ..results.run_folder import read_run
 from ..schema import DOC_ID
-from ..settings import CorpusSettings
 from .candidates import RunCandidates
 from .metrics import cluster_metrics, pair_metrics
-
-_GOLD = ("id", "cluster")
-_PAIRS = ("qid1", "qid2", "is_duplicate")
-_FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
 Metrics = dict[str, float | int]
 
@@ -45,10 +36,10 @@ def evaluate_run(run: Path, labels: Path) -> dict[str, Metrics]:
     """
     tables, manifest = read_run(run)
     cluster_of = _clusters(tables)
-    table = _read_labels(labels)
+    table = read_gold(labels)
     floor = manifest["settings"].get("retrieval", {}).get("floor", -1.0)
     candidates = RunCandidates.build(cluster_of.index, tables["pairs"].to_pandas(), floor)
-    is_gold = set(_GOLD) <= set(table.columns)
+    is_gold = set(GOLD) <= set(table.columns)
     has_documents = table[["id"] if is_gold else ["qid1", "qid2"]].isin(cluster_of.index).all(axis=1)
     labelled = table[has_documents]
     if labelled.empty:
@@ -97,40 +88,3 @@ def _compare_closure(cluster_of: pd.Series[float], labelled: pd.DataFrame) -> Me
     gold = number_components(len(documents), left, np.where(labelled["is_duplicate"], right, left))
     predicted = cluster_of.reindex(documents).to_numpy().astype(np.int64)
     return {"labelled documents": len(documents)} | cluster_metrics(predicted, gold)
-
-
-def _read_labels(path: Path) -> pd.DataFrame:
-    """Read gold clusters or labelled pairs with all values as strings, but for the flags."""
-    parts = [read_file(source, CorpusSettings()) for source in find_sources([path], "auto")]
-    table = pd.concat([_read_columns(part) for part in parts], ignore_index=True)
-    if (table.isna() | (table == "")).any(axis=None):
-        raise InputError(f"{path}: a label or an id is missing; remove or complete that row")
-    return _with_gold(table, path) if set(_GOLD) <= set(table.columns) else _with_flags(table, path)
-
-
-def _read_columns(part: Part) -> pd.DataFrame:
-    names = next((names for names in (_GOLD, _PAIRS) if all(map(part.has, names))), None)
-    if names is None:
-        raise InputError(
-            f"{part.name}: expected the columns {', '.join(_GOLD)} or {', '.join(_PAIRS)}, "
-            f"found {display_all(part.table.column_names)}"
-        )
-    try:
-        return pd.DataFrame({name: to_strings(part.table.column(name)).to_pandas() for name in names})
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InputError(f"{part.name}: a column of labels cannot be read: {error}") from None
-
-
-def _with_gold(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    repeated = table.loc[table["id"].duplicated(), "id"]
-    if len(repeated):
-        raise InputError(f"{path}: the id {repeated.iloc[0]!r} occurs twice; give each document one cluster")
-    return table
-
-
-def _with_flags(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    flags = table["is_duplicate"].str.lower().map(_FLAGS)
-    if flags.isna().any():
-        invalid = table.loc[flags.isna(), "is_duplicate"].iloc[0]
-        raise InputError(f"{path}: is_duplicate holds {invalid!r}; expected 0 or 1, or true or false")
-    return table.assign(is_duplicate=flags.astype(bool))

@@ -146,7 +146,7 @@ def test_stages_of_a_run_without_pairs(run: Path, tmp_path: Path) -> None:
             "a,b\n1,2\n",
             "expected the columns id, cluster or qid1, qid2, is_duplicate, found a, b",
         ),
-        ("", "the file is empty and has no header: expected a line with column names"),
+        ("", "expected the columns id, cluster or qid1, qid2, is_duplicate, found an empty file"),
         ("id,cluster\n1,\n", "a label or an id is missing; remove or complete that row"),
         ("id,cluster\n1,a\n1,b\n", "the id '1' occurs twice; give each document one cluster"),
         ("id,cluster\nx,a\n", "no labelled document is in the run; do the ids match?"),
