@@ -2,16 +2,18 @@
 
 Shares are estimated by stratum (Cochran 1977, chapters 5 and 5A; for deduplication Binette et al. 2022). The
 variance of a stratum comes from (k + 1) / (n + 2), so that eight equal labels are not taken for certainty;
-the interval is Wilson's with the effective number of labels: those of a simple sample with that variance.
+the interval is Wilson's with the effective number of labels, those of a simple sample with that variance, and
+Student's t with Satterthwaite's degrees of freedom (1946), since few labels know a variance badly.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from ..schema import Rows
 from .strata import Frame, allocate
@@ -57,14 +59,17 @@ class Labelled:
         return Labelled(self.at[mask], self.duplicate[mask])
 
 
-def wilson(value: float, n: float) -> tuple[float, float]:
-    """Return Wilson's 95 % interval (1927) of a share from n labels; n may be a fraction, or infinite."""
+def wilson(value: float, n: float, z: float = Z) -> tuple[float, float]:
+    """Return Wilson's 95 % interval (1927) of a share from n labels; n may be a fraction, or infinite.
+
+    `z` is the quantile of the distribution of the estimate.
+    """
     if not np.isfinite(n):
         return value, value
     if n <= 0:
         return 0.0, 1.0
-    centre = (value + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * np.sqrt(value * (1 - value) / n + Z**2 / (4 * n**2))
+    centre = (value + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(value * (1 - value) / n + z**2 / (4 * n**2))
     return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
 
 
@@ -96,7 +101,8 @@ def estimate_share(frame: Frame, labels: Labelled, weight: Rows, certain: int = 
     variance = float(parts.sum())
     guess = (float(totals @ smoothed) + certain) / population
     effective_n = guess * (1 - guess) / variance if variance > 0 else np.inf
-    low, high = wilson(value, effective_n)
+    freedom = variance**2 / max(float((parts**2 / np.maximum(n - 1, 1)).sum()), 1e-300)
+    low, high = wilson(value, effective_n, float(t.ppf(0.975, max(freedom, 1))))
     return Share(value, min(low, value), max(high, value), len(at), int(population), variance)
 
 
@@ -179,7 +185,7 @@ class Point:
     recall: Share
 
 
-def at_thresholds(frame: Frame, labels: Labelled, thresholds: list[float]) -> list[Point]:
+def at_thresholds(frame: Frame, labels: Labelled, thresholds: Sequence[float]) -> list[Point]:
     """Estimate precision and recall of scored pairs at other thresholds."""
     points = []
     for threshold in thresholds:
