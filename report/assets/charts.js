@@ -86,22 +86,33 @@ function clusterSizes(data) {
   });
 }
 
-/** Draw the texts of a cluster as a graph: accepted pairs as lines, its bridge heavy. */
-function graph(texts, pairs, threshold, bridge) {
-  const [width, height, margin] = [420, 300, 22];
+const SLICE = 20; // milliseconds of layout before the page can answer
+
+/** Draw the texts of a cluster as a graph, accepted pairs as lines, its bridge heavy, and pass it to `show`. */
+function graph(texts, pairs, threshold, bridge, show) {
   const nodes = texts.map((_, i) => ({ i }));
   const links = pairs.filter((pair) => pair.probability >= threshold).map((pair) => ({ ...pair, source: pair.left, target: pair.right }));
-  d3.forceSimulation(nodes)
+  const layout = d3.forceSimulation(nodes)
     .force("link", d3.forceLink(links).distance((link) => 50 + 140 * (1 - link.probability)))
     .force("charge", d3.forceManyBody().strength(-180))
     .force("x", d3.forceX().strength(0.06))
     .force("y", d3.forceY().strength(0.09))
-    .stop()
-    .tick(links.length > 300 ? 50 : 200);
+    .stop();
+  let left = links.length > 300 ? 50 : 200;
+  const settle = () => {
+    for (const end = performance.now() + SLICE; left > 0 && performance.now() < end; left--) layout.tick();
+    if (left) setTimeout(settle);
+    else show(drawGraph(nodes, links, bridge));
+  };
+  setTimeout(settle);
+}
+
+function drawGraph(nodes, links, bridge) {
+  const [width, height, margin] = [420, 300, 22];
   const scale = (values, low, high) => d3.scaleLinear(d3.extent(values).every((v, i, both) => both[0] === both[1]) ? [values[0] - 1, values[0] + 1] : d3.extent(values), [low, high]);
   const [x, y] = [scale(nodes.map((n) => n.x), margin, width - margin), scale(nodes.map((n) => n.y), margin, height - margin)];
   const isBridge = (link) => bridge && link.left === bridge[0] && link.right === bridge[1];
-  const label = `Graph of ${plural(texts.length, "text")} and ${plural(links.length, "accepted pair")}${bridge ? "; one pair alone joins two parts" : ""}. The table below holds the same pairs.`;
+  const label = `Graph of ${plural(nodes.length, "text")} and ${plural(links.length, "accepted pair")}${bridge ? "; one pair alone joins two parts" : ""}. The table below holds the same pairs.`;
   const svg = d3.create("svg").attr("viewBox", [0, 0, width, height]).attr("class", "graph").attr("role", "img").attr("aria-label", label);
   svg.selectAll("line").data(links).join("line")
     .attr("x1", (l) => x(l.source.x)).attr("y1", (l) => y(l.source.y)).attr("x2", (l) => x(l.target.x)).attr("y2", (l) => y(l.target.y))

@@ -132,9 +132,13 @@ function clusterDetail(data, clusters, place) {
     const texts = d3.range(n);
     const pictures = el("div", { class: "pictures" });
     if (n <= MATRIX) pictures.append(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "probability of each pair" }, matrix(n, pairs, data.threshold)));
-    if (n > 2 && n <= GRAPH)
-      pictures.append(el("figure", {}, graph(texts, pairs, data.threshold, data.clusters.bridges[place]),
-        el("figcaption", { class: "hint", text: "Lines are accepted pairs; the filled text stays." + (data.clusters.bridges[place] ? " The heavy line alone joins two parts." : "") })));
+    if (n > 2 && n <= GRAPH) {
+      const bridge = data.clusters.bridges[place];
+      const caption = el("figcaption", { class: "hint", text: "Lines are accepted pairs; the filled text stays." + (bridge ? " The heavy line alone joins two parts." : "") });
+      const figure = el("figure", {}, caption);
+      graph(texts, pairs, data.threshold, bridge, (picture) => figure.prepend(picture));
+      pictures.append(figure);
+    }
     box.append(pictures, pairTable(pairs, data.threshold));
   }
   return box;
@@ -162,9 +166,12 @@ function memberLine(data, member, i, kept) {
 }
 
 function pairTable(pairs, threshold) {
-  const sorted = [...pairs].sort((a, b) => a.probability - b.probability);
-  const lines = sorted.slice(0, 200).map((pair) => row("td", [pair.left + 1, pair.right + 1, fixed(pair.probability, 3), fixed(pair.cosine, 3), pair.probability >= threshold ? "accepted" : "rejected"]));
-  const cut = sorted.length > 200 ? " (the 200 least probable)" : "";
-  return el("details", {}, el("summary", { text: `${plural(sorted.length, "scored pair")} as a table${cut}` }),
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "scored pairs" }, el("table", { class: "twin" }, el("thead", {}, row("th", ["text", "text", "probability", "cosine", "decision"])), el("tbody", {}, ...lines))));
+  const cut = pairs.length > 200 ? " (the 200 least probable)" : "";
+  const body = el("tbody");
+  const fill = () => {
+    const sorted = [...pairs].sort((a, b) => a.probability - b.probability).slice(0, 200);
+    body.replaceChildren(...sorted.map((pair) => row("td", [pair.left + 1, pair.right + 1, fixed(pair.probability, 3), fixed(pair.cosine, 3), pair.probability >= threshold ? "accepted" : "rejected"])));
+  };
+  return el("details", { ontoggle: () => body.hasChildNodes() || fill() }, el("summary", { text: `${plural(pairs.length, "scored pair")} as a table${cut}` }),
+    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "scored pairs" }, el("table", { class: "twin" }, el("thead", {}, row("th", ["text", "text", "probability", "cosine", "decision"])), body)));
 }

@@ -9,7 +9,7 @@ function decide(data, state) {
   const slider = document.getElementById("slider");
   const measured = points.some((point) => point.precision);
   slider.max = points.length - 1;
-  const redraw = thresholdChart(points, own, () => Number(slider.value), measured);
+  const redraw = thresholdChart(points, own, () => Number(slider.value), measured, data.measured_by);
 
   const show = (place) => {
     const point = points[place];
@@ -22,7 +22,7 @@ function decide(data, state) {
       ["largest cluster", number(point.largest), signed(point.largest - points[own].largest)],
       ["accepted pairs", number(point.accepted), signed(point.accepted - points[own].accepted)],
     ];
-    if (measured) cells.push(["precision of accepted pairs", share(point.precision), ""], ["recall among scored pairs", share(point.recall), ""]);
+    if (measured) cells.push(["precision of accepted pairs", share(point.precision), ""], [data.measured_by === "by the audit" ? "recall among scored pairs" : "recall", share(point.recall), ""]);
     document.getElementById("figures").replaceChildren(
       ...cells.map(([name, value, change]) => el("div", {}, el("dt", { text: name }), el("dd", {}, el("b", { text: value }), change && place !== own ? el("span", { class: "change", text: change }) : null)))
     );
@@ -75,7 +75,7 @@ function changes(box, data, side, words) {
   box.ontoggle();
 }
 
-function thresholdChart(points, own, current, measured) {
+function thresholdChart(points, own, current, measured, origin) {
   const title = "Documents that could go, by threshold";
   const description = "Each dot is a threshold that was computed. The dashed line is the threshold of the result, the ring the one that is chosen.";
   const dots = points.map((point) => ({ ...point, low: point.precision?.[1], high: point.precision?.[2], value: point.precision?.[0] }));
@@ -100,7 +100,7 @@ function thresholdChart(points, own, current, measured) {
   const box = document.getElementById("precision-chart");
   if (!measured) return drawRemoved;
   const name = "Precision and recall, by threshold";
-  const text = "Of the accepted pairs, by the audit. Solid: precision, with its 95% interval. Dashed: recall among scored pairs. Nothing is drawn where fewer than 8 labels tell.";
+  const text = `Of the accepted pairs, ${origin}. Solid: precision, with its 95% interval. Dashed: recall. Nothing is drawn where fewer than 8 labels tell.`;
   const drawPrecision = figure(box, {
     title: name,
     description: text,
