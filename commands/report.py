@@ -29,12 +29,10 @@ def report(
     """Write a report: one HTML file, works without a network."""
     result = open_result(folder)
     from ..report.journal import read_journals, review_folder
-    from ..report.labels import labels_for_audit, read_labels
+    from ..report.labels import read_labels
     from ..report.page import render_report, write_report
-    from ..report.strata import audit_frame
 
     table = read_labels(labels) if labels else read_journals(review_folder(folder))
-    usable = labels_for_audit(result, audit_frame(result), table) if len(table) else None
     resolved = folder.expanduser().absolute()
     path = out or resolved.with_name(f"{resolved.name}.html")
     html = render_report(
@@ -42,7 +40,7 @@ def report(
         name=resolved.name,
         command=str(folder),
         cache=resolved.with_name(f"{resolved.name}.thresholds.parquet"),
-        labels=usable,
+        labels=table,
     )
     write_report(path, html, overwrite=overwrite or out is None)
     typer.echo(f"written to {path} ({len(html.encode()) / 1e6:.1f} MB)")

@@ -15,7 +15,7 @@ from ..errors import missing_extra
 from .opened import RunOrStore, open_result
 
 
-def review(  # noqa: PLR0913, PLR0917 - one parameter per flag
+def review(
     folder: RunOrStore,
     audit: Annotated[
         bool, typer.Option("--audit", help="A stratified sample, for dupmine audit (default).")
@@ -28,6 +28,14 @@ def review(  # noqa: PLR0913, PLR0917 - one parameter per flag
     reviewer: Annotated[str | None, typer.Option(help="Your name; by default that of your account.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the link.")] = False,
+    import_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--import",
+            metavar="FILE",
+            help="Take over labelled pairs (qid1, qid2, is_duplicate) for the report, and stop.",
+        ),
+    ] = None,
     export_to: Annotated[
         Path | None, typer.Option("--export", metavar="FILE", help="Write what was labelled and stop.")
     ] = None,
@@ -42,6 +50,15 @@ def review(  # noqa: PLR0913, PLR0917 - one parameter per flag
         write_labels(export_to, table)
         typer.echo(f"{len(table):,} labels written to {export_to}")
         return
+    name = reviewer or re.sub(r"[^\w.@+-]", "-", getpass.getuser())
+    if import_from is not None:
+        from ..report.imported import import_labels
+
+        with open_journal(labels_folder, name) as journal:
+            taken, left = import_labels(open_result(folder), import_from, journal, name)
+        unknown = f"; {left:,} left out: a document is not in the result" if left else ""
+        typer.echo(f"{taken:,} labels taken over{unknown}\nsee them: dupmine report {folder}")
+        return
     modes = {"audit": audit, "borderline": borderline, "suspicious": suspicious}
     asked = [name for name, flag in modes.items() if flag]
     if len(asked) > 1:
@@ -54,7 +71,6 @@ def review(  # noqa: PLR0913, PLR0917 - one parameter per flag
 
     result = open_result(folder)
     questions = make_questions(result, Mode(asked[0] if asked else "audit"), size)
-    name = reviewer or re.sub(r"[^\w.@+-]", "-", getpass.getuser())
     with open_journal(labels_folder, name) as journal, server.free_socket(port) as bound:
         started = Review(result, questions, journal, name)
         token = secrets.token_urlsafe(32)

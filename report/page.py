@@ -13,11 +13,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from ..disk.files import make_folder, output_errors, write_atomically
 from ..errors import OutputError
 from .audit import Audit, Point, at_thresholds, audit
 from .health import Health, examine
-from .labels import AuditLabels
+from .imported import measure_imported
+from .labels import AuditLabels, labels_for_audit
 from .payload import Json, page_data
 from .source import Mined
 from .strata import audit_frame
@@ -34,29 +37,39 @@ def render_report(
     name: str,
     command: str = "RUN",
     cache: Path | None = None,
-    labels: AuditLabels | None = None,
+    labels: pa.Table | None = None,
 ) -> str:
     """Return the report of a result as HTML.
 
-    `command` names the run in commands to type, `cache` is the file that keeps the thresholds; `labels` are
-    those of an audit.
+    `command` names the run in commands to type, `cache` is the file that keeps the thresholds; `labels` is a
+    table of labels, as `labels.LABELS`. Precision and recall are those of the audit, else of imported labels.
     """
     targets = target_thresholds(mined)
     points = measure_thresholds(mined, choose_thresholds(mined, targets.values()), cache=cache)
     health = examine(mined)
-    quality: Json | None = None
-    measured: list[Point] = []
-    if labels is not None and len(labels.labelled.at):
-        frame = audit_frame(mined)
-        quality = _quality(audit(frame, labels.labelled), labels)
-        measured = at_thresholds(frame, labels.labelled, [point.threshold for point in points])
-    data = page_data(mined, health, points, measured)
+    quality, measured, origin = _measure(mined, labels, [point.threshold for point in points])
+    data = page_data(mined, health, points, measured) | {"measured_by": origin}
     names = {threshold: f"target precision {target:g}" for target, threshold in targets.items()}
     own = mined.settings.rerank.accepts_from
     names[own] = "the result's" + (f", {names[own]}" if own in names else "")
     for point in data["points"]:
         point["name"] = names.get(point["threshold"], "")
     return _html(mined, health, data, name=name, command=command, quality=quality)
+
+
+def _measure(
+    mined: Mined, table: pa.Table | None, thresholds: Sequence[float]
+) -> tuple[Json | None, list[Point], str]:
+    """Return what an audit says, precision and recall at thresholds, and by which labels."""
+    if table is None or not len(table):
+        return None, [], ""
+    frame = audit_frame(mined)
+    labels = labels_for_audit(mined, frame, table)
+    if len(labels.labelled.at):
+        measured = at_thresholds(frame, labels.labelled, thresholds)
+        return _quality(audit(frame, labels.labelled), labels), measured, "by the audit"
+    measured = measure_imported(mined, table, thresholds)
+    return None, measured, "on the imported labels, which are no random sample of the result"
 
 
 def write_report(path: Path, html: str, *, overwrite: bool = False) -> None:
