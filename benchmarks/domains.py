@@ -1,16 +1,20 @@
 """Evaluate the shipped models on other domains and languages: labelled pairs, contrast pairs, groups.
 
-    python benchmarks/domains.py DATA [--most 2000] [--most-texts N] [--run RUN --judge MODEL] [--json FILE]
+    python benchmarks/domains.py DATA [--most 2000] [--most-texts N] [--most-foreign N] [--split test]
+        [--run RUN --judge MODEL] [--json FILE]
 
 DATA holds `domains/pairs.parquet` (dataset, language, split, text1, text2, duplicate) and
-`domains/groups.parquet` (dataset, language, split, text, group). All figures are on split `test`; a set
-without one is left out.
+`domains/groups.parquet` (dataset, language, split, text, group). Settings are chosen on split `dev`, and the
+figures to report are those on `test`. A set without such rows is left out.
 
 * Pairs: average precision of the cosine and of the cross-encoder, F1, precision and recall at the shipped
-  threshold of a pair alone, and the best F1 that a threshold chosen on these very pairs would give.
+  threshold of a pair alone, the best F1 that a threshold chosen on these very pairs would give, and the
+  expected calibration error (ECE).
 * Contrast sets: the share of different pairs that is accepted, by what differs (`kind_of_difference`).
-* Groups: texts are mined with the defaults; pairs inside clusters and B-cubed against the groups. Where a
-  group is only a topic, recall means nothing and precision is an upper bound.
+* Groups: texts are mined with the defaults; pairs inside clusters and B-cubed against the groups; how many
+  accepted pairs share a group, also of those that the corpus-aware decision lifted from below 0.3; and the
+  share that the audit decides otherwise. Where a group is only a topic, recall means nothing and precision
+  is an upper bound.
 * Cohesion: the share of random pairs inside the clusters of a Quora run (`--run`) that a judge accepts. The
   judge must be another, stronger model than the one that made the clusters.
 """
@@ -35,6 +39,7 @@ from dupmine.benchmarks.labelled import write_figures
 from dupmine.evaluation.metrics import cluster_metrics, pair_metrics
 from dupmine.evaluation.model import EvaluateSettings, load_model, score_with_loaded
 from dupmine.evaluation.thresholds import best_f1_threshold
+from dupmine.evaluation.weighted_metrics import calibration_error
 from dupmine.progress import SILENT
 from dupmine.schema import LabelledPairs
 
@@ -68,6 +73,8 @@ NUMBERS = DIGITS | {
     "once",
     "twice",
 }
+AVERAGED = ("ap_cosine", "ap_cross_encoder", "precision", "recall", "f1", "best_f1", "ece")
+LIFTED_FROM = 0.3  # probability of a pair alone
 Figures = dict[str, Any]
 
 
@@ -75,20 +82,20 @@ def main() -> None:
     """Evaluate everything, print a table and write the figures."""
     arguments = parse_arguments()
     folder, miner = arguments.data / "domains", Miner(progress=False)
-    figures: Figures = {"machine": machine.describe(), "most_pairs": arguments.most}
-    pairs = test_split(pd.read_parquet(folder / "pairs.parquet"))
-    sets = {name: sample(part, arguments.most) for name, part in by_set(pairs)}
+    names = ("split", "most", "most_texts", "most_foreign")
+    figures: Figures = {name: getattr(arguments, name) for name in names} | {"machine": machine.describe()}
+    pairs = pd.read_parquet(folder / "pairs.parquet")
+    sets = {name: sample(part, arguments.most) for name, part in by_set(pairs, arguments.split)}
     figures["pairs"] = evaluate_pair_sets(sets, miner)
     figures["contrast"] = {
         name: accepted_by_kind(part, miner)
         for name, part in sets.items()
         if part["dataset"].iloc[0] in CONTRAST
     }
-    groups = test_split(pd.read_parquet(folder / "groups.parquet"))
-    figures["groups"] = {
-        name: evaluate_groups(sample(part, arguments.most_texts or len(part)), miner)
-        for name, part in by_set(groups)
-    }
+    figures["groups"] = {}
+    for name, part in by_set(pd.read_parquet(folder / "groups.parquet"), arguments.split):
+        most = arguments.most_texts if name.endswith(" en") else arguments.most_foreign
+        figures["groups"][name] = evaluate_groups(sample(part, most or len(part)), miner)
     figures["macro"] = macro_averages(figures)
     if arguments.run is not None and arguments.judge is not None:
         figures["cohesion"] = measure_cohesion(MiningResult.load(arguments.run), arguments.judge)
@@ -101,7 +108,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with domains/ and qqp/")
     parser.add_argument("--most", type=int, default=2000, help="pairs of a set, drawn at random")
-    parser.add_argument("--most-texts", type=int, help="texts of a grouped set; by default all")
+    parser.add_argument("--most-texts", type=int, help="texts of an English grouped set; by default all")
+    parser.add_argument("--most-foreign", type=int, help="texts of any other grouped set; by default all")
+    parser.add_argument("--split", choices=("dev", "test"), default="test")
     parser.add_argument(
         "--run", type=Path, help="folder of a run over qqp/questions-eval.csv, for the cohesion"
     )
@@ -110,13 +119,9 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def test_split(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of split `test`."""
-    return table[table["split"] == "test"].reset_index(drop=True)
-
-
-def by_set(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    """Yield each data set in each language by its name, as `stsb_mt de`."""
+def by_set(table: pd.DataFrame, split: str) -> Iterable[tuple[str, pd.DataFrame]]:
+    """Yield the rows of a split of each data set in each language by its name, as `stsb_mt de`."""
+    table = table[table["split"] == split]
     for (dataset, language), part in table.groupby(["dataset", "language"], sort=True):
         yield f"{dataset} {language}", part.reset_index(drop=True)
 
@@ -148,6 +153,7 @@ def evaluate_pair_sets(sets: dict[str, pd.DataFrame], miner: Miner) -> dict[str,
             "pairs": len(part),
             "duplicates": float(actual.mean()),
             "accepted": float((probability >= threshold).mean()),
+            "ece": calibration_error(actual, probability),
         }
         if actual.any():
             best = best_f1_threshold(actual, probability)
@@ -208,38 +214,60 @@ def evaluate_groups(part: pd.DataFrame, miner: Miner) -> Figures:
     started = time.perf_counter()
     result = miner.mine(part["text"].tolist())
     seconds = time.perf_counter() - started
-    clusters = result.row_labels[result.row_of]
-    metrics = cluster_metrics(clusters, np.unique(part["group"], return_inverse=True)[1])
+    clusters, group = result.row_labels[result.row_of], np.unique(part["group"], return_inverse=True)[1]
     return {
         "texts": len(part),
         "same_question": part["dataset"].iloc[0] not in TOPIC_ONLY,
-        **{name: round(value, 4) for name, value in metrics.items()},
+        **{name: round(value, 4) for name, value in cluster_metrics(clusters, group).items()},
         "largest_cluster": int(np.bincount(clusters).max()),
+        **accepted_pairs(result, group),
+        "audited_otherwise": round(result.manifest["audit"].get("share", 0.0), 4),
         "candidates_per_text": round(result.manifest["counts"]["candidates"] / len(part), 1),
         "seconds": round(seconds, 1),
     }
 
 
+def accepted_pairs(result: MiningResult, group: npt.NDArray[np.int64]) -> Figures:
+    """Return how many pairs are accepted and how many of them share a group; also of the lifted ones."""
+    accepted = result.pairs[result.pairs["is_duplicate"]]
+    ends = accepted[["left_id", "right_id"]].astype(int).to_numpy()
+    same = group[ends[:, 0]] == group[ends[:, 1]]
+    lifted = (accepted["pair_probability"] < LIFTED_FROM).to_numpy()
+    return {
+        "accepted_pairs": len(same),
+        "accepted_precision": round(float(same.mean()), 4) if len(same) else None,
+        "lifted_pairs": int(lifted.sum()),
+        "lifted_precision": round(float(same[lifted].mean()), 4) if lifted.any() else None,
+    }
+
+
 def macro_averages(figures: Figures) -> Figures:
-    """Return unweighted means over English sets, contrast sets, other languages and grouped sets."""
+    """Return unweighted means over English sets, each other language's, contrast and grouped sets."""
     pairs = {name: row for name, row in figures["pairs"].items() if "ap_cosine" in row}
     contrast = {name for name in pairs if name.split()[0] in CONTRAST}
-    english = {name for name in pairs if name.endswith(" en")} - contrast
-    names = ("ap_cosine", "ap_cross_encoder", "precision", "recall", "f1", "best_f1")
-    parts = {"english": english, "other_languages": pairs.keys() - english - contrast}
-    means = {
-        part: {name: round(float(np.mean([pairs[key][name] for key in sorted(keys)])), 4) for name in names}
-        for part, keys in parts.items()
-        if keys
-    }
+    by_language: dict[str, list[Figures]] = {}
+    for name in sorted(pairs.keys() - contrast):
+        by_language.setdefault(name.split()[1], []).append(pairs[name])
+    languages = {name: mean_of(rows) for name, rows in by_language.items()}
     same = [row for row in figures["groups"].values() if row["same_question"]]
-    return means | {
-        "contrast_accepted": round(
-            float(np.mean([row["all"]["accepted"] for row in figures["contrast"].values()])), 4
-        ),
-        "groups_pair_precision": round(float(np.mean([row["pair_precision"] for row in same])), 4),
-        "groups_bcubed_f1": round(float(np.mean([row["bcubed_f1"] for row in same])), 4),
+    refused = [row["all"]["accepted"] for row in figures["contrast"].values()]
+    return {
+        "languages": languages,
+        "other_languages": mean_of([row for name, row in languages.items() if name != "en"]),
+        "contrast_accepted": mean(refused),
+        "groups_pair_precision": mean([row["pair_precision"] for row in same]),
+        "groups_bcubed_f1": mean([row["bcubed_f1"] for row in same]),
     }
+
+
+def mean_of(rows: list[Figures]) -> Figures:
+    """Return the mean of each figure that is averaged over sets."""
+    return {name: mean([row[name] for row in rows]) for name in AVERAGED} if rows else {}
+
+
+def mean(values: list[float]) -> float | None:
+    """Return the mean, None of nothing."""
+    return round(float(np.mean(values)), 4) if values else None
 
 
 def measure_cohesion(result: MiningResult, judge: str, pairs: int = 2000) -> Figures:
@@ -257,17 +285,33 @@ def measure_cohesion(result: MiningResult, judge: str, pairs: int = 2000) -> Fig
 
 def to_table(figures: Figures) -> str:
     """Return the figures as Markdown tables."""
-    blocks = [("set", figures["pairs"]), ("grouped set", figures["groups"])]
-    lines = []
-    for head, rows in blocks:
-        frame = pd.DataFrame.from_dict(rows, orient="index").round(3)
-        lines += [f"| {head} | {' | '.join(frame.columns)} |", f"|{'---|' * (len(frame.columns) + 1)}"]
-        lines += [
-            f"| {name} | {' | '.join(map(str, row))} |"
-            for name, row in zip(frame.index, frame.to_numpy(), strict=True)
-        ]
-        lines.append("")
-    return "\n".join(lines)
+    contrast = {
+        name: {kind: f"{row['accepted']} of {row['pairs']}" for kind, row in kinds.items()}
+        for name, kinds in figures["contrast"].items()
+    }
+    blocks = {
+        "set": figures["pairs"],
+        "contrast set: accepted of the different pairs": contrast,
+        "language, macro average": figures["macro"]["languages"],
+        "grouped set": figures["groups"],
+    }
+    return "\n\n".join(markdown(head, rows) for head, rows in blocks.items())
+
+
+def markdown(head: str, rows: Figures) -> str:
+    """Return rows as a Markdown table; a figure that a row has not is a dash."""
+    frame = pd.DataFrame.from_dict(rows, orient="index").astype(object)
+    lines = [f"| {head} | {' | '.join(frame.columns)} |", f"|{'---|' * (len(frame.columns) + 1)}"]
+    return "\n".join(
+        lines + [f"| {name} | {' | '.join(map(cell, row))} |" for name, *row in frame.itertuples()]
+    )
+
+
+def cell(value: Any) -> str:
+    """Return a figure as a table shows it."""
+    if pd.isna(value):
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -93,8 +93,7 @@ def prepare_cross_encoder(
     tokenizer, longest = model.tokenizer.backend_tokenizer, model.max_seq_length or LONGEST_INPUT
     lengths = input_lengths((pairs.left, pairs.right), tokenizer, longest)
     choose_attention(model.model, device, model.max_seq_length)
-    if settings.model.freeze_embeddings:
-        _freeze_embeddings(settings.model.base, model.model)  # type: ignore[arg-type] # as above
+    freeze(settings.model, model.model)  # type: ignore[arg-type] # as above
     return TrainingTask(
         model=model,
         trainer=CrossEncoderTrainer,
@@ -110,14 +109,34 @@ def prepare_cross_encoder(
     )
 
 
-def _freeze_embeddings(name: str, model: nn.Module) -> None:
-    embeddings = getattr(model.base_model, "embeddings", None)
-    if not isinstance(embeddings, nn.Module):
-        raise ModelError(
-            f"model {name} has no embeddings to freeze: use a base such as BERT, or set "
-            "model.freeze_embeddings: false"
-        )
-    embeddings.requires_grad_(False)
+def freeze(settings: ClassifierSettings, model: nn.Module) -> None:
+    """Exclude the embeddings and the lowest layers from the training, as the settings say."""
+    if settings.freeze_embeddings or settings.freeze_layers:
+        embeddings = getattr(model.base_model, "embeddings", None)
+        if not isinstance(embeddings, nn.Module):
+            raise ModelError(
+                f"model {settings.base} has no embeddings to freeze: use a base such as BERT, or set "
+                "model.freeze_embeddings: false and model.freeze_layers: 0"
+            )
+        embeddings.requires_grad_(False)
+    if settings.freeze_layers:
+        stack, layers = _layers(settings.base, model)
+        if settings.freeze_layers > len(layers):
+            raise SettingsError(
+                f"setting model.freeze_layers: {settings.base} has {len(layers)} layers; set it to at most "
+                "that"
+            )
+        stack.requires_grad_(False)  # with what all layers share, such as the biases of relative positions
+        layers[settings.freeze_layers :].requires_grad_(True)
+
+
+def _layers(name: str, model: nn.Module) -> tuple[nn.Module, nn.ModuleList]:
+    """Return the module that holds a transformer's layers, and the layers."""
+    for module in model.base_model.modules():  # type: ignore[union-attr] # a transformer
+        for child in module.children():
+            if isinstance(child, nn.ModuleList):
+                return module, child
+    raise ModelError(f"model {name} has no layers to freeze; set model.freeze_layers: 0")
 
 
 def load_base(settings: ClassifierSettings, device: DeviceConfig) -> CrossEncoder:

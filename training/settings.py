@@ -42,6 +42,12 @@ class ClassifierSettings(Stage):
         default=False,
         description="do not train the embeddings; for a base that was trained on such texts",
     )
+    freeze_layers: int = Field(
+        default=0,
+        ge=0,
+        description="do not train so many of the lowest layers, nor the embeddings; with half of them a step "
+        "takes two thirds of the time",
+    )
 
 
 class EmbedderSettings(Stage):

@@ -16,7 +16,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from sentence_transformers import CrossEncoder
-from transformers import AutoModel, AutoModelForSequenceClassification, DebertaV2Config, DebertaV2Model
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    DebertaV2Config,
+    DebertaV2Model,
+    MPNetConfig,
+    MPNetForSequenceClassification,
+)
 
 import dupmine
 from dupmine.errors import DupmineError, InputError, ModelError, OutputError, SettingsError
@@ -26,10 +33,10 @@ from dupmine.schema import LabelledPairs
 from dupmine.settings import ComputeSettings
 from dupmine.staged import load_staged
 from dupmine.training.bi_encoder import prepare_bi_encoder
-from dupmine.training.cross_encoder import SwappedPairs, prepare_cross_encoder
+from dupmine.training.cross_encoder import SwappedPairs, freeze, prepare_cross_encoder
 from dupmine.training.folder import is_complete, step_number
 from dupmine.training.run import Target
-from dupmine.training.settings import BiEncoderTraining, CrossEncoderTraining
+from dupmine.training.settings import BiEncoderTraining, ClassifierSettings, CrossEncoderTraining
 from dupmine.training.trainer import choose_attention
 
 from ..helpers.killed import NEVER, Death, in_process
@@ -218,6 +225,26 @@ def test_frozen_embeddings_do_not_change(pairs: Path, tiny: TinyModels, tmp_path
     before, after = (load_file(Path(f) / "model.safetensors") for f in (tiny["sigmoid"], tmp_path / "model"))
     same = {name for name, values in before.items() if np.array_equal(values, after[name])}
     assert {name for name in before if ".embeddings." in name} == same
+
+
+def mpnet(layers: int) -> MPNetForSequenceClassification:
+    config = MPNetConfig(
+        vocab_size=50, hidden_size=8, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=8
+    )
+    return MPNetForSequenceClassification(config)
+
+
+def test_frozen_layers_and_what_lies_below_do_not_change() -> None:
+    model = mpnet(3)
+    freeze(ClassifierSettings(base="x", freeze_layers=2), model)
+    trained = {name for name, weights in model.named_parameters() if weights.requires_grad}
+    above = ("mpnet.encoder.layer.2.", "classifier.")  # not the biases of positions, which all layers share
+    assert trained == {name for name, _ in model.named_parameters() if name.startswith(above)}
+
+
+def test_more_frozen_layers_than_there_are_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"freeze_layers: x has 1 layers; set it to at most that"):
+        freeze(ClassifierSettings(base="x", freeze_layers=2), mpnet(1))
 
 
 @pytest.mark.parametrize(
