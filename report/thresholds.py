@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +79,23 @@ def choose_thresholds(mined: Mined, targets: Iterable[float] = ()) -> list[float
 def measure_thresholds(
     mined: Mined, thresholds: Sequence[float], *, cache: Path | None = None
 ) -> list[ThresholdPoint]:
-    """Return a point for each threshold, from the file `cache` where it holds them, else computed."""
+    """Return a point for each threshold, from memory or the file `cache` where they hold it, else computed."""
     run = fingerprint(mined)
-    known = {} if cache is None else _read(cache, run)
+    stored = {} if cache is None else _read(cache, run)
+    known = _remembered(run)
+    known.update(stored)
     missing = [threshold for threshold in thresholds if threshold not in known]
     for point in _compute(mined, missing):
         known[point.threshold] = point
-    if cache is not None and missing:
+    if cache is not None and not stored.keys() >= set(thresholds):
         _write(cache, run, known.values())
     return [known[threshold] for threshold in thresholds]
+
+
+@lru_cache(maxsize=2)
+def _remembered(run: str) -> dict[float, ThresholdPoint]:
+    """Return the points of a result that were computed before, so that report and plots compute them once."""
+    return {}
 
 
 def measure_threshold(mined: Mined, threshold: float) -> ThresholdPoint:

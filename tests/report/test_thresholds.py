@@ -49,6 +49,7 @@ def test_processes_find_the_same(result: MiningResult, monkeypatch: pytest.Monke
     wanted = [0.2, 0.5, 0.8]
     here = measure_thresholds(result, wanted)
     monkeypatch.setattr(thresholds, "_FEW_PAIRS", 0)
+    thresholds._remembered.cache_clear()
     there = measure_thresholds(result, wanted)
     assert all(map(same, here, there))
 
@@ -65,6 +66,9 @@ def test_they_are_kept_beside_the_run(
         return [thresholds.measure_threshold(mined, threshold) for threshold in wanted]
 
     monkeypatch.setattr(thresholds, "_compute", count)
+    assert all(map(same, first, measure_thresholds(result, [0.3, 0.5])))  # from memory
+    assert computed == []
+    monkeypatch.setattr(thresholds, "_remembered", lambda _run: {})  # as another process, from here on
     assert all(map(same, first, measure_thresholds(result, [0.3, 0.5], cache=cache)))
     assert computed == []
     measure_thresholds(result, [0.3, 0.7], cache=cache)
