@@ -79,7 +79,7 @@ def choose_thresholds(mined: Mined, targets: Iterable[float] = ()) -> list[float
 def measure_thresholds(
     mined: Mined, thresholds: Sequence[float], *, cache: Path | None = None
 ) -> list[ThresholdPoint]:
-    """Return a point for each threshold, from memory or the file `cache` where they hold it, else computed."""
+    """Return a point for each threshold, from memory, from the file `cache`, or else computed."""
     run = fingerprint(mined)
     stored = {} if cache is None else _read(cache, run)
     known = _remembered(run)
