@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from ..errors import missing_extra
 from . import options
 
 if TYPE_CHECKING:
@@ -54,8 +55,11 @@ def export(
     """
     from ..corpus.labelled import read_pairs
     from ..evaluation.model import EvaluateSettings
-    from ..export.model import ExportOptions, export_model
 
+    try:
+        from ..export.model import ExportOptions, export_model
+    except ImportError as error:
+        raise missing_extra("an export", error, "onnx") from None
     settings = config.build(EvaluateSettings, reading, {"rerank.head": head, "compute.threads": threads})
     labelled = read_pairs(pairs, settings.pairs, split=split)
     plan = ExportOptions(int8, max_loss, sample)

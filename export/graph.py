@@ -6,17 +6,12 @@ import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import onnx
 import torch
 
 from ..errors import ModelError
 from ..inference.locate import first_line
 from ..inference.token_model import TokenModel
-from .session import INSTALL
-
-try:
-    import onnx
-except ImportError:
-    raise ModelError(f"an export needs onnx and onnxruntime, which are not installed: {INSTALL}") from None
 
 OPSET = 17
 

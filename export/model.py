@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..disk.folder import check_target, replacing, write_json
 from ..errors import InputError, ModelError
 from ..evaluation.model import EvaluateSettings, load_model, score_with_loaded
-from ..inference.layout import Ids
 from ..inference.model_files import EXPORT_RECORD, NOT_SCORING
-from ..inference.token_model import TokenModel, input_batches
+from ..inference.token_model import input_batches
 from ..inference.tokens import tokenise
 from ..progress import Progress
 from ..rerank.scorer import CrossEncoder
 from ..retrieval.encoder import BiEncoder
-from ..schema import LabelledPairs, TokenStore
+from ..schema import LabelledPairs
 from .check import ExportCheck, compare_scores
 from .graph import trace
-from .int8 import EMPTY_RANGE, Range, extend_range, linear_input_names, quantise_graph, with_outputs
-from .session import open_session, with_graph
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
+from .int8 import write_quantised
+from .session import with_graph
 
 GRAPH = "model.onnx"
 CALIBRATION_PAIRS = 400
@@ -117,35 +111,18 @@ def _write(
             "with a fast tokenizer, or it has a prompt)"
         )
     graph = trace(name, model.model)
-    if calibration is not None:
-        drawn = _drawn(calibration, CALIBRATION_PAIRS)
-        tokens = tokenise([*drawn.left, *drawn.right], tokenizer, max_tokens=longest, progress=progress)
-        graph = quantise_graph(graph, _ranges(graph, _inputs(model.model, tokens)))
     _copy_files(model.folder, out)
-    (out / GRAPH).write_bytes(graph.SerializeToString())
     tokenizer.save(str(out / "tokenizer.json"))
-
-
-def _inputs(model: TokenModel, tokens: TokenStore) -> Iterator[tuple[Ids, Ids]]:
-    """Yield batches of ids and token types: of pairs for a cross-encoder, else of each text alone.
-
-    `tokens` has the left texts of all pairs, then the right ones.
-    """
-    rows = np.split(np.arange(len(tokens.lengths)), model.texts_per_input)
-    return input_batches(model, tokens, tuple(rows), _BATCH_TOKENS)
-
-
-def _ranges(graph: ModelProto, inputs: Iterator[tuple[Ids, Ids]]) -> dict[str, Range]:
-    """Return the range of every activation that is the input of a linear layer."""
-    activations = linear_input_names(graph)
-    session = open_session(with_outputs(graph, activations))
-    names = [tensor.name for tensor in session.get_inputs()]
-    ranges = dict.fromkeys(activations, EMPTY_RANGE)
-    for batch in inputs:
-        values = session.run(activations, dict(zip(names, batch, strict=False)))
-        for name, value in zip(activations, values, strict=True):
-            ranges[name] = extend_range(ranges[name], value)
-    return ranges
+    if calibration is None:
+        (out / GRAPH).write_bytes(graph.SerializeToString())
+        return
+    drawn = _drawn(calibration, CALIBRATION_PAIRS)
+    tokens = tokenise([*drawn.left, *drawn.right], tokenizer, max_tokens=longest, progress=progress)
+    names = [tensor.name for tensor in graph.graph.input]
+    # Rows of the left texts of all pairs, then of the right ones; a bi-encoder reads each text alone.
+    rows = np.split(np.arange(len(tokens.lengths)), model.model.texts_per_input)
+    batches = input_batches(model.model, tokens, tuple(rows), _BATCH_TOKENS)
+    write_quantised(graph, (dict(zip(names, batch, strict=False)) for batch in batches), out / GRAPH)
 
 
 def _copy_files(folder: Path, out: Path) -> None:

@@ -6,14 +6,14 @@ from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
+import onnxruntime
+
 from ..errors import ModelError
 from ..inference.layout import Ids
 from ..inference.locate import first_line
 from ..rerank.scorer import CrossEncoder
 from ..retrieval.encoder import BiEncoder
 from ..schema import Floats
-
-INSTALL = "pip install 'dupmine[onnx]'"
 
 M = TypeVar("M", bound=BiEncoder | CrossEncoder)
 
@@ -27,7 +27,7 @@ class GraphModel:
         """Open the graph.
 
         Raises:
-            ModelError: it cannot be loaded, or onnxruntime is not installed.
+            ModelError: it cannot be loaded.
         """
         self._session = open_session(graph)
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
@@ -51,12 +51,8 @@ def open_session(graph: Path | bytes) -> Any:
     """Open a graph in onnxruntime.
 
     Raises:
-        ModelError: it cannot be loaded, or onnxruntime is not installed.
+        ModelError: it cannot be loaded.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ModelError(f"an export needs onnxruntime, which is not installed: {INSTALL}") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     try:
