@@ -19,7 +19,7 @@ from .groups import OptionGroup, Setting
 from .help import App
 
 if TYPE_CHECKING:
-    from ..training.run import Target
+    from ..training.folder import Target
     from ..training.settings import TrainSettings
 
 _NEEDED = ("accelerate", "datasets", "jinja2", "matplotlib")
@@ -69,7 +69,7 @@ class TargetOptions(OptionGroup):
         if self.resume and self.restart:
             raise typer.BadParameter("give one of --resume and --restart", param_hint="--resume")
         _require_extra()
-        from ..training.run import Target
+        from ..training.folder import Target
 
         command = shlex.join(["dupmine", *sys.argv[1:]])
         return Target(

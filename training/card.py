@@ -27,7 +27,7 @@ _PIPELINES = {"cross-encoder": "text-ranking", "bi-encoder": "sentence-similarit
 def write_outcome(outcome: Outcome, sets: PairSets, command: str, folder: Path) -> None:
     """Write `loss.svg`, `pr.svg` (for labels 0 or 1), `README.md` and, last, `training.json`."""
     plot_loss(outcome.history, folder / "loss.svg")
-    if not isinstance(outcome.result, CorrelationMetrics):
+    if not isinstance(outcome.validation, CorrelationMetrics):
         name = f"{outcome.kind}, {len(sets.valid):,} validation pairs"
         plot_precision_recall({name: (sets.valid.label > 0.5, outcome.score)}, folder / "pr.svg")
     data = {**sets.facts, "train": _described(sets.train), "valid": _described(sets.valid)}
@@ -51,7 +51,7 @@ def _card(outcome: Outcome, data: dict[str, Any], command: str) -> str:
         data=data,
         command=command,
         settings=outcome.settings.to_yaml(),
-        continuous=isinstance(outcome.result, CorrelationMetrics),
+        continuous=isinstance(outcome.validation, CorrelationMetrics),
     )
 
 

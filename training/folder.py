@@ -21,7 +21,7 @@ from ..disk.lock import lock
 from ..disk.workplace import RESULT, Workplace
 from ..errors import OutputError, SettingsError
 from ..inference.model_files import FITTED
-from .plan import describe_changes
+from .plan import describe_changes, prolong
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,17 @@ CHECKPOINTS = "checkpoints"
 RECORD = "training.json"
 _PLAN = "plan.json"
 _STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")  # all are zip files
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The folder of a trained model and what it may hold before; `command` started the training."""
+
+    folder: Path
+    resume: bool = False
+    restart: bool = False
+    overwrite: bool = False
+    command: str = "dupmine.training"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,55 +54,51 @@ class TrainingFolder:
         complete = filter(is_complete, self.checkpoints.glob("checkpoint-*"))
         return max(complete, key=step_number, default=None)
 
-    def remove_partial(self) -> None:
-        """Remove the checkpoints that a killed process left incomplete."""
+    def require_basis(self, basis: Mapping[str, str]) -> None:
+        """Check that the checkpoints depend on the same as this training, and record what that is.
+
+        Checkpoints that a killed process left incomplete are removed.
+
+        Raises:
+            SettingsError: they do not; the message names the first differences.
+        """
+        last, before = self.last_checkpoint(), _read(self.checkpoints / _PLAN) or {}
+        if last is not None:
+            if not before:
+                log.warning("%s has no %s: assumed to be of this training", self.checkpoints, _PLAN)
+            elif changes := describe_changes(prolong(before, basis, step_number(last)), basis):
+                raise SettingsError(
+                    f"{self.checkpoints} holds a training with other settings ({changes}): resume it with "
+                    "the same ones, or discard it with --restart"
+                )
+        write_json(self.checkpoints / _PLAN, basis)
         for path in self.checkpoints.glob("checkpoint-*"):
             if not is_complete(path):
                 log.warning("%s is incomplete: removed", path)
                 shutil.rmtree(path)
 
-    def read_basis(self) -> dict[str, str]:
-        """Return what the checkpoints depend on, empty where it is unknown."""
-        return {name: str(value) for name, value in (_read(self.checkpoints / _PLAN) or {}).items()}
-
-    def require_basis(self, before: Mapping[str, str], basis: Mapping[str, str]) -> None:
-        """Check that the checkpoints depend on the same as this training, and record what that is.
-
-        Raises:
-            SettingsError: they do not; the message names the first differences.
-        """
-        if before and (changes := describe_changes(before, basis)):
-            raise SettingsError(
-                f"{self.checkpoints} holds a training with other settings ({changes}): resume it with the "
-                "same ones, or discard it with --restart"
-            )
-        if not before and self.last_checkpoint() is not None:
-            log.warning("%s has no %s: assumed to be of this training", self.checkpoints, _PLAN)
-        write_json(self.checkpoints / _PLAN, basis)
-
 
 @contextmanager
-def open_training(
-    folder: Path, *, resume: bool = False, restart: bool = False, overwrite: bool = False
-) -> Iterator[TrainingFolder]:
-    """Yield where to train, as its only writer; on leaving, `staging` replaces `folder`.
+def open_training(target: Target) -> Iterator[TrainingFolder]:
+    """Yield where to train, as its only writer; on leaving, `staging` replaces the target's folder.
 
-    After an error or an interrupt `folder` is unchanged except for the checkpoints.
+    After an error or an interrupt the folder is unchanged except for the checkpoints.
 
     Raises:
         LockError: another process trains there.
-        OutputError: `folder` holds a finished training that may not be overwritten, an interrupted one
+        OutputError: the folder holds a finished training that may not be overwritten, an interrupted one
             without `resume` or `restart`, or other files; no write access.
     """
+    folder = target.folder
     with output_errors(folder):
         folder = folder.expanduser().resolve()
         owned = _owned_names(folder)
         place = Workplace(folder, CHECKPOINTS, lambda path: path.split("/")[0] in owned, _owns_work)
         place.put_back()
         place.check()
-        _check_target(folder, overwrite=overwrite)
+        _check_target(folder, overwrite=target.overwrite)
         checkpoints = folder / CHECKPOINTS
-        if not (resume or restart) and any(map(is_complete, checkpoints.glob("checkpoint-*"))):
+        if not (target.resume or target.restart) and any(map(is_complete, checkpoints.glob("checkpoint-*"))):
             raise OutputError(
                 f"{folder} holds an interrupted training: continue it with --resume, or discard it with "
                 "--restart"
@@ -100,7 +107,7 @@ def open_training(
         make_folder(checkpoints)
     try:
         with output_errors(folder), lock(checkpoints), place.claimed() as staging:
-            if not resume:
+            if not target.resume:
                 for old in checkpoints.glob("checkpoint-*"):
                     shutil.rmtree(old)
                 (checkpoints / _PLAN).unlink(missing_ok=True)

@@ -9,13 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
+from transformers import TrainerState
 
 from ..evaluation.classification import ClassificationMetrics, CorrelationMetrics, Scores, evaluate_pairs
 from ..schema import Floats, LabelledPairs, probabilities
-from .callback import History
-from .folder import step_number
+from .callback import History, elapsed_seconds
 from .settings import TrainSettings
-from .trainer import TrainingResult, TrainingTask, compute_metric
+from .trainer import TrainingTask, compute_metric
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ _PACKAGES = ("dupmine", "sentence-transformers", "transformers", "accelerate", "
 class Outcome:
     """A finished training; `score` holds the model's score of each validation pair.
 
-    `before` is the metric of the base model, None for one that starts with a new head.
+    `before` is the metric of the base model, None for one that starts with a new head. `seconds` are without
+    the validations.
     """
 
     kind: str
@@ -37,48 +38,34 @@ class Outcome:
     best_step: int
     seconds: float
     pairs_per_second: float
-    result: ClassificationMetrics | CorrelationMetrics
+    precision: str
+    validation: ClassificationMetrics | CorrelationMetrics
     score: Floats
     history: History
-    precision: str
 
     def summary(self) -> dict[str, float | int]:
         """Return the figures that the command line prints."""
-        if isinstance(self.result, CorrelationMetrics):
-            metrics = {"Pearson": self.result.pearson, "Spearman": self.result.spearman}
+        result = self.validation
+        if isinstance(result, CorrelationMetrics):
+            metrics = {"Pearson": result.pearson, "Spearman": result.spearman}
         else:
-            metrics = {"average precision": self.result.average_precision, "best F1": self.result.best.f1}
+            metrics = {"average precision": result.average_precision, "best F1": result.best.f1}
         figures: dict[str, float | int] = {"steps": self.steps, "pairs/s": round(self.pairs_per_second)}
         figures |= {f"{name} on the validation pairs": metric.value for name, metric in metrics.items()}
         return figures if self.before is None else figures | {f"{next(iter(metrics))} before": self.before}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `training.json`."""
-        return {
-            "kind": self.kind,
-            "settings": self.settings.model_dump(),
-            "base_sha256": self.base_sha256,
-            "steps": self.steps,
-            "best_step": self.best_step,
-            "seconds": round(self.seconds, 3),
-            "pairs_per_second": round(self.pairs_per_second, 1),
-            "precision": self.precision,
-            "before": self.before,
-            "validation": asdict(self.result),
-            "history": self.history,
-            "versions": {name: _version(name) for name in _PACKAGES},
-        }
-
-
-def metric_before(task: TrainingTask, valid: LabelledPairs) -> float | None:
-    """Return the metric of a bi-encoder before its training; a cross-encoder may have a new head."""
-    return compute_metric(task.metric, valid, task.score(valid)) if task.scale == "cosine" else None
+        versions = {name: _version(name) for name in _PACKAGES}
+        record = asdict(self) | {"settings": self.settings.model_dump(), "versions": versions}
+        del record["score"]
+        return record
 
 
 def evaluate_training(
     task: TrainingTask,
     valid: LabelledPairs,
-    training: TrainingResult,
+    state: TrainerState,
     settings: TrainSettings,
     *,
     base_sha256: str,
@@ -98,20 +85,25 @@ def evaluate_training(
             before,
             after,
         )
-    trained_pairs = training.steps * settings.training.batch_size * settings.training.accumulate
+    assert state.best_global_step is not None, "each training validates at its end"
+    shown = {"loss", f"eval_{task.metric}"}
+    history = [record for record in state.log_history if shown & record.keys()]
+    validating = sum(record.get("eval_runtime", 0.0) for record in history)
+    seconds = max(elapsed_seconds(history) - validating, 1e-9)
+    trained_pairs = state.global_step * settings.training.batch_size * settings.training.accumulate
     return Outcome(
         kind="cross-encoder" if task.scale == "logit" else "bi-encoder",
         settings=settings,
         base_sha256=base_sha256,
         before=before,
-        steps=training.steps,
-        best_step=step_number(training.best),
-        seconds=training.seconds,
-        pairs_per_second=trained_pairs / training.seconds,
-        result=evaluate_pairs(valid, scores, binary=task.metric != "spearman"),
-        score=value,
-        history=training.history,
+        steps=state.global_step,
+        best_step=state.best_global_step,
+        seconds=round(seconds, 3),
+        pairs_per_second=round(trained_pairs / seconds, 1),
         precision=str(task.device.dtype).removeprefix("torch."),
+        validation=evaluate_pairs(valid, scores, binary=task.metric != "spearman"),
+        score=value,
+        history=history,
     )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..disk.files import share_weights
@@ -19,26 +19,15 @@ from .bi_encoder import prepare_bi_encoder
 from .card import write_outcome
 from .cross_encoder import prepare_cross_encoder
 from .data import PairSets, read_sets, require_labels
-from .folder import TrainingFolder, open_training, step_number
+from .folder import Target, open_training
 from .negatives import mine_negatives
-from .outcome import Outcome, evaluate_training, metric_before
-from .plan import TrainingPlan, prolong, resume_basis
+from .outcome import Outcome, evaluate_training
+from .plan import TrainingPlan, resume_basis
 from .pseudo_labels import add_pseudo_labels
 from .settings import CrossEncoderTraining, TrainSettings
-from .trainer import TrainingTask, fit, require_device
+from .trainer import TrainingTask, compute_metric, fit, require_device
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The folder of a trained model and what it may hold before; `command` started the training."""
-
-    folder: Path
-    resume: bool = False
-    restart: bool = False
-    overwrite: bool = False
-    command: str = "dupmine.training"
 
 
 def train_model(
@@ -53,19 +42,19 @@ def train_model(
     require_device(device)
     base = locate_model(settings.model.base)
     sets = _prepare_pairs(pairs, valid, settings, progress)
-    opened = open_training(
-        target.folder, resume=target.resume, restart=target.restart, overwrite=target.overwrite
-    )
-    with opened as folder, quiet_loading():
+    with open_training(target) as folder, quiet_loading():
         task = _prepare_task(sets.train, settings, device)
-        plan = TrainingPlan.make(settings.training, task.count_batches(settings.training.batch_size))
+        batches = task.make_batches(settings.training.batch_size, np.random.default_rng(0))
+        plan = TrainingPlan.make(settings.training, len(batches))
         sha256 = fingerprint(base)
         digests = {**sets.digests(), "base model": sha256, "number format": str(device.dtype)}
-        _require_same(folder, resume_basis(settings, plan, digests))
-        before = metric_before(task, sets.valid)
-        training = fit(task, sets.valid, settings.training, plan, folder, progress)
-        _load_weights(task, training.best)
-        outcome = evaluate_training(task, sets.valid, training, settings, base_sha256=sha256, before=before)
+        folder.require_basis(resume_basis(settings, plan, digests))
+        # A cross-encoder may have a new head, which says nothing yet.
+        score = task.score(sets.valid) if task.scale == "cosine" else None
+        before = None if score is None else compute_metric(task.metric, sets.valid, score)
+        state = fit(task, sets.valid, settings.training, plan, folder, progress)
+        _load_weights(task, folder.checkpoints / f"checkpoint-{state.best_global_step}")
+        outcome = evaluate_training(task, sets.valid, state, settings, base_sha256=sha256, before=before)
         task.model.save_pretrained(str(folder.staging), create_model_card=False)
         share_weights(folder.staging)
         write_outcome(outcome, sets, target.command, folder.staging)
@@ -94,14 +83,6 @@ def _prepare_task(pairs: LabelledPairs, settings: TrainSettings, device: DeviceC
     if isinstance(settings, CrossEncoderTraining):
         return prepare_cross_encoder(pairs, settings, device)
     return prepare_bi_encoder(pairs, settings, device)
-
-
-def _require_same(folder: TrainingFolder, basis: dict[str, str]) -> None:
-    """Check that the checkpoints belong to this training, and remove incomplete ones."""
-    last = folder.last_checkpoint()
-    before = {} if last is None else prolong(folder.read_basis(), basis, step_number(last))
-    folder.require_basis(before, basis)
-    folder.remove_partial()
 
 
 def _load_weights(task: TrainingTask, checkpoint: Path) -> None:

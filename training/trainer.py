@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from datasets import Dataset
 from scipy.stats import spearmanr
@@ -23,7 +22,7 @@ from ..errors import SettingsError
 from ..inference.device import DeviceConfig
 from ..progress import Progress
 from ..schema import Floats, LabelledPairs
-from .callback import History, TrainingCallback, elapsed_seconds, is_out_of_patience
+from .callback import TrainingCallback, is_out_of_patience
 from .folder import TrainingFolder
 from .plan import TrainingPlan
 from .sampler import EpochSampler, MakeBatches
@@ -58,20 +57,6 @@ class TrainingTask:
     device: DeviceConfig
     around: AbstractContextManager[None]
 
-    def count_batches(self, batch_size: int) -> int:
-        """Return the number of batches in an epoch."""
-        return len(self.make_batches(batch_size, np.random.default_rng(0)))
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """How a training went; `best` is the best checkpoint, `seconds` excludes the validations."""
-
-    steps: int
-    best: Path
-    seconds: float
-    history: History
-
 
 class Validation(BaseEvaluator):
     """The metric on the validation pairs, in the form that the trainer calls."""
@@ -94,8 +79,8 @@ def fit(
     plan: TrainingPlan,
     folder: TrainingFolder,
     progress: Progress,
-) -> TrainingResult:
-    """Train, from the last checkpoint on if there is one, and return how that went."""
+) -> TrainerState:
+    """Train, from the last checkpoint on if there is one, and return the trainer's record."""
     last, metric = folder.last_checkpoint(), f"eval_{task.metric}"
     state = TrainerState() if last is None else TrainerState.load_from_json(str(last / "trainer_state.json"))
     if state.global_step < plan.steps and not is_out_of_patience(
@@ -114,7 +99,7 @@ def fit(
             trainer.remove_callback(PrinterCallback)
             trainer.train(resume_from_checkpoint=None if last is None else str(last))
             state = trainer.state
-    return _result(state, metric, folder)
+    return state
 
 
 def compute_metric(metric: Metric, pairs: LabelledPairs, score: Floats) -> float:
@@ -194,13 +179,3 @@ def _arguments(task: TrainingTask, settings: TrainingSettings, plan: TrainingPla
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # with more, the trainer divides each batch and its in-batch negatives
     return arguments
-
-
-def _result(state: TrainerState, metric: str, folder: TrainingFolder) -> TrainingResult:
-    validations = {int(record["step"]): record for record in state.log_history if metric in record}
-    kept = [step for step in validations if (folder.checkpoints / f"checkpoint-{step}").is_dir()]
-    best = max(kept, key=lambda step: validations[step][metric])  # the first of several
-    validating = sum(record.get("eval_runtime", 0.0) for record in validations.values())
-    history = [record for record in state.log_history if "loss" in record or metric in record]
-    seconds = max(elapsed_seconds(history) - validating, 1e-9)
-    return TrainingResult(state.global_step, folder.checkpoints / f"checkpoint-{best}", seconds, history)

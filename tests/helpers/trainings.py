@@ -12,8 +12,9 @@ import numpy as np
 from dupmine.progress import SILENT
 from dupmine.schema import LabelledPairs
 from dupmine.staged import load_staged
+from dupmine.training.folder import Target
 from dupmine.training.outcome import Outcome
-from dupmine.training.run import Target, train_model
+from dupmine.training.run import train_model
 from dupmine.training.settings import BiEncoderTraining, CrossEncoderTraining
 
 from .tiny_models import WORDS

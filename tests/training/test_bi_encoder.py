@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from dupmine.errors import InputError
 from dupmine.schema import LabelledPairs
 from dupmine.training.bi_encoder import ranked_columns, target_labels
-from dupmine.training.run import Target
+from dupmine.training.folder import Target
 from dupmine.training.settings import ObjectiveSettings
 
 from ..helpers.tiny_models import TinyModels

@@ -34,8 +34,7 @@ from dupmine.settings import ComputeSettings
 from dupmine.staged import load_staged
 from dupmine.training.bi_encoder import prepare_bi_encoder
 from dupmine.training.cross_encoder import SwappedPairs, freeze, prepare_cross_encoder
-from dupmine.training.folder import is_complete, step_number
-from dupmine.training.run import Target
+from dupmine.training.folder import Target, is_complete, step_number
 from dupmine.training.settings import BiEncoderTraining, ClassifierSettings, CrossEncoderTraining
 from dupmine.training.trainer import choose_attention
 

@@ -12,8 +12,8 @@ import pytest
 from dupmine.errors import InputError
 from dupmine.schema import Floats, LabelledPairs, Rows
 from dupmine.training.data import PairSets
+from dupmine.training.folder import Target
 from dupmine.training.negatives import add_negatives
-from dupmine.training.run import Target
 from dupmine.training.settings import NegativesSettings
 
 from ..helpers.tiny_models import TinyModels

@@ -13,8 +13,8 @@ from dupmine.corpus.unique import normalised_key
 from dupmine.errors import InputError
 from dupmine.schema import LabelledPairs
 from dupmine.training.data import PairSets
+from dupmine.training.folder import Target
 from dupmine.training.pseudo_labels import add_pseudo_labels, sample_evenly
-from dupmine.training.run import Target
 from dupmine.training.settings import PseudoLabelSettings
 
 from ..helpers.tiny_models import TinyModels
