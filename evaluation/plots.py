@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from ..disk.files import output_errors, write_atomically
@@ -48,18 +49,18 @@ def plot_loss(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
     `history` holds records as a Hugging Face trainer logs them: `step` and `loss`, or `step` and `eval_…`.
     """
-    names = dict.fromkeys(name for record in history for name in record if name.startswith("eval_"))
-    scores = [name for name in names if not name.endswith(_NO_SCORES)]
+    table = pd.DataFrame(history)
+    scores = [name for name in map(str, table) if name.startswith("eval_") and not name.endswith(_NO_SCORES)]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7, 6 if scores else 3.5))
         above, *below = figure.subplots(2 if scores else 1, 1, sharex=True, squeeze=False)[:, 0]
         for name, label in (("loss", "training"), ("eval_loss", "validation")):
-            _line(above, history, name, label)
+            _draw_line(above, table, name, label)
         above.set(ylabel="loss", ylim=(0, None))
         above.legend()
         for axes in below:
             for name in scores:
-                _line(axes, history, name, name.removeprefix("eval_").replace("_", " "))
+                _draw_line(axes, table, name, name.removeprefix("eval_").replace("_", " "))
             axes.set(ylabel="metric on the validation pairs")
             axes.legend()
         (below or [above])[-1].set(xlabel="step")
@@ -100,34 +101,28 @@ def plot_reliability(actual: Flags, probability: Floats, path: Path) -> None:
         _save(figure, path)
 
 
-def plot_bars(table: Mapping[str, Mapping[str, float]], path: Path, *, xlabel: str) -> None:
-    """Draw a group of bars for each row of `table`: row name → metric → value; NaN has no bar."""
-    metrics = list(dict.fromkeys(metric for row in table.values() for metric in row))
-    height = 0.8 / max(len(metrics), 1)
+def plot_bars(table: pd.DataFrame, path: Path, *, xlabel: str) -> None:
+    """Draw a group of bars for each row of `table`, with one bar for each column; NaN has no bar."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(8, 1.2 + 0.35 * len(table) * max(len(metrics), 1)))
+        figure = Figure(figsize=(8, 1.2 + 0.35 * table.size))
         axes = figure.subplots()
-        for i, metric in enumerate(metrics):
-            values = [row.get(metric, np.nan) for row in table.values()]
-            places = np.arange(len(table)) + (i - (len(metrics) - 1) / 2) * height
-            bars = axes.barh(places, values, height=0.92 * height, label=metric)
-            axes.bar_label(bars, [f"{v:.3f}" if np.isfinite(v) else "" for v in values], padding=3)
-        axes.set_yticks(np.arange(len(table)), list(table))
+        table.plot.barh(ax=axes, width=0.8, legend=False)
+        for bars in axes.containers:
+            axes.bar_label(bars, fmt="{:.3f}", padding=3)  # type: ignore[arg-type] # they are bars
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.1)
         axes.set(xlabel=xlabel)
-        figure.legend(loc="outside upper center", ncols=len(metrics))
+        figure.legend(loc="outside upper center", ncols=table.shape[1])
         _save(figure, path)
 
 
-def _line(axes: Axes, history: Sequence[Mapping[str, float]], name: str, label: str) -> None:
-    records = [record for record in history if name in record and "step" in record]
-    if records:
+def _draw_line(axes: Axes, table: pd.DataFrame, name: str, label: str) -> None:
+    if name in table:
+        points = table[["step", name]].dropna()
         # A curve of few points, such as one validation per epoch, marks them.
-        marker = "o" if len(records) <= 30 else None
-        steps, values = zip(*((record["step"], record[name]) for record in records), strict=True)
-        axes.plot(steps, values, label=label, marker=marker, markersize=4)
+        marker = "o" if len(points) <= 30 else None
+        axes.plot(points["step"], points[name], label=label, marker=marker, markersize=4)
 
 
 def _draw_equal_f1(axes: Axes) -> None:

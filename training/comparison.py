@@ -1,31 +1,30 @@
-"""Train and test several approaches on one split; finished parts of an earlier comparison are kept."""
+"""Train and test several approaches on one split; models of an earlier comparison are kept."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..corpus.labelled import pairs_sha256, read_pairs
-from ..corpus.questions import question_components
 from ..disk.files import digest, output_errors
 from ..disk.folder import replacing, write_json, write_table
 from ..disk.lock import LOCK, WRITER, lock
 from ..errors import InputError, ModelError, OutputError, SettingsError
-from ..evaluation.classification import evaluate_scores
-from ..evaluation.model import EvaluateSettings, score_with_model
+from ..evaluation.classification import ClassificationMetrics
+from ..evaluation.model import EvaluateSettings, evaluate_model
 from ..evaluation.splits import split_file
-from ..evaluation.thresholds import best_f1_threshold
 from ..inference.locate import fingerprint, is_bi_encoder, locate_model, read_config
 from ..progress import Progress
 from ..schema import LabelledPairs
 from ..settings import PairSettings
-from .comparison_report import FILES, Comparison, Row, read_rows
+from .comparison_report import FILES, Comparison, Row
 from .comparison_settings import Approach, CompareSettings, read_approaches
-from .folder import RECORD
+from .folder import RECORD, Target
 from .plan import describe_changes, effective_settings
-from .run import Target, train_model
+from .run import train_model
 
 log = logging.getLogger(__name__)
 
@@ -36,23 +35,11 @@ SETS = ("train", "valid", "test")
 _SPLIT_RECORD = "split.json"
 
 
-@dataclass(frozen=True, slots=True)
-class _Split:
-    """The split of a comparison: its folder, how it was made, and its sets by name."""
-
-    folder: Path
-    facts: dict[str, Any]
-    sets: dict[str, LabelledPairs]
-
-    def digests(self, *names: str) -> dict[str, str]:
-        return {f"{name} pairs": pairs_sha256(self.sets[name]) for name in names}
-
-
 def compare(settings: CompareSettings, out: Path, progress: Progress, *, command: str) -> Comparison:
     """Train each approach on one split, test it, and write the results after each.
 
-    `out` holds the split, the trained models and `FILES`. What an interrupted comparison with the same
-    settings left there is kept.
+    `out` holds the split, the trained models and `FILES`. The split and the models that an interrupted
+    comparison with the same settings left there are kept.
 
     Raises:
         DupmineError: the pairs, the settings, a base model or a folder do not fit; see its subclasses.
@@ -61,18 +48,17 @@ def compare(settings: CompareSettings, out: Path, progress: Progress, *, command
     bases = {approach.name: _locate_base(approach) for approach in approaches}
     out = out.expanduser().absolute()
     _check_target(out)
-    split = _split_pairs(settings, out / SPLIT)
-    comparison = Comparison(settings.model_dump(), split.facts, [])
+    facts, sets = _split_pairs(settings, out / SPLIT)
+    comparison = Comparison(settings.model_dump(), facts, [])
     with lock(out):
         for approach in approaches:
-            _require_same(out / MODELS / approach.folder, approach, bases[approach.name], split)
-        earlier = read_rows(out)
+            _require_same(out / MODELS / approach.folder, approach, bases[approach.name], sets)
         for approach in approaches:
             model = bases[approach.name]
             if approach.trained:
                 model = out / MODELS / approach.folder
-                _train(approach, model, split, command, progress)
-            comparison.rows.append(_evaluate(approach, model, split, earlier, progress))
+                _train(approach, model, out / SPLIT, command, progress)
+            comparison.rows.append(_evaluate(approach, model, sets, progress))
             with output_errors(out):
                 comparison.write(out)
     return comparison
@@ -111,8 +97,11 @@ def _check_target(out: Path) -> None:
         raise OutputError(f"{out} holds {min(unknown)}, which compare does not write; give another --out")
 
 
-def _split_pairs(settings: CompareSettings, folder: Path) -> _Split:
-    """Split the pairs, or read the split that was made before with the same settings."""
+def _split_pairs(settings: CompareSettings, folder: Path) -> tuple[dict[str, Any], dict[str, LabelledPairs]]:
+    """Split the pairs, or read the split that was made before with the same settings.
+
+    Returns how it was made and its sets by name.
+    """
     if settings.split.file is None:
         raise SettingsError("setting split.file: set it to a file of labelled pairs, or give --pairs")
     path = Path(settings.split.file).expanduser()
@@ -126,7 +115,7 @@ def _split_pairs(settings: CompareSettings, folder: Path) -> _Split:
         facts = read_config(folder, _SPLIT_RECORD)
         before = {name: facts.get(name) for name in basis}
         _require_equal(before, basis, f"{folder} holds another split")
-        return _Split(folder, facts, _read_sets(folder, settings.pairs))
+        return facts, _read_sets(folder, settings.pairs)
     files = [_SPLIT_RECORD, *(f"{name}.parquet" for name in SETS)]
     split = settings.split
     tables, leaks = split_file(
@@ -142,25 +131,23 @@ def _split_pairs(settings: CompareSettings, folder: Path) -> _Split:
             raise InputError(f"{path}: a comparison needs labels 0 and 1, and there are others between them")
     sizes = ", ".join(f"{name} {len(pairs):,}" for name, pairs in sets.items())
     log.info("divided %s into %s", path, sizes)
-    return _Split(folder, facts, sets)
+    return facts, sets
 
 
 def _read_sets(folder: Path, settings: PairSettings) -> dict[str, LabelledPairs]:
     return {name: read_pairs(folder / f"{name}.parquet", settings) for name in SETS}
 
 
-def _require_same(folder: Path, approach: Approach, base: Path, split: _Split) -> None:
+def _require_same(folder: Path, approach: Approach, base: Path, sets: Mapping[str, LabelledPairs]) -> None:
     """Check that a model trained before is the one that would be trained now."""
     record = read_config(folder, RECORD)
     if not (approach.trained and record):
         return
-    data = record.get("data", {})
-    before = effective_settings(record.get("settings", {})) | {
-        "base model": record.get("base_sha256"),
-        **{f"{name} pairs": data.get(name, {}).get("sha256") for name in ("train", "valid")},
-    }
+    before = effective_settings(record.get("settings", {})) | {"base model": record.get("base_sha256")}
     now = effective_settings(approach.settings.model_dump()) | {"base model": fingerprint(base)}
-    now |= split.digests("train", "valid")
+    for name in ("train", "valid"):
+        before[f"{name} pairs"] = record.get("data", {}).get(name, {}).get("sha256")
+        now[f"{name} pairs"] = pairs_sha256(sets[name])
     _require_equal(before, now, f"{folder} holds approach {approach.name} trained differently")
 
 
@@ -171,40 +158,28 @@ def _require_equal(before: dict[str, Any], now: dict[str, Any], fact: str) -> No
         )
 
 
-def _train(approach: Approach, folder: Path, split: _Split, command: str, progress: Progress) -> None:
+def _train(approach: Approach, folder: Path, split: Path, command: str, progress: Progress) -> None:
     if (folder / RECORD).is_file():
         log.info("%s is trained already: %s", approach.name, folder)
         return
     log.info("train %s", approach.name)
-    train, valid = split.folder / "train.parquet", split.folder / "valid.parquet"
-    train_model(train, valid, approach.settings, Target(folder, resume=True, command=command), progress)
+    target = Target(folder, resume=True, command=command)
+    train_model(split / "train.parquet", split / "valid.parquet", approach.settings, target, progress)
 
 
-def _evaluate(approach: Approach, model: Path, split: _Split, earlier: list[Row], progress: Progress) -> Row:
-    """Return an approach's row, the earlier one if nothing has changed since."""
-    compute = approach.settings.compute
-    basis = {
-        "model": fingerprint(model),
-        "compute": f"{compute.device} {compute.precision} {compute.threads}",
-        **split.digests("valid", "test"),
-    }
-    for row in earlier:
-        if (row.name, row.basis) == (approach.name, basis):
-            return row
-    settings = EvaluateSettings(pairs=approach.settings.pairs, compute=compute)
-    valid, test = split.sets["valid"], split.sets["test"]
-    valid_scores = score_with_model(str(model), valid, settings, progress)
-    test_scores = score_with_model(str(model), test, settings, progress)
-    threshold = best_f1_threshold(valid.label > 0.5, valid_scores.decision)
-    seconds = read_config(model, RECORD).get("seconds") if approach.trained else None
+def _evaluate(approach: Approach, model: Path, sets: Mapping[str, LabelledPairs], progress: Progress) -> Row:
+    settings = EvaluateSettings(pairs=approach.settings.pairs, compute=approach.settings.compute)
+    valid = evaluate_model(str(model), sets["valid"], None, settings, progress)
+    test = evaluate_model(str(model), sets["test"], sets["valid"], settings, progress)
+    assert isinstance(valid.result, ClassificationMetrics), "the labels are 0 and 1"
+    assert isinstance(test.result, ClassificationMetrics), "the labels are 0 and 1"
     return Row(
         name=approach.name,
         kind=approach.kind,
         base=approach.base,
         objective=approach.objective,
-        training_seconds=seconds,
-        scoring_seconds=test_scores.seconds,
-        valid=evaluate_scores(valid.label > 0.5, valid_scores, None, group=question_components(valid)),
-        test=evaluate_scores(test.label > 0.5, test_scores, threshold, group=question_components(test)),
-        basis=basis,
+        training_seconds=read_config(model, RECORD).get("seconds") if approach.trained else None,
+        scoring_seconds=len(test.test) / test.pairs_per_second,
+        valid=valid.result,
+        test=test.result,
     )

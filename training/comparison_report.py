@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+import pandas as pd
 
 from ..disk.files import write_atomically
 from ..disk.folder import write_json
-from ..disk.json_text import parse_json
 from ..evaluation.bootstrap import Estimate
-from ..evaluation.classification import ClassificationMetrics
+from ..evaluation.classification import ClassificationMetrics, ThresholdMetrics
 from ..evaluation.model import ModelKind
 
 FILES = ("comparison.json", "comparison.md", "comparison.svg")
 
-_HEAD = (
-    "approach",
-    "valid F1",
-    "test F1",
-    "threshold",
-    "average precision",
-    "training s",
-    "scoring s",
-)
 _NOTE = (
     "The threshold, of a cosine or a probability, has the best F1 on the valid pairs; the test F1 is at that "
     "threshold. In brackets: 95 % bootstrap intervals. The training seconds are without "
@@ -38,7 +27,7 @@ _NOTE = (
 class Row:
     """The metrics of an approach on the valid pairs, on which its threshold was chosen, and the test pairs.
 
-    `training_seconds` is None for a model that was not trained. `basis` is what the metrics depend on.
+    `training_seconds` is None for a model that was not trained.
     """
 
     name: str
@@ -49,13 +38,25 @@ class Row:
     scoring_seconds: float
     valid: ClassificationMetrics
     test: ClassificationMetrics
-    basis: dict[str, str]
 
     @property
-    def test_f1(self) -> Estimate:
-        """F1 on the test pairs at the threshold chosen on the valid pairs."""
+    def decision(self) -> ThresholdMetrics:
+        """The metrics on the test pairs at the threshold chosen on the valid pairs."""
         assert self.test.validated is not None, "the valid pairs chose a threshold"
-        return self.test.validated.f1
+        return self.test.validated
+
+    def cells(self) -> dict[str, str]:
+        """Return the texts of the table's columns."""
+        seconds = self.training_seconds
+        return {
+            "approach": self.name,
+            "valid F1": f"{self.valid.best.f1.value:.4f}",
+            "test F1": _with_interval(self.decision.f1),
+            "threshold": f"{self.decision.threshold:.4f}",
+            "average precision": _with_interval(self.test.average_precision),
+            "training s": "-" if seconds is None else f"{seconds:,.0f}",
+            "scoring s": f"{self.scoring_seconds:,.1f}",
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +69,18 @@ class Comparison:
 
     def table(self) -> list[str]:
         """Return the lines of a Markdown table, aligned for the screen."""
-        cells = [list(_HEAD), *(_cells(row) for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["| " + " | ".join(_pad(line, widths)) + " |" for line in cells]
-        rule = [f"{'-' * (width + 1)}{':' if i else '-'}" for i, width in enumerate(widths)]
-        return [lines[0], "|" + "|".join(rule) + "|", *lines[1:]]
+        rows = [row.cells() for row in self.rows]
+        columns: list[list[str]] = []
+        for name in rows[0]:
+            cells = [name, *(row[name] for row in rows)]
+            width = max(map(len, cells))
+            if not columns:
+                columns.append([cell.ljust(width) for cell in cells])
+            else:
+                columns.append([cell.rjust(width) for cell in cells])
+        lines = [f"| {' | '.join(cells)} |" for cells in zip(*columns, strict=True)]
+        first, *others = ("-" * (len(cells[0]) + 1) for cells in columns)
+        return [lines[0], f"|{first}-|{'|'.join(f'{rule}:' for rule in others)}|", *lines[1:]]
 
     def write(self, folder: Path) -> None:
         """Write `FILES` into a folder."""
@@ -81,14 +89,14 @@ class Comparison:
         write_json(folder / FILES[0], asdict(self))
         text = "\n".join(["# Comparison", "", self._origin(), "", *self.table(), "", _NOTE, ""])
         write_atomically(folder / FILES[1], lambda file: file.write(text.encode()))
-        bars = {
-            row.name: {
-                "valid F1": row.valid.best.f1.value,
-                "test F1": row.test_f1.value,
-                "test average precision": row.test.average_precision.value,
-            }
-            for row in self.rows
-        }
+        bars = pd.DataFrame(
+            {
+                "valid F1": [row.valid.best.f1.value for row in self.rows],
+                "test F1": [row.decision.f1.value for row in self.rows],
+                "test average precision": [row.test.average_precision.value for row in self.rows],
+            },
+            index=[row.name for row in self.rows],
+        )
         plot_bars(bars, folder / FILES[2], xlabel=f"{self.rows[0].test.pairs:,} test pairs")
 
     def _origin(self) -> str:
@@ -102,33 +110,5 @@ class Comparison:
         )
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """Return the rows of an earlier comparison in a folder, none if there is no valid one."""
-    try:
-        content = parse_json((folder / FILES[0]).read_bytes())
-        return TypeAdapter(list[Row]).validate_python(content["rows"])
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
-        return []
-
-
-def _cells(row: Row) -> list[str]:
-    threshold = row.test.validated.threshold if row.test.validated else float("nan")
-    seconds = "-" if row.training_seconds is None else f"{row.training_seconds:,.0f}"
-    return [
-        row.name,
-        f"{row.valid.best.f1.value:.4f}",
-        _with_interval(row.test_f1),
-        f"{threshold:.4f}",
-        _with_interval(row.test.average_precision),
-        seconds,
-        f"{row.scoring_seconds:,.1f}",
-    ]
-
-
 def _with_interval(estimate: Estimate) -> str:
     return f"{estimate.value:.4f} ({estimate.low:.3f}-{estimate.high:.3f})"
-
-
-def _pad(line: Sequence[str], widths: Sequence[int]) -> list[str]:
-    first, *others = zip(line, widths, strict=True)
-    return [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]

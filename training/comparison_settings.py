@@ -63,17 +63,15 @@ class Approaches(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _merge_overrides(cls, values: Any) -> Any:
+    def _merge_overrides(cls, values: Mapping[str, Any]) -> dict[str, Any]:
         """Let `--set "approaches.NAME.epochs=1"` change one setting of an approach."""
-        if not isinstance(values, Mapping):
-            return values
-        merged = {
-            name: dict(value) if isinstance(value, Mapping) else value for name, value in values.items()
-        }
-        for name in values:
+        merged = {name: dict(value) for name, value in values.items() if isinstance(value, Mapping)}
+        for name in values.keys() - merged.keys():
             approach, _, key = str(name).rpartition(".")
-            if isinstance(merged.get(approach), dict) and not isinstance(values[name], Mapping):
-                merged[approach][key] = merged.pop(name)
+            if approach in merged:
+                merged[approach][key] = values[name]
+            else:
+                merged[name] = values[name]
         return merged
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score
 
@@ -55,7 +56,7 @@ PLOTS: dict[str, tuple[Callable[[Path], None], list[str], list[str]]] = {
     ),
     "bars": (
         lambda path: plot_bars(
-            {"a": {"valid F1": 0.7}, "b": {"valid F1": 0.8, "test F1": 0.75}}, path, xlabel="F1"
+            pd.DataFrame({"valid F1": [0.7, 0.8], "test F1": [np.nan, 0.75]}, ["a", "b"]), path, xlabel="F1"
         ),
         ["a", "b", "valid F1", "test F1", "0.700", "0.750", "F1"],
         ["nan"],
