@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -76,10 +77,7 @@ def find_components(n_rows: int, pairs: ScoredPairs, threshold: float) -> Rows:
 
 def canonical_labels(labels: npt.NDArray[np.integer]) -> Rows:
     """Number the labels from 0, in the order of their first row."""
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse]
+    return np.asarray(pd.factorize(labels)[0], np.int64)
 
 
 def _divide(
@@ -134,15 +132,10 @@ def _unseen(labels: Rows, pairs: ScoredPairs, share: float) -> tuple[Rows, Rows,
 def _all_pairs(labels: Rows, selected: Flags) -> tuple[Rows, Rows]:
     """List all pairs of rows that share one of the `selected` clusters, sorted, left < right."""
     rows = np.flatnonzero(selected[labels])
-    rows = rows[np.argsort(labels[rows], kind="stable")]
-    sizes = np.bincount(labels[rows], minlength=1)[labels[rows]]
-    _, start = np.unique(labels[rows], return_index=True)
-    place = np.arange(len(rows)) - np.repeat(start, sizes[start])
-    later = sizes - place - 1
-    left = np.repeat(np.arange(len(rows)), later)
-    right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(later) - later, later)
-    order = np.lexsort((rows[right], rows[left]))
-    return rows[left][order], rows[right][order]
+    members = pd.DataFrame({"cluster": labels[rows], "row": rows})
+    pairs = members.merge(members, on="cluster")[["row_x", "row_y"]]
+    left, right = pairs[pairs["row_x"] < pairs["row_y"]].sort_values(["row_x", "row_y"]).to_numpy().T
+    return left, right
 
 
 def _counts(components: Rows, labels: Rows) -> dict[str, int]:

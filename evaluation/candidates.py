@@ -41,7 +41,7 @@ class RunCandidates:
         cosine = pairs["cosine"].to_numpy(np.float32)
         listed = ~exact & (cosine >= floor)
         a, b = left[listed], right[listed]
-        rank = np.minimum(*_ranks(a, b, cosine[listed]).reshape(2, -1)) if len(a) else a
+        rank = _ranks(a, b, cosine[listed]).min(axis=0)
         key = pair_keys(a, b, len(documents))
         order = np.argsort(key)
         accepted = pairs["is_duplicate"].to_numpy(bool)[listed]
@@ -87,10 +87,8 @@ class RunCandidates:
 
 
 def _ranks(left: Rows, right: Rows, cosine: Floats) -> Rows:
-    """Return the rank, from 1, of each pair among those of its left text and then of its right text."""
-    texts, others = np.concatenate([left, right]), np.concatenate([right, left])
-    order = np.lexsort((others, -np.concatenate([cosine, cosine]), texts))
-    starts = np.flatnonzero(np.diff(texts[order], prepend=-1))
-    ranks = np.empty(len(texts), np.int64)
-    ranks[order] = np.arange(1, len(texts) + 1) - np.repeat(starts, np.diff(starts, append=len(texts)))
-    return ranks
+    """Return the rank, from 1, of each pair among those of its left text and of its right text, `(2, n)`."""
+    ends = {"text": np.append(left, right), "other": np.append(right, left), "cosine": np.tile(-cosine, 2)}
+    ordered = pd.DataFrame(ends).sort_values(["text", "cosine", "other"])
+    ranks = ordered.groupby("text").cumcount().sort_index() + 1
+    return np.asarray(ranks, np.int64).reshape(2, -1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from ..corpus import read_corpus
 from ..corpus.questions import question_components
@@ -33,24 +33,6 @@ _BLOCK = 4096  # texts searched for at once
 NeighbourSearch = Callable[[Sequence[str]], tuple[Floats, Rows]]
 # From two lists of texts to the probability that each pair is a duplicate.
 DuplicateScorer = Callable[[list[str], list[str]], Floats]
-
-
-@dataclass(frozen=True, slots=True)
-class _Labels:
-    """What the labels say about texts: their group of duplicates, labelled pairs, texts that are held out."""
-
-    group_of: dict[str, int]
-    pairs: set[frozenset[str]]
-    held_out: set[str]
-
-    def exclusion(self, anchor: str, other: str) -> str | None:
-        """Return why two texts cannot be a negative, None where they can."""
-        group = self.group_of.get(other)
-        if anchor == other or (group is not None and group == self.group_of[anchor]):
-            return "duplicates"
-        if other in self.held_out:
-            return "held_out"
-        return "labelled" if frozenset((anchor, other)) in self.pairs else None
 
 
 def mine_negatives(
@@ -95,89 +77,85 @@ def add_negatives(
         )
     duplicates = sets.train.take(sets.train.label > 0.5)
     anchors = {normalised_key(text): text for text in (*duplicates.left, *duplicates.right)}
-    counts: Counter[str] = Counter(anchors=len(anchors))
-    queues = _candidates(anchors, corpus, settings, search, _labels(sets, duplicates), counts)
-    chosen = _choose(queues, settings, scorer, counts)
+    pairs = _find_pairs(anchors, corpus, search)
+    exclusion = _exclusions(pairs, sets, duplicates, settings.max_cosine)
+    counts = {"anchors": len(anchors), **exclusion[exclusion != ""].value_counts().to_dict()}
+    chosen, counts["guarded"] = _choose(pairs[exclusion == ""], settings, scorer)
     counts["added"] = len(chosen)
-    log.info("%d hard negatives: %s", len(chosen), dict(counts))
-    left, right = [anchor for anchor, _ in chosen], [text for _, text in chosen]
-    mined = LabelledPairs(left, right, np.zeros(len(chosen), np.float32), source="mined")
+    log.info("%d hard negatives: %s", len(chosen), counts)
+    mined = LabelledPairs(
+        chosen["text"].tolist(), chosen["other"].tolist(), np.zeros(len(chosen), np.float32), source="mined"
+    )
     train = LabelledPairs.concatenate([sets.train, mined], source=sets.train.source)
     return replace(
         sets, train=train, facts={**sets.facts, "negatives": {"corpus": settings.corpus, **counts}}
     )
 
 
-def _labels(sets: PairSets, duplicates: LabelledPairs) -> _Labels:
-    groups = question_components(duplicates).tolist()
-    group_of: dict[str, int] = {}
-    for left, right, group in zip(duplicates.left, duplicates.right, groups, strict=True):
-        group_of[normalised_key(left)] = group_of[normalised_key(right)] = group
-    pairs = {
-        frozenset((normalised_key(left), normalised_key(right)))
-        for left, right in zip(sets.train.left, sets.train.right, strict=True)
-    }
-    return _Labels(group_of, pairs, sets.held_out)
-
-
-def _candidates(
-    anchors: dict[str, str],
-    corpus: Sequence[str],
-    settings: NegativesSettings,
-    search: NeighbourSearch,
-    labels: _Labels,
-    counts: Counter[str],
-) -> list[tuple[str, list[str]]]:
-    """Return each anchor's text with its neighbours that are not excluded, the nearest first."""
+def _find_pairs(anchors: dict[str, str], corpus: Sequence[str], search: NeighbourSearch) -> pd.DataFrame:
+    """Return a row for each anchor and neighbour, the nearest first."""
     cosines, rows = search(list(anchors.values()))
-    keys = [normalised_key(text) for text in corpus]
-    queues: list[tuple[str, list[str]]] = []
-    seen: set[frozenset[str]] = set()  # a pair is found from both its texts
-    for i, (key, text) in enumerate(anchors.items()):
-        queue: list[str] = []
-        for cosine, row in zip(cosines[i].tolist(), rows[i].tolist(), strict=True):
-            pair = frozenset((key, keys[row]))
-            if row < 0 or pair in seen:
-                continue
-            seen.add(pair)
-            exclusion = labels.exclusion(key, keys[row])
-            if exclusion is None and cosine > settings.max_cosine:
-                exclusion = "too_near"
-            if exclusion is None:
-                queue.append(corpus[row])
-            else:
-                counts[exclusion] += 1
-        queues.append((text, queue))
-    return queues
+    at = rows.ravel()
+    pairs = pd.DataFrame(
+        {
+            "text_key": np.repeat(list(anchors), rows.shape[1]),
+            "other_key": np.array([normalised_key(text) for text in corpus], object)[at],
+            "text": np.repeat(list(anchors.values()), rows.shape[1]),
+            "other": np.array(corpus, object)[at],
+            "cosine": cosines.ravel(),
+        }
+    )[at >= 0]
+    return pairs[~_unordered(pairs["text_key"], pairs["other_key"]).duplicated()]  # found from both its texts
+
+
+def _exclusions(
+    pairs: pd.DataFrame, sets: PairSets, duplicates: LabelledPairs, max_cosine: float
+) -> pd.Series[str]:
+    """Return for each pair why its texts cannot be a negative, empty where they can."""
+    groups = question_components(duplicates)
+    group_of = {
+        normalised_key(text): group
+        for side in (duplicates.left, duplicates.right)
+        for text, group in zip(side, groups.tolist(), strict=True)
+    }
+    text, other = pairs["text_key"], pairs["other_key"]
+    left, right = ([normalised_key(text) for text in side] for side in (sets.train.left, sets.train.right))
+    return pd.Series("", index=pairs.index).case_when(
+        [
+            ((text == other) | (text.map(group_of) == other.map(group_of)), "duplicates"),
+            (other.isin(sets.held_out), "held_out"),
+            (_unordered(text, other).isin(_unordered(left, right)), "labelled"),
+            (pairs["cosine"] > max_cosine, "too_near"),
+        ]
+    )
+
+
+def _unordered(left: Iterable[str], right: Iterable[str]) -> pd.Index:
+    """Return two sides of pairs so that both orders of a pair are equal."""
+    return pd.Index(
+        [(a, b) if a < b else (b, a) for a, b in zip(left, right, strict=True)], tupleize_cols=False
+    )
 
 
 def _choose(
-    queues: list[tuple[str, list[str]]],
-    settings: NegativesSettings,
-    scorer: DuplicateScorer,
-    counts: Counter[str],
-) -> list[tuple[str, str]]:
+    pairs: pd.DataFrame, settings: NegativesSettings, scorer: DuplicateScorer
+) -> tuple[pd.DataFrame, int]:
     """Return up to `per_positive` pairs of each anchor that the scorer does not accept as duplicates.
 
-    Each round scores as many pairs as an anchor still lacks, so few more are scored than are needed.
+    Each round scores as many pairs as an anchor still lacks, so few more are scored than are needed. Also
+    returned is the number of pairs that the scorer accepts.
     """
-    chosen: list[list[str]] = [[] for _ in queues]
-    start = [0] * len(queues)
-    while True:
-        batch: list[tuple[int, str]] = []
-        for i, (_, queue) in enumerate(queues):
-            end = start[i] + settings.per_positive - len(chosen[i])
-            batch += [(i, text) for text in queue[start[i] : end]]
-            start[i] = max(end, start[i])
-        if not batch:
-            break
-        probability = scorer([queues[i][0] for i, _ in batch], [text for _, text in batch])
-        for (i, text), value in zip(batch, probability.tolist(), strict=True):
-            if value < settings.max_probability:
-                chosen[i].append(text)
-            else:
-                counts["guarded"] += 1
-    return [(text, other) for (text, _), others in zip(queues, chosen, strict=True) for other in others]
+    lacking = pd.Series(settings.per_positive, index=pairs["text"].unique())
+    chosen, guarded = [pairs[:0]], 0
+    while len(pairs):
+        is_next = pairs.groupby("text").cumcount() < pairs["text"].map(lacking)
+        batch = pairs[is_next]
+        probability = scorer(batch["text"].tolist(), batch["other"].tolist())
+        chosen.append(batch[probability < settings.max_probability])
+        guarded += len(batch) - len(chosen[-1])
+        lacking = lacking.sub(chosen[-1]["text"].value_counts(), fill_value=0)
+        pairs = pairs[~is_next & (pairs["text"].map(lacking) > 0)]
+    return pd.concat(chosen).sort_index(), guarded
 
 
 def _neighbour_search(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from ..corpus.questions import question_components
 from ..corpus.unique import normalised_key
@@ -77,10 +78,7 @@ def sample_evenly(probability: Floats, most: int, rng: np.random.Generator) -> R
     """
     order = rng.permutation(len(probability))
     tenth = np.minimum((probability[order] * _BINS).astype(np.int64), _BINS - 1)
-    by_tenth = np.argsort(tenth, kind="stable")
-    sizes = np.bincount(tenth, minlength=_BINS)
-    round_of = np.empty(len(order), np.int64)
-    round_of[by_tenth] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    round_of = pd.Series(tenth).groupby(tenth).cumcount()
     return np.asarray(order[np.argsort(round_of, kind="stable")[:most]], np.int64)
 
 
