@@ -116,18 +116,6 @@ class Predictions:
         return self.log_odds[self.held]
 
 
-@dataclass(frozen=True, slots=True)
-class _Quality:
-    """How good a decision is on the labelled pairs: F1 at the threshold it keeps, and average precision."""
-
-    f1: float
-    average_precision: float
-
-    def loss(self, after: _Quality) -> float:
-        """Return by how much F1 falls, or half of what average precision does if that is more."""
-        return max(self.f1 - after.f1, (self.average_precision - after.average_precision) / 2)
-
-
 class DecisionBounds:
     """Finds the furthest bounds with which a decision, fitted without them, is nearly as good.
 
@@ -160,7 +148,7 @@ class DecisionBounds:
         below, above = self._held_out.bounds_to_try(_DECISION_GRID)
 
         def is_safe(lower: float | None, upper: float | None) -> bool:
-            return before.loss(self._quality(predictions, lower, upper)) <= LOSS
+            return bool((before - self._quality(predictions, lower, upper)).max() <= LOSS)
 
         lower = find_last_safe(
             below, log_odds, self._accepted, most, lambda bound, _: is_safe(bound, None), accept=False
@@ -168,7 +156,7 @@ class DecisionBounds:
         upper = find_last_safe(
             above, log_odds, self._accepted, most, lambda bound, _: is_safe(lower, bound), accept=True
         )
-        f1 = {"before": before.f1, "after": self._quality(predictions, lower, upper).f1}
+        f1 = {"before": float(before[0]), "after": float(self._quality(predictions, lower, upper)[0])}
         return self._held_out.describe(lower, upper, log_odds).model_copy(update={"f1": f1})
 
     def _decide(self, logit: Floats) -> Floats:
@@ -178,12 +166,15 @@ class DecisionBounds:
             log_odds[held] = np.asarray(trees.predict(table[held], raw_score=True))
         return log_odds
 
-    def _quality(self, predictions: Predictions, lower: float | None, upper: float | None) -> _Quality:
-        """Return how good the decision is if the bands decide by these bounds."""
+    def _quality(self, predictions: Predictions, lower: float | None, upper: float | None) -> Doubles:
+        """Return how good the decision is on the labelled pairs if the bands decide by these bounds.
+
+        That is F1 at the threshold it keeps, and half the average precision, which may fall twice as far.
+        """
         decided = beyond(predictions.log_odds, lower, upper)
         logit = np.where(decided, predictions.log_odds, self._run.candidates.pair_logit)
         log_odds, actual = self._decide(logit), self._held_out.actual
         missed = np.ones(self._held_out.duplicates - int(actual.sum()), bool)  # no candidates
         ranking = np.concatenate([log_odds, np.full(len(missed), log_odds.min(initial=0.0) - 1)])
         precision = average_precision_score(np.concatenate([actual, missed]), ranking)
-        return _Quality(self._held_out.f1(log_odds >= self._cut), float(precision))
+        return np.array([self._held_out.f1(log_odds >= self._cut), precision / 2])

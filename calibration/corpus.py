@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +27,6 @@ from .probabilities import CalibrateSettings, require_pairs, require_place, writ
 _EVERY_PAIR = {"decision": "pair", "bands": "off"}
 
 
-@dataclass(frozen=True, slots=True)
-class FittedToCorpus:
-    """The decision and the cascade of a cross-encoder."""
-
-    decision: Decision
-    cascade: FittedCascade
-
-    def write(self, folder: Path) -> None:
-        """Write `decision.json` and `cascade.json` into a model's folder."""
-        self.decision.write(folder)
-        self.cascade.write(folder)
-
-
 def calibrate_to_corpus(
     settings: CalibrateSettings,
     pairs: LabelledPairs,
@@ -48,7 +34,7 @@ def calibrate_to_corpus(
     progress: Progress,
     *,
     out: Path | None = None,
-) -> tuple[FittedToCorpus, Path]:
+) -> tuple[Decision, FittedCascade, Path]:
     """Fit the decision and the cascade of a cross-encoder; return them and the folder they are in.
 
     `corpus` is the folder of a run with the model, or a file, which is mined first. Both are written beside
@@ -64,8 +50,8 @@ def calibrate_to_corpus(
     require_place(name, folder, out)
     require_pairs(pairs, int(np.unique(question_components(pairs)).size), settings.calibration.folds)
     result = _mine(settings, corpus, folder, progress)
-    fitted = _fit(settings, pairs, result, folder, progress)
-    return fitted, write_beside(fitted, folder, out)
+    decision, cascade = _fit(settings, pairs, result, folder, progress)
+    return decision, cascade, write_beside([decision, cascade], folder, out)
 
 
 def _mine(settings: CalibrateSettings, corpus: Path, folder: Path, progress: Progress) -> MiningResult:
@@ -95,7 +81,7 @@ def _load_run(run: Path, name: str, folder: Path) -> MiningResult:
 
 def _fit(
     settings: CalibrateSettings, pairs: LabelledPairs, result: MiningResult, folder: Path, progress: Progress
-) -> FittedToCorpus:
+) -> tuple[Decision, FittedCascade]:
     calibration = load_calibration(folder) if result.settings.rerank.calibrate else None
     tokenizer, max_tokens = load_tokenizer(folder), result.settings.corpus.max_tokens
     tokens = tokenise(result.texts, tokenizer, max_tokens=max_tokens, progress=progress)
@@ -109,5 +95,4 @@ def _fit(
     )
     decision = fit_decision(run)
     threshold = reference_threshold(calibration)
-    cascade = fit_cascade(run, decision, tokenizer, threshold=threshold, progress=progress)
-    return FittedToCorpus(decision, cascade)
+    return decision, fit_cascade(run, decision, tokenizer, threshold=threshold, progress=progress)

@@ -15,6 +15,7 @@ from ..rerank.decision import Decision
 from ..schema import Floats, Rows, probabilities
 from .bounds import DecisionBounds, HeldOutPairs, Predictions
 from .labelled_run import LabelledRun
+from .probabilities import fitted_on
 
 # Chosen on split `valid` of Quora Question Pairs. The objective is the log loss against the decision's
 # probabilities, so the trees predict log-odds.
@@ -69,7 +70,7 @@ def fit_cascade(
         floor=run.floor,
         threshold=threshold,
         candidates=len(candidates),
-        pairs=run.fitted_on,
+        pairs=fitted_on(run.pairs),
         bands=bands,
     )
 

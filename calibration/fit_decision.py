@@ -16,6 +16,7 @@ from ..rerank.decision import FEATURES, Decision, PairFeatures
 from ..schema import Flags, Floats, Rows, ScoredPairs, probabilities
 from .curves import fit_best
 from .labelled_run import LabelledRun
+from .probabilities import fitted_on
 from .thresholds import find_thresholds
 
 # Chosen by cross-validation on split `valid` of Quora Question Pairs; extremely randomised splits
@@ -64,7 +65,7 @@ def fit_decision(run: LabelledRun) -> Decision:
         cross_encoder=run.cross_encoder,
         floor=run.floor,
         corpus_texts=len(run.tokens.lengths),
-        pairs=run.fitted_on,
+        pairs=fitted_on(run.pairs),
         features=FEATURES,
         curve=fit.curve,
         ece={name: calibration_error(actual[seen], likely[seen]) for name, likely in by_name.items()},

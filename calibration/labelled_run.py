@@ -10,10 +10,9 @@ import pandas as pd
 from ..corpus.questions import number_components, question_components
 from ..rerank.decision import PairFeatures
 from ..rerank.lexical import compute_idf
-from ..rerank.records import FittedOn
 from ..results.result import MiningResult
 from ..schema import DOC_ID, Flags, Floats, LabelledPairs, Rows, ScoredPairs, TokenStore
-from .probabilities import CalibrationSettings, fitted_on
+from .probabilities import CalibrationSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +48,6 @@ class LabelledRun:
     def is_candidate(self) -> Flags:
         """Which of the labelled pairs are candidates."""
         return self.positions >= 0
-
-    @property
-    def fitted_on(self) -> FittedOn:
-        """What is noted of the labelled pairs."""
-        return fitted_on(self.pairs)
 
     def labelled_features(self, logit: Floats | None = None) -> Floats:
         """Return the decision's features of the labelled candidates.

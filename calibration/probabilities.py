@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from pydantic import Field
@@ -21,7 +21,9 @@ from ..inference.locate import locate_model, quiet_loading
 from ..inference.tokens import tokenise
 from ..progress import Progress
 from ..rerank.calibration import Calibration, weights_sha256
+from ..rerank.cascade import FittedCascade
 from ..rerank.curves import apply_curve
+from ..rerank.decision import Decision
 from ..rerank.heads import Head
 from ..rerank.records import FittedOn
 from ..rerank.scorer import CrossEncoder
@@ -40,13 +42,6 @@ from .curves import fit_best
 from .thresholds import find_thresholds
 
 _LEAST = 20  # pairs of each label
-
-
-class Writable(Protocol):
-    """Something fitted that can be written into a model's folder."""
-
-    def write(self, folder: Path) -> None:
-        """Write it, whole or not at all."""
 
 
 class CalibrationSettings(Stage):
@@ -97,7 +92,7 @@ def calibrate_model(
     calibration = fit_calibration(
         logit, pairs, group, settings.calibration, (weights_sha256(model.folder) or "", model.head)
     )
-    return calibration, write_beside(calibration, folder, out)
+    return calibration, write_beside([calibration], folder, out)
 
 
 def fit_calibration(
@@ -195,14 +190,18 @@ def require_place(name: str, folder: Path, out: Path | None) -> None:
         raise OutputError(f"model {name} {reason}; give --out FOLDER for a copy of it with its calibration")
 
 
-def write_beside(fitted: Writable, folder: Path, out: Path | None) -> Path:
+def write_beside(
+    fitted: Sequence[Calibration | Decision | FittedCascade], folder: Path, out: Path | None
+) -> Path:
     """Write what was fitted into a model's folder or, with `out`, into a copy; return the folder."""
     if out is None:
         with output_errors(folder):
-            fitted.write(folder)
+            for part in fitted:
+                part.write(folder)
         return folder
     out = out.expanduser().absolute()
     with replacing(out, (), overwrite=False) as staging:
         shutil.copytree(folder, staging, dirs_exist_ok=True)
-        fitted.write(staging)
+        for part in fitted:
+            part.write(staging)
     return out

@@ -70,8 +70,8 @@ def calibrate(
     if corpus is not None:
         from ..calibration.corpus import calibrate_to_corpus
 
-        fitted, folder = calibrate_to_corpus(settings, labelled, corpus, log.progress, out=out)
-        lines = [*decision_lines(fitted.decision), *cascade_lines(fitted.cascade)]
+        decision, cascade, folder = calibrate_to_corpus(settings, labelled, corpus, log.progress, out=out)
+        lines = [*decision_lines(decision), *cascade_lines(cascade)]
         log.report([*lines, "", f"written to {folder / DECISION} and {CASCADE}"])
         return
     calibration, folder = calibrate_model(settings, labelled, log.progress, out=out)
