@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -88,42 +91,27 @@ def _mean_probabilities(labels: Rows, row_of: Rows, pairs: ScoredPairs, unknown:
 def _value_ranks(values: pa.ChunkedArray, column: str, *, descending: bool) -> Doubles:
     """Rank the values, the best first and equal ones equally; nulls and empty strings come last."""
     try:
-        ordered = _comparable(values)
-        order = "descending" if descending else "ascending"
-        ranks = pc.rank(ordered, sort_keys=order, tiebreaker="min")
+        ranks = _comparable(values).rank(method="min", ascending=not descending, na_option="bottom")
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise SettingsError(
             f"setting clustering.keep: column {column!r} holds {values.type}, which has no order; "
             "name a column of numbers, dates or text"
         ) from None
-    return np.asarray(ranks.to_numpy(zero_copy_only=False), dtype=np.float64)
+    return np.asarray(ranks, np.float64)
 
 
-def _comparable(values: pa.ChunkedArray) -> pa.Array:
+def _comparable(values: pa.ChunkedArray) -> pd.Series[Any]:
     """Return values that sort as expected: text becomes numbers if all of it is numbers."""
-    flat = values.combine_chunks()
-    if isinstance(flat, pa.ChunkedArray):
-        flat = pa.concat_arrays(flat.chunks) if flat.num_chunks else pa.array([], flat.type)
-    kind = flat.type
-    if pa.types.is_dictionary(kind):
-        flat, kind = flat.cast(kind.value_type), kind.value_type
-    if pa.types.is_boolean(kind) or pa.types.is_null(kind):
-        flat = flat.cast(pa.int8())
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        trimmed = pc.utf8_trim_whitespace(flat)
-        flat = _as_numbers(pc.if_else(pc.equal(trimmed, ""), None, trimmed))
-    if pa.types.is_floating(flat.type):
-        flat = pc.if_else(pc.is_nan(flat), None, flat)
-    return flat
-
-
-def _as_numbers(text: pa.Array) -> pa.Array:
-    for kind in (pa.int64(), pa.float64()):
-        try:
-            return text.cast(kind)
-        except pa.ArrowInvalid:
-            continue
-    return text
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_null(values.type):
+        values = values.cast(pa.int8())
+    series: pd.Series[Any] = values.to_pandas(types_mapper=pd.ArrowDtype)
+    if pd.api.types.is_string_dtype(series):
+        series = series.str.strip().replace("", None)
+        with suppress(ValueError):
+            series = pd.to_numeric(series)
+    return series.astype("float64") if pd.api.types.is_float_dtype(series) else series  # NaN is a null too
 
 
 def _unknown_column(column: str, columns: list[str]) -> str:
