@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from ..corpus.questions import question_components
 from ..errors import InputError
 from ..inference.locate import fingerprint, load_tokenizer, locate_model
 from ..inference.tokens import tokenise
@@ -48,7 +45,7 @@ def calibrate_to_corpus(
     name = settings.rerank.cross_encoder
     folder = locate_model(name)
     require_place(name, folder, out)
-    require_pairs(pairs, int(np.unique(question_components(pairs)).size), settings.calibration.folds)
+    require_pairs(pairs, settings.calibration.folds)
     result = _mine(settings, corpus, folder, progress)
     decision, cascade = _fit(settings, pairs, result, folder, progress)
     return decision, cascade, write_beside([decision, cascade], folder, out)

@@ -11,23 +11,22 @@ import numpy as np
 from pydantic import Field
 
 from ..corpus.labelled import pairs_sha256
-from ..corpus.questions import distinct_texts, question_components
+from ..corpus.questions import question_components
 from ..disk.files import output_errors
 from ..disk.folder import check_target, replacing
 from ..errors import InputError, OutputError
+from ..evaluation.model import score_with_loaded
 from ..evaluation.weighted_metrics import calibration_error
 from ..inference.device import resolve_device
 from ..inference.locate import locate_model, quiet_loading
-from ..inference.tokens import tokenise
 from ..progress import Progress
 from ..rerank.calibration import Calibration, weights_sha256
 from ..rerank.cascade import FittedCascade
 from ..rerank.curves import apply_curve
 from ..rerank.decision import Decision
-from ..rerank.heads import Head
 from ..rerank.records import FittedOn
 from ..rerank.scorer import CrossEncoder
-from ..schema import Floats, LabelledPairs, Rows, probabilities
+from ..schema import Floats, LabelledPairs, probabilities
 from ..settings import (
     BUILTIN_BI_ENCODER,
     BUILTIN_CROSS_ENCODER,
@@ -86,27 +85,24 @@ def calibrate_model(
     name = settings.rerank.cross_encoder
     folder = locate_model(name)
     require_place(name, folder, out)
-    group = question_components(pairs)
-    require_pairs(pairs, int(np.unique(group).size), settings.calibration.folds)
-    model, logit = _score(settings, pairs, progress)
-    calibration = fit_calibration(
-        logit, pairs, group, settings.calibration, (weights_sha256(model.folder) or "", model.head)
-    )
+    require_pairs(pairs, settings.calibration.folds)
+    compute = resolve_device(settings.compute)
+    with quiet_loading():
+        model = CrossEncoder(settings.rerank.model_copy(update={"calibrate": False}), compute)
+    scores = score_with_loaded(model, pairs, settings.corpus.max_tokens, progress)
+    calibration = fit_calibration(scores.value, pairs, settings.calibration, model)
     return calibration, write_beside([calibration], folder, out)
 
 
 def fit_calibration(
-    logit: Floats,
-    pairs: LabelledPairs,
-    group: Rows,
-    settings: CalibrationSettings,
-    model: tuple[str, Head],
+    logit: Floats, pairs: LabelledPairs, settings: CalibrationSettings, model: CrossEncoder
 ) -> Calibration:
-    """Fit a calibration to logits, `(n_pairs,)`; pairs of one `group` share questions.
+    """Fit a calibration to a model's uncalibrated logits of pairs, `(n_pairs,)`.
 
-    `model` is the SHA-256 of its weights and the head. A base rate other than that of the pairs shifts the
-    curve by the difference in log-odds (Saerens, Latinne and Decaestecker, 2002).
+    A base rate other than that of the pairs shifts the curve by the difference in log-odds (Saerens, Latinne
+    and Decaestecker, 2002).
     """
+    group = question_components(pairs)
     actual = pairs.label > 0.5
     share = float(actual.mean())
     base_rate = settings.base_rate or share
@@ -115,13 +111,12 @@ def fit_calibration(
     weight = np.where(actual, base_rate / share, (1 - base_rate) / (1 - share))
     before = calibration_error(actual, probabilities(logit), weight)
     after = calibration_error(actual, probabilities(fit.held_out + shift), weight)
-    sha256, head = model
     probability = probabilities(apply_curve(logit, fit.curve, shift))
     return Calibration(
-        weights_sha256=sha256,
-        head=head.kind,
-        score_max=head.score_max,
-        both_orders=head.both_orders,
+        weights_sha256=weights_sha256(model.folder) or "",
+        head=model.head.kind,
+        score_max=model.head.score_max,
+        both_orders=model.head.both_orders,
         pairs=fitted_on(pairs),
         base_rate=base_rate,
         shift=shift,
@@ -137,23 +132,12 @@ def fitted_on(pairs: LabelledPairs) -> FittedOn:
     return FittedOn(n=len(pairs), duplicates=int((pairs.label > 0.5).sum()), sha256=pairs_sha256(pairs))
 
 
-def _score(
-    settings: CalibrateSettings, pairs: LabelledPairs, progress: Progress
-) -> tuple[CrossEncoder, Floats]:
-    """Return the model and its uncalibrated logits of the pairs."""
-    compute = resolve_device(settings.compute)
-    with quiet_loading():
-        model = CrossEncoder(settings.rerank.model_copy(update={"calibrate": False}), compute)
-    texts, left, right = distinct_texts(pairs)
-    tokens = tokenise(texts, model.tokenizer, max_tokens=settings.corpus.max_tokens, progress=progress)
-    return model, model.score(tokens, left, right, progress)
-
-
-def require_pairs(pairs: LabelledPairs, groups: int, folds: int) -> None:
-    """Check that pairs suffice for calibration; `groups` counts their connected components.
+def require_pairs(pairs: LabelledPairs, folds: int) -> None:
+    """Check that pairs suffice for calibration.
 
     Raises:
-        InputError: they are too few, of one kind, have labels other than 0 and 1, or fewer groups than folds.
+        InputError: they are too few, of one kind, have labels other than 0 and 1, or fewer connected groups
+            than folds.
     """
     if not pairs.is_binary:
         other = pairs.label[~np.isin(pairs.label, (0.0, 1.0))][0]
@@ -168,6 +152,7 @@ def require_pairs(pairs: LabelledPairs, groups: int, folds: int) -> None:
             f"{pairs.source}: calibration needs at least {_LEAST} duplicates and as many other pairs, and "
             f"there are {duplicates:,} and {others:,}"
         )
+    groups = len(np.unique(question_components(pairs)))
     if groups < folds:
         raise InputError(
             f"{pairs.source}: the questions of the pairs form {groups} connected groups, and {folds} are "
