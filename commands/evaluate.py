@@ -45,7 +45,7 @@ def evaluate(
 
     The threshold is the one with the best F1 on other pairs, if there are any.
     """
-    from ..evaluation.model import EvaluateSettings
+    from ..evaluation.model import EvaluateSettings, write_evaluation
 
     settings = config.build(
         EvaluateSettings, reading, {"rerank.head": head, "rerank.symmetric": symmetric}, compute
@@ -61,7 +61,7 @@ def evaluate(
         _check_out(out, overwrite=overwrite)
     evaluation = _evaluate(model, sources, settings, log)
     if out is not None:
-        _write(evaluation, out, overwrite=overwrite)
+        write_evaluation(evaluation, out, overwrite=overwrite)
     from .evaluate_view import model_lines
 
     log.report([*model_lines(evaluation), *([] if out is None else ["", f"written to {out}"])])
@@ -106,11 +106,3 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
     from ..evaluation.model import FILES
 
     check_target(out, FILES, overwrite=overwrite)
-
-
-def _write(evaluation: ModelEvaluation, out: Path, *, overwrite: bool) -> None:
-    from ..disk.folder import replacing
-    from ..evaluation.model import FILES, write_evaluation
-
-    with replacing(out, FILES, overwrite=overwrite) as folder:
-        write_evaluation(evaluation, folder)

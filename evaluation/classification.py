@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
 from ..corpus.questions import question_components
 from ..schema import Flags, Floats, LabelledPairs, Rows
 from .bootstrap import SEED, Estimate, bootstrap
 from .thresholds import best_f1_threshold
 from .weighted_metrics import measure_calibration, measure_correlation, measure_decision, measure_ranking
+
+_CONFUSION = ("true_positives", "false_positives", "false_negatives", "true_negatives")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +119,10 @@ def evaluate_scores(
 
     def at_threshold(name: str) -> ThresholdMetrics:
         ratios = {ratio: estimates[f"{name} {ratio}"] for ratio in ("accuracy", "precision", "recall", "f1")}
-        counts = confusion_counts(actual, accepted[name])
-        return ThresholdMetrics(threshold=thresholds[name], confusion=counts, **ratios)
+        counts = confusion_matrix(actual, accepted[name], labels=[True, False]).T.ravel().tolist()
+        return ThresholdMetrics(
+            threshold=thresholds[name], confusion=dict(zip(_CONFUSION, counts, strict=True)), **ratios
+        )
 
     return ClassificationMetrics(
         len(actual),
@@ -136,13 +141,3 @@ def evaluate_correlation(
     """Evaluate scores, logits or cosines, by their correlation with continuous labels."""
     estimates = bootstrap(len(label), [measure_correlation(label, scores.value)], group=group, seed=seed)
     return CorrelationMetrics(len(label), estimates["pearson"], estimates["spearman"])
-
-
-def confusion_counts(actual: Flags, predicted: Flags) -> dict[str, int]:
-    """Count the pairs by label and decision."""
-    return {
-        "true_positives": int((actual & predicted).sum()),
-        "false_positives": int((~actual & predicted).sum()),
-        "false_negatives": int((actual & ~predicted).sum()),
-        "true_negatives": int((~actual & ~predicted).sum()),
-    }

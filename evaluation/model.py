@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..corpus.questions import distinct_texts
-from ..disk.folder import write_json, write_table
+from ..disk.folder import replacing, write_json, write_table
 from ..errors import InputError
 from ..inference.device import resolve_device
 from ..inference.locate import is_bi_encoder, locate_model, quiet_loading
@@ -122,17 +122,22 @@ def evaluate_model(
     )
 
 
-def write_evaluation(evaluation: ModelEvaluation, folder: Path) -> None:
-    """Write `FILES` into a folder; without the plots where labels are continuous."""
+def write_evaluation(evaluation: ModelEvaluation, out: Path, *, overwrite: bool) -> None:
+    """Write `FILES` into a folder; without the plots where labels are continuous.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
     from .plots import plot_precision_recall, plot_reliability
 
-    write_json(folder / "evaluation.json", evaluation.to_dict())
-    write_table(folder / "mistakes.parquet", evaluation.mistakes())
-    if evaluation.test.is_binary:
-        actual, scores = evaluation.test.label > 0.5, evaluation.scores
-        name = Path(evaluation.model).name
-        plot_precision_recall({name: (actual, scores.value)}, folder / "precision-recall.svg")
-        plot_reliability(actual, scores.probability, folder / "reliability.svg")
+    with replacing(out, FILES, overwrite=overwrite) as folder:
+        write_json(folder / "evaluation.json", evaluation.to_dict())
+        write_table(folder / "mistakes.parquet", evaluation.mistakes())
+        if evaluation.test.is_binary:
+            actual, scores = evaluation.test.label > 0.5, evaluation.scores
+            name = Path(evaluation.model).name
+            plot_precision_recall({name: (actual, scores.value)}, folder / "precision-recall.svg")
+            plot_reliability(actual, scores.probability, folder / "reliability.svg")
 
 
 def score_with_model(

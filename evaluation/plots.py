@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.calibration import CalibrationDisplay
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from ..disk.files import output_errors, write_atomically
 from ..errors import SettingsError
 from ..schema import Flags, Floats
-from .weighted_metrics import BINS, calibration_bins
+from .weighted_metrics import BINS
 
 try:
     import matplotlib as mpl
@@ -86,16 +87,13 @@ def plot_precision_recall(curves: Mapping[str, tuple[Flags, Floats]], path: Path
 
 def plot_reliability(actual: Flags, probability: Floats, path: Path) -> None:
     """Draw the share of duplicates over the probability in 15 bins, and how many pairs each bin has."""
-    pairs, mean, share = calibration_bins(actual, probability)
-    edges, filled = np.arange(BINS) / BINS, pairs > 0
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6, 7))
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        above.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
-        above.plot(mean[filled], share[filled], marker="o", label=f"measured, {len(actual):,} pairs")
-        above.set(ylabel="share of duplicates", xlim=(0, 1), ylim=(0, 1))
-        above.legend(loc="upper left")
-        below.bar(edges, pairs, width=1 / BINS, align="edge", edgecolor="white")
+        name = f"measured, {len(actual):,} pairs"
+        CalibrationDisplay.from_predictions(actual, probability, n_bins=BINS, ax=above, name=name)
+        above.set(xlabel="", ylabel="share of duplicates", xlim=(0, 1), ylim=(0, 1))
+        below.hist(probability, np.linspace(0, 1, BINS + 1), edgecolor="white")
         below.set(xlabel="probability of being duplicates", ylabel="pairs")
         below.yaxis.set_major_formatter("{x:,.0f}")
         _save(figure, path)

@@ -16,19 +16,6 @@ BINS = 15
 _TINY = 1e-12
 
 
-def calibration_bins(actual: Flags, probability: Floats) -> tuple[Doubles, Doubles, Doubles]:
-    """Return the pairs, the mean probability and the share of duplicates of 15 equal-width bins.
-
-    Each is `(15,)`; mean and share of an empty bin are NaN.
-    """
-    bins = _bins(probability)
-    pairs = np.bincount(bins, minlength=BINS).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        mean = np.bincount(bins, weights=probability, minlength=BINS) / pairs
-        share = np.bincount(bins, weights=actual, minlength=BINS) / pairs
-    return pairs, mean, share
-
-
 def measure_ranking(actual: Flags, score: Floats) -> WeightedMetrics:
     """Measure average precision (sum of precision times gain in recall, by falling score) and ROC AUC."""
     groups, _ = _grouped(-score)
@@ -55,8 +42,10 @@ def measure_calibration(actual: Flags, probability: Floats) -> WeightedMetrics:
     width from 0 to 1.
     """
     n = len(probability)
-    bins = csr_array((np.ones(n), (_bins(probability), np.arange(n))), shape=(BINS, n))
-    excess: Doubles = actual - probability.astype(np.float64)
+    wide = probability.astype(np.float64)
+    bin_of = np.minimum((wide * BINS).astype(np.int64), BINS - 1)
+    bins = csr_array((np.ones(n), (bin_of, np.arange(n))), shape=(BINS, n))
+    excess: Doubles = actual - wide
 
     def measure(weights: Doubles) -> dict[str, Doubles]:
         gaps = np.abs(np.asarray(bins @ (weights * excess).T)).sum(axis=0)
@@ -121,7 +110,3 @@ def _grouped(values: npt.NDArray[np.floating[Any]]) -> tuple[csr_array, npt.NDAr
     distinct, group = np.unique(values, return_inverse=True)
     n = len(group)
     return csr_array((np.ones(n), (group, np.arange(n))), shape=(len(distinct), n)), group
-
-
-def _bins(probability: Floats) -> npt.NDArray[np.int64]:
-    return np.minimum((probability.astype(np.float64) * BINS).astype(np.int64), BINS - 1)

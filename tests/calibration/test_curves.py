@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, log_loss
 
 from dupmine.calibration import curves as calibrators
 from dupmine.calibration.curves import METHODS, fit_best, fit_beta, fit_isotonic, fit_platt
-from dupmine.evaluation.weighted_metrics import calibration_bins, calibration_error
+from dupmine.evaluation.weighted_metrics import calibration_error
 from dupmine.rerank.curves import Isotonic
 from dupmine.schema import Flags, Floats, probabilities
 
@@ -136,9 +136,9 @@ def test_groups_are_held_out_whole() -> None:
 def test_calibration_error_is_weighted() -> None:
     log_odds = np.array([-9.0, 0.1, 0.1, 0.2, 9.0])
     actual = np.array([False, True, True, False, True])
-    pairs, mean, share = calibration_bins(actual, probabilities(log_odds))
-    plain = np.nansum(pairs * np.abs(mean - share)) / 5
-    assert calibration_error(actual, probabilities(log_odds)) == pytest.approx(plain)
+    low, middle, high = (probabilities(value) for value in (np.array([-9.0]), log_odds[1:4], np.array([9.0])))
+    by_hand = (low[0] + abs(middle.sum() - 2) + 1 - high[0]) / 5
+    assert calibration_error(actual, probabilities(log_odds)) == pytest.approx(by_hand)
     twice = np.array([0, 1, 1, 2, 3, 4, 4])
     weight = np.array([1, 2, 1, 1, 2.0])
     assert calibration_error(actual, probabilities(log_odds), weight) == pytest.approx(
