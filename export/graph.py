@@ -16,30 +16,21 @@ from ..inference.token_model import TokenModel
 OPSET = 17
 
 
-class _TracedClassifier(torch.nn.Module):
-    """Inputs of one length to logits."""
+class _Traced(torch.nn.Module):
+    """From inputs of one length to one output of a model: `logits`, or `sentence_embedding` after pooling."""
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, output: str) -> None:
         super().__init__()
         self.model = model
+        self.output = output
 
     def forward(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None = None) -> torch.Tensor:
-        logits: torch.Tensor = self.model(**_model_inputs(input_ids, token_type_ids)).logits
-        return logits
-
-
-class _TracedSentenceModel(torch.nn.Module):
-    """Inputs of one length to sentence embeddings, pooling and what follows it included."""
-
-    def __init__(self, modules: torch.nn.Sequential) -> None:
-        super().__init__()
-        self.modules_in_order = modules
-
-    def forward(self, input_ids: torch.Tensor, token_type_ids: torch.Tensor | None = None) -> torch.Tensor:
-        features = _model_inputs(input_ids, token_type_ids)
-        for module in self.modules_in_order:
-            features = module(features)
-        return features["sentence_embedding"]
+        inputs = {"input_ids": input_ids}
+        if token_type_ids is not None:
+            inputs["token_type_ids"] = token_type_ids
+        outputs = self.model(**inputs) if self.output == "logits" else self.model(inputs)
+        output: torch.Tensor = outputs[self.output]
+        return output
 
 
 def trace(name: str, model: TokenModel) -> onnx.ModelProto:
@@ -51,11 +42,7 @@ def trace(name: str, model: TokenModel) -> onnx.ModelProto:
     Raises:
         ModelError: torch cannot trace it.
     """
-    module, output = (
-        (_TracedClassifier(model.module), "logits")
-        if model.texts_per_input == 2
-        else (_TracedSentenceModel(model.module), "sentence_embedding")
-    )
+    output = "logits" if model.texts_per_input == 2 else "sentence_embedding"
     ids = torch.full((2, 8), 4)
     inputs = (ids, torch.zeros_like(ids)) if model.takes_types else (ids,)
     names = ["input_ids", "token_type_ids"][: len(inputs)]
@@ -64,7 +51,7 @@ def trace(name: str, model: TokenModel) -> onnx.ModelProto:
             file = Path(folder, "model.onnx")
             warnings.simplefilter("ignore")  # the tracer is deprecated
             torch.onnx.export(
-                module.eval(),
+                _Traced(model.module, output).eval(),
                 inputs,
                 file,
                 input_names=names,
@@ -76,15 +63,6 @@ def trace(name: str, model: TokenModel) -> onnx.ModelProto:
             graph = onnx.load(file)
     except Exception as error:
         raise ModelError(f"model {name} cannot be traced as an ONNX graph: {first_line(error)}") from error
-    return _with_size(graph, model.dim)
-
-
-def _with_size(graph: onnx.ModelProto, dim: int) -> onnx.ModelProto:
-    """Set the size of the output, which the tracer leaves open after some layers."""
-    shape = graph.graph.output[0].type.tensor_type.shape
-    shape.dim[-1].dim_value = dim
+    # The tracer leaves the size open after some layers.
+    graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value = model.dim
     return graph
-
-
-def _model_inputs(ids: torch.Tensor, types: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    return {"input_ids": ids} if types is None else {"input_ids": ids, "token_type_ids": types}
