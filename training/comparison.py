@@ -10,9 +10,9 @@ from typing import Any
 
 from ..corpus.labelled import pairs_sha256, read_pairs
 from ..disk.files import digest, output_errors
-from ..disk.folder import replacing, write_json, write_table
+from ..disk.folder import check_target, replacing, write_json, write_table
 from ..disk.lock import LOCK, WRITER, lock
-from ..errors import InputError, ModelError, OutputError, SettingsError
+from ..errors import InputError, ModelError, SettingsError
 from ..evaluation.classification import ClassificationMetrics
 from ..evaluation.model import EvaluateSettings, evaluate_model
 from ..evaluation.splits import split_file
@@ -47,7 +47,8 @@ def compare(settings: CompareSettings, out: Path, progress: Progress, *, command
     approaches = read_approaches(settings)
     bases = {approach.name: _locate_base(approach) for approach in approaches}
     out = out.expanduser().absolute()
-    _check_target(out)
+    temporary = {path.name for path in out.glob(".*")}
+    check_target(out, {SPLIT, MODELS, LOCK, WRITER, *FILES, *temporary}, overwrite=True)
     facts, sets = _split_pairs(settings, out / SPLIT)
     comparison = Comparison(settings.model_dump(), facts, [])
     with lock(out):
@@ -83,18 +84,6 @@ def _locate_base(approach: Approach) -> Path:
             "cross-encoder such as quora-minilm-l6, or let it be trained"
         )
     return folder
-
-
-def _check_target(out: Path) -> None:
-    with output_errors(out):
-        if not out.exists():
-            return
-        if not out.is_dir():
-            raise OutputError(f"{out} exists and is not a folder; give another --out")
-        written = {SPLIT, MODELS, LOCK, WRITER, *FILES}
-        unknown = [p.name for p in out.iterdir() if p.name not in written and not p.name.startswith(".")]
-    if unknown:
-        raise OutputError(f"{out} holds {min(unknown)}, which compare does not write; give another --out")
 
 
 def _split_pairs(settings: CompareSettings, folder: Path) -> tuple[dict[str, Any], dict[str, LabelledPairs]]:

@@ -15,7 +15,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ..disk.files import make_folder, output_errors
-from ..disk.folder import remove_empty, write_json
+from ..disk.folder import check_target, remove_empty, write_json
 from ..disk.json_text import parse_json
 from ..disk.lock import lock
 from ..disk.workplace import RESULT, Workplace
@@ -152,23 +152,10 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _check_target(folder: Path, *, overwrite: bool) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise OutputError(f"{folder} exists and is not a folder; give another --out")
-    present = {path.name for path in folder.iterdir()} - {CHECKPOINTS}
-    record = _read(folder / RECORD)
-    if record is None:
-        if present:
-            raise OutputError(f"{folder} holds {min(present)}, not a training of dupmine; give another --out")
-        return
-    if not overwrite:
+    is_finished = _read(folder / RECORD) is not None
+    if is_finished and not overwrite:
         raise OutputError(f"{folder} holds a finished training; give --overwrite or another --out")
-    if unknown := present - _owned_names(folder):
-        raise OutputError(
-            f"{folder} holds {min(unknown)}, which is not part of its training, so it is not overwritten; "
-            "give another --out"
-        )
+    check_target(folder, {CHECKPOINTS, *(_owned_names(folder) if is_finished else ())}, overwrite=True)
 
 
 def _owned_names(folder: Path) -> set[str]:

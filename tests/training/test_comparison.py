@@ -261,7 +261,7 @@ def test_mistakes_of_other_kinds(place: Path, tiny: TinyModels, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").touch()
-    assert "out holds thesis.txt, which compare does not write" in run(place, tmp_path / "out").err
+    assert "out holds thesis.txt, which this command does not write" in run(place, tmp_path / "out").err
 
 
 @pytest.mark.parametrize("name", ["compare-quora", "compare-quora-offline"])

@@ -107,7 +107,7 @@ def test_the_files_of_a_training(pairs: Path, tiny: TinyModels, tmp_path: Path) 
     with pytest.raises(OutputError, match="holds a finished training; give --overwrite"):
         train_cross_encoder(pairs, target, quick_settings(tiny["bert"]))
     (target.folder / "mine.txt").write_text("")
-    with pytest.raises(OutputError, match=r"holds mine.txt, which is not part of its training"):
+    with pytest.raises(OutputError, match=r"holds mine.txt, which this command does not write"):
         train_cross_encoder(pairs, Target(target.folder, overwrite=True), quick_settings(tiny["bert"]))
 
 

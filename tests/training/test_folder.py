@@ -50,7 +50,9 @@ def test_an_error_leaves_the_folder_unchanged(tmp_path: Path) -> None:
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with (
-        pytest.raises(OutputError, match=r"holds notes.txt, not a training of dupmine"),
+        pytest.raises(
+            OutputError, match=r"holds notes.txt, which this command does not write, so it is not overwritten"
+        ),
         open_training(Target(tmp_path)),
     ):
         pass
