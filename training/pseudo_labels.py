@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ..corpus.questions import question_components
-from ..corpus.unique import normalised_key
 from ..errors import InputError
 from ..results.result import MiningResult
-from ..schema import Flags, Floats, LabelledPairs, Rows, ScoredPairs
+from ..schema import Flags, Floats, LabelledPairs, Rows
 from .data import PairSets
 from .settings import PseudoLabelSettings
 
@@ -43,12 +42,10 @@ def add_pseudo_labels(sets: PairSets, settings: PseudoLabelSettings, seed: int) 
         )
     run = Path(settings.run)
     result = MiningResult.load(run)
-    texts = result.texts
-    row_of = {normalised_key(text): row for row, text in enumerate(texts)}
-    pairs = result.scored_pairs
-    held_out_texts = np.isin(np.arange(len(texts)), [row_of[key] for key in sets.held_out & row_of.keys()])
+    texts, pairs = result.texts, result.scored_pairs
+    held_out_texts = np.isin(np.arange(len(texts)), result.find_rows(list(sets.held_out)))
     held_out = held_out_texts[pairs.left] | held_out_texts[pairs.right]
-    labelled = _labelled(pairs, sets.train, row_of) & ~held_out
+    labelled = _labelled(result, sets.train) & ~held_out
     free = np.flatnonzero(~held_out & ~labelled)
     if not len(free):
         raise InputError(
@@ -82,16 +79,12 @@ def sample_evenly(probability: Floats, most: int, rng: np.random.Generator) -> R
     return np.asarray(order[np.argsort(round_of, kind="stable")[:most]], np.int64)
 
 
-def _labelled(pairs: ScoredPairs, labels: LabelledPairs, row_of: dict[str, int]) -> Flags:
+def _labelled(result: MiningResult, labels: LabelledPairs) -> Flags:
     """Return which pairs of a run the labels determine: labelled pairs and chains of duplicates."""
-    left, right = (
-        np.array([row_of.get(normalised_key(text), -1) for text in side], np.int64)
-        for side in (labels.left, labels.right)
-    )
-    in_run = (left >= 0) & (right >= 0)
-    low, high = np.minimum(left, right)[in_run], np.maximum(left, right)[in_run]
-    directly = np.isin(pairs.left * len(row_of) + pairs.right, low * len(row_of) + high)
-    group = np.full(len(row_of) + 1, -1)  # the last one is for texts that are not in the run
+    pairs = result.scored_pairs
+    left, right = np.split(result.find_rows([*labels.left, *labels.right]), 2)
+    directly = np.isin(np.arange(len(pairs)), pairs.positions(left, right))
+    group = np.full(len(result.texts) + 1, -1)  # the last one is for texts that are not in the run
     duplicates = labels.label > 0.5
     number = question_components(labels.take(duplicates))
     group[left[duplicates]] = group[right[duplicates]] = number
