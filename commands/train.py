@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import sys
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import SettingsError
+from ..errors import missing_extra
 from ..formats import PAIR_TITLES
 from . import options
 from .groups import OptionGroup, Setting
@@ -21,8 +20,6 @@ from .help import App
 if TYPE_CHECKING:
     from ..training.folder import Target
     from ..training.settings import TrainSettings
-
-_NEEDED = ("accelerate", "datasets", "jinja2", "matplotlib")
 
 training_option = partial(typer.Option, rich_help_panel="Training")
 
@@ -68,9 +65,13 @@ class TargetOptions(OptionGroup):
             raise typer.BadParameter("name a folder for the model", param_hint="--out")
         if self.resume and self.restart:
             raise typer.BadParameter("give one of --resume and --restart", param_hint="--resume")
-        _require_extra()
-        from ..training.folder import Target
+        try:
+            import accelerate  # noqa: F401 - the trainers need them only later
+            import datasets  # noqa: F401
 
+            from ..training.folder import Target
+        except ImportError as error:
+            raise missing_extra("training", error, "train") from None
         command = shlex.join(["dupmine", *sys.argv[1:]])
         return Target(
             self.out, resume=self.resume, restart=self.restart, overwrite=self.overwrite, command=command
@@ -176,14 +177,6 @@ def bi_encoder(
 
     settings = config.build(BiEncoderTraining, reading, training, only, compute)
     _train(pairs, valid, settings, target, log, print_config=print_config)
-
-
-def _require_extra() -> None:
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise SettingsError(
-            f"training needs {', '.join(missing)}, not installed here: pip install 'dupmine[train]'"
-        )
 
 
 def _train(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from importlib.machinery import ModuleSpec
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,11 +41,9 @@ def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert ended.code == 2
     assert "give one of --resume and --restart" in ended.err
 
-    def without_datasets(name: str) -> ModuleSpec | None:
-        return None if name == "datasets" else found(name)
-
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", without_datasets)
+    monkeypatch.setitem(sys.modules, "datasets", None)
     ended = dupmine("train", "cross-encoder", path, *out)
-    assert ended.err == "dupmine: training needs datasets, not installed here: pip install 'dupmine[train]'\n"
+    assert ended.err == (
+        "dupmine: training needs datasets, which is not installed: pip install 'dupmine[train]'\n"
+    )
     assert not (tmp_path / "model").exists()
