@@ -136,8 +136,8 @@ def test_groups_are_held_out_whole() -> None:
 def test_calibration_error_is_weighted() -> None:
     log_odds = np.array([-9.0, 0.1, 0.1, 0.2, 9.0])
     actual = np.array([False, True, True, False, True])
-    low, middle, high = (probabilities(value) for value in (np.array([-9.0]), log_odds[1:4], np.array([9.0])))
-    by_hand = (low[0] + abs(middle.sum() - 2) + 1 - high[0]) / 5
+    low, middle, _, upper, high = probabilities(log_odds).astype(float)
+    by_hand = (low + 2 * (1 - middle) + upper + (1 - high)) / 5  # 0.1 and 0.2 are in two bins
     assert calibration_error(actual, probabilities(log_odds)) == pytest.approx(by_hand)
     twice = np.array([0, 1, 1, 2, 3, 4, 4])
     weight = np.array([1, 2, 1, 1, 2.0])
