@@ -105,7 +105,7 @@ def evaluate_model(
     """
     sets = [test] if valid is None or not test.is_binary else [test, valid]
     for pairs in sets:
-        _require_labels(pairs)
+        require_labels(pairs)
     if not all(pairs.is_binary == test.is_binary for pairs in sets):
         raise InputError(f"{sets[-1].source}: expected labels 0 and 1, as {test.source} has")
     scores = score_with_model(name, LabelledPairs.concatenate(sets, source=test.source), settings, progress)
@@ -183,7 +183,12 @@ def score_with_loaded(
     return Scores("logit", logit, probabilities(logit), model.calibration is not None, seconds)
 
 
-def _require_labels(pairs: LabelledPairs) -> None:
+def require_labels(pairs: LabelledPairs) -> None:
+    """Check that pairs have different labels.
+
+    Raises:
+        InputError: all have the same.
+    """
     if len(np.unique(pairs.label)) < 2:
         raise InputError(
             f"{pairs.source}: all {len(pairs):,} pairs have the label {pairs.label[0]:g}; "

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..disk.folder import check_target, replacing, write_json
-from ..errors import InputError, ModelError
-from ..evaluation.model import EvaluateSettings, load_model, score_with_loaded
+from ..errors import ModelError
+from ..evaluation.model import EvaluateSettings, load_model, require_labels, score_with_loaded
 from ..inference.model_files import EXPORT_RECORD, NOT_SCORING
 from ..inference.token_model import input_batches
 from ..inference.tokens import tokenise
@@ -64,7 +64,7 @@ def export_model(
         OutputError: `out` cannot be written.
     """
     check_target(out, (), overwrite=False)
-    _require_labels(pairs)
+    require_labels(pairs)
     pairs = _drawn(pairs, options.max_pairs)
     settings = settings.changed(_ON_CPU)
     model = load_model(name, settings)
@@ -86,13 +86,6 @@ def export_model(
         }
         write_json(folder / EXPORT_RECORD, record)
     return check
-
-
-def _require_labels(pairs: LabelledPairs) -> None:
-    if len(np.unique(pairs.label)) < 2:
-        raise InputError(
-            f"{pairs.source}: all {len(pairs):,} pairs have the same label; a check needs different ones"
-        )
 
 
 def _write(
