@@ -192,7 +192,7 @@ def _lengths(pairs: LabelledPairs, model: SentenceTransformer) -> Rows:
     backend = getattr(getattr(model, "tokenizer", None), "backend_tokenizer", None)
     if backend is None:
         return np.array([len(a) + len(b) for a, b in zip(pairs.left, pairs.right, strict=True)])
-    return input_lengths((pairs.left, pairs.right), backend, 2 * (model.max_seq_length or 512))
+    return input_lengths(pairs, backend, 2 * (model.max_seq_length or 512))
 
 
 def _scorer(model: SentenceTransformer, device: DeviceConfig) -> Callable[[LabelledPairs], Floats]:

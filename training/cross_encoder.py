@@ -91,7 +91,7 @@ def prepare_cross_encoder(
     )  # pseudo-labels are already smooth
     loss, labels = _loss(model, head, pairs, training.label_smoothing * hard)
     tokenizer, longest = model.tokenizer.backend_tokenizer, model.max_seq_length or LONGEST_INPUT
-    lengths = input_lengths((pairs.left, pairs.right), tokenizer, longest)
+    lengths = input_lengths(pairs, tokenizer, longest)
     choose_attention(model.model, device, model.max_seq_length)
     freeze(settings.model, model.model)  # type: ignore[arg-type] # as above
     return TrainingTask(

@@ -13,21 +13,19 @@ from ..corpus import read_corpus
 from ..corpus.questions import question_components
 from ..corpus.unique import collapse_exact_duplicates, normalised_key
 from ..errors import InputError
+from ..evaluation.model import score_with_loaded
 from ..inference.device import DeviceConfig, resolve_device
 from ..inference.locate import quiet_loading
-from ..inference.tokens import tokenise
-from ..progress import SILENT, Progress
+from ..progress import Progress
 from ..rerank.scorer import CrossEncoder
 from ..retrieval.encoder import BiEncoder, encode_texts
 from ..retrieval.index import build_index
-from ..schema import TEXT, Floats, LabelledPairs, Rows, probabilities
+from ..schema import TEXT, Floats, LabelledPairs, Rows
 from ..settings import ComputeSettings, CorpusSettings, RerankSettings, RetrievalSettings
 from .data import PairSets
 from .settings import NegativesSettings
 
 log = logging.getLogger(__name__)
-
-_BLOCK = 4096  # texts searched for at once
 
 # From texts to the cosines and rows, in the corpus, of the nearest texts, `(n_texts, k)`, best first.
 NeighbourSearch = Callable[[Sequence[str]], tuple[Floats, Rows]]
@@ -166,15 +164,9 @@ def _neighbour_search(
     index = build_index(encode_texts(encoder, corpus, progress), RetrievalSettings(), k=k, gpu=gpu)
 
     def search(texts: Sequence[str]) -> tuple[Floats, Rows]:
-        queries = encode_texts(encoder, texts, progress)
-        parts = []
-        with progress.bar("retrieve", len(texts), "texts") as bar:
-            for start in range(0, len(texts), _BLOCK):
-                block = np.asarray(queries[start : start + _BLOCK], np.float32)
-                parts.append(index.search(block, k))
-                bar.update(len(block))
-        cosines, rows = (np.concatenate(side) for side in zip(*parts, strict=True))
-        return cosines, rows
+        queries = np.asarray(encode_texts(encoder, texts, progress), np.float32)
+        with progress.message("finding the nearest texts"):
+            return index.search(queries, k)
 
     return search
 
@@ -182,12 +174,10 @@ def _neighbour_search(
 def _duplicate_scorer(
     settings: NegativesSettings, device: DeviceConfig, progress: Progress
 ) -> DuplicateScorer:
-    scorer = CrossEncoder(RerankSettings(cross_encoder=settings.guard), device)
+    model = CrossEncoder(RerankSettings(cross_encoder=settings.guard), device)
 
     def score(left: list[str], right: list[str]) -> Floats:
-        texts = [*left, *right]
-        tokens = tokenise(texts, scorer.tokenizer, max_tokens=scorer.max_tokens, progress=SILENT)
-        rows = np.arange(len(texts))
-        return probabilities(scorer.score(tokens, rows[: len(left)], rows[len(left) :], progress))
+        pairs = LabelledPairs(left, right, np.zeros(len(left), np.float32))
+        return score_with_loaded(model, pairs, model.max_tokens, progress).probability
 
     return score

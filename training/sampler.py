@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from ..inference.layout import find_layout
 from ..inference.tokens import tokenise
 from ..progress import SILENT
-from ..schema import Rows
+from ..schema import LabelledPairs, Rows
 
 _POOL = 64  # batches that are sorted together
 
@@ -79,9 +79,11 @@ def distinct_batches(groups: Rows, batch_size: int, rng: np.random.Generator) ->
     return [dealt[i::n_batches] for i in range(n_batches)]
 
 
-def input_lengths(texts: tuple[Sequence[str], ...], tokenizer: Tokenizer, max_tokens: int) -> Rows:
-    """Return the tokens of each row's texts with special tokens, at most `max_tokens`, `(n_rows,)`."""
-    stores = [tokenise(column, tokenizer, max_tokens=max_tokens, progress=SILENT) for column in texts]
-    special = find_layout(tokenizer, len(texts)).n_special if len(texts) <= 2 else 0
-    together = np.sum([store.lengths for store in stores], axis=0)
-    return np.asarray(np.minimum(together + special, max_tokens), np.int64)
+def input_lengths(pairs: LabelledPairs, tokenizer: Tokenizer, max_tokens: int) -> Rows:
+    """Return the tokens of each pair with special tokens, at most `max_tokens`, `(n_pairs,)`."""
+    left, right = (
+        tokenise(side, tokenizer, max_tokens=max_tokens, progress=SILENT).lengths
+        for side in (pairs.left, pairs.right)
+    )
+    special = find_layout(tokenizer, 2).n_special
+    return np.asarray(np.minimum(left + right + special, max_tokens), np.int64)

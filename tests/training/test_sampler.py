@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dupmine.schema import LabelledPairs
 from dupmine.training.sampler import EpochSampler, distinct_batches, input_lengths, length_grouped_batches
 
 from ..helpers.tiny_models import bert_tokenizer
@@ -54,4 +55,5 @@ def test_no_batch_has_two_rows_of_a_group(groups: list[int], size: int, epoch: i
 def test_lengths_count_special_tokens_up_to_the_limit() -> None:
     tokenizer = bert_tokenizer().backend_tokenizer
     left, right = ["cat", "cat dog"], ["how", "how do you read a book"]
-    assert input_lengths((left, right), tokenizer, 10).tolist() == [5, 10]
+    pairs = LabelledPairs(left, right, np.zeros(2, np.float32))
+    assert input_lengths(pairs, tokenizer, 10).tolist() == [5, 10]
