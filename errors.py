@@ -1,5 +1,7 @@
 """The errors that a user can cause and correct."""
 
+from .messages import escape
+
 
 class DupmineError(ValueError):
     """A mistake in the input, the settings or the environment that the user can correct.
@@ -9,6 +11,9 @@ class DupmineError(ValueError):
     """
 
     exit_code: int = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(escape(message))
 
 
 class InputError(DupmineError):

@@ -11,10 +11,17 @@ from typing import Literal, TypedDict
 class CorpusKeywords(TypedDict, total=False):
     """`CorpusSettings` as keywords."""
 
+    encoding: str | None
+    delimiter: str | None
+    quote: str | None
+    escape: str | None
     text_column: str | None
     id_column: str | None
     format: str
     encoding_errors: Literal["strict", "replace"]
+    header: bool
+    columns: str | None
+    nulls: Literal["error", "drop", "empty"]
     max_tokens: int
     max_columns: int
     max_expansion: int

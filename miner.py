@@ -15,6 +15,7 @@ import numpy as np
 
 from .clustering import check_keep
 from .corpus import corpus_from, read_corpus
+from .corpus.memory import pairs_from
 from .corpus.unique import normalised_key
 from .corpus.values import encodes
 from .disk.files import output_errors
@@ -133,7 +134,7 @@ class Miner:
         Raises:
             DupmineError: an item that is not a pair of strings, bad settings or models.
         """
-        checked = [_pair(i, pair) for i, pair in enumerate(pairs)]
+        checked = [_pair(i, pair) for i, pair in enumerate(pairs_from(pairs))]
         scorer = self.models.scorer
         texts = [text for pair in checked for text in pair]
         tokens = tokenise(

@@ -27,12 +27,13 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file a corpus was read from."""
+    """One file a corpus was read from; `guessed` has what no setting said, as its delimiter or encoding."""
 
     path: str
     format: str
     documents: int
     sha256: str
+    guessed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,9 @@ class Corpus:
 
     `documents` has `doc_id` (string, unique), `text` (string, no nulls) and then every column of the user
     under its own name and type, in input order. `text_column` and `id_column` are the columns of the user
-    that those two come from; `id_column` is None if ids are `file:row`. `counts` holds what reading replaced
-    or dropped.
+    that those two come from; `id_column` is None if ids are `file:row`. `counts` holds what reading replaced,
+    dropped or guessed. `labels` is the pandas index whose labels are the ids, None if they come from
+    elsewhere.
     """
 
     documents: pa.Table
@@ -50,6 +52,7 @@ class Corpus:
     id_column: str | None
     files: tuple[InputFile, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
+    labels: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from .formats import FORMATS
@@ -19,7 +19,52 @@ BUILTIN_BI_ENCODER = "all-MiniLM-L6-v2"
 BUILTIN_CROSS_ENCODER = "quora-minilm-l6"
 
 
-class CorpusSettings(Stage):
+class FileSettings(Stage):
+    """How files are written; by default as each file tells."""
+
+    encoding: str | None = Field(
+        default=None,
+        description="encoding of text files, as cp1252; by default UTF-8, or what the bytes tell",
+    )
+    delimiter: str | None = Field(
+        default=None,
+        description="what separates the fields of CSV and TSV: a character, tab, or none for a text a line; "
+        "by default as the file tells",
+    )
+    quote: str | None = Field(
+        default=None,
+        description="what encloses fields of CSV and TSV: a character, or none where quotes are plain; "
+        "by default as the file tells",
+    )
+    escape: str | None = Field(
+        default=None,
+        description="what a backslash does in CSV and TSV: none, spark or mysql as those programs write it, "
+        "or a character that makes the next one plain; by default as the file tells",
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_encoding(cls, value: str | None) -> str | None:
+        try:
+            "".encode(value or "utf-8")  # refuses what is no encoding of text, as base64
+        except LookupError:
+            raise PydanticCustomError(
+                "unknown_encoding", "should be an encoding that Python knows, as cp1252"
+            ) from None
+        return value
+
+    @field_validator("delimiter", "quote", "escape")
+    @classmethod
+    def _is_character(cls, value: str | None, info: ValidationInfo) -> str | None:
+        value = "\t" if value in ("tab", r"\t") and info.field_name == "delimiter" else value
+        words = ("none", "spark", "mysql") if info.field_name == "escape" else ("none",)
+        if value is None or value in words or (len(value) == 1 and value not in "\r\n\0"):
+            return value
+        names = {"words": ", ".join(words)}
+        raise PydanticCustomError("no_character", "should be a character or {words}", names)
+
+
+class CorpusSettings(FileSettings):
     """What is read, and what counts as the same text."""
 
     text_column: str | None = Field(
@@ -30,7 +75,17 @@ class CorpusSettings(Stage):
     )
     format: str = Field(default="auto", description="format of the input files; auto goes by the file name")
     encoding_errors: Literal["strict", "replace"] = Field(
-        default="strict", description="invalid UTF-8: end with an error, or replace and count"
+        default="strict",
+        description="bytes that are not in the encoding: end with an error, or replace and count",
+    )
+    header: bool = Field(
+        default=True, description="whether the first row of CSV, TSV and Excel has the names"
+    )
+    columns: str | None = Field(
+        default=None, description="names of the columns of files without a header, joined by commas"
+    )
+    nulls: Literal["error", "drop", "empty"] = Field(
+        default="error", description="null texts: end with an error, drop the row, or take an empty text"
     )
     max_tokens: int = Field(
         default=128,
@@ -48,6 +103,13 @@ class CorpusSettings(Stage):
         "size ends the run too",
     )
 
+    @property
+    def column_names(self) -> tuple[str, ...] | None:
+        """The names in `columns`."""
+        if self.columns is None:
+            return None
+        return tuple(name.strip() for name in self.columns.split(","))
+
     @field_validator("format")
     @classmethod
     def _is_format(cls, value: str) -> str:
@@ -57,7 +119,7 @@ class CorpusSettings(Stage):
         return value
 
 
-class PairSettings(Stage):
+class PairSettings(FileSettings):
     """How a file of labelled pairs is read."""
 
     text_columns: str | None = Field(

@@ -143,7 +143,9 @@ def _locate(kind: type[StagedSettings], name: str) -> tuple[str, str | None]:
     owners = [stage for stage, model in stages.items() if name in model.model_fields]
     if not owners:
         raise SettingsError(_unknown(name, _stage_names(kind) | _setting_names(kind)))
-    assert len(owners) == 1, f"setting {name} stands in several stages"
+    if len(owners) > 1:
+        names = " or ".join(f"{stage}.{name}" for stage in owners)
+        raise SettingsError(f"setting {name} is in several stages: write {names}")
     return owners[0], name
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..inference.model_files import CALIBRATION, CASCADE, DECISION
+from ..messages import escape
 from . import options
 
 if TYPE_CHECKING:
@@ -72,10 +73,10 @@ def calibrate(
 
         decision, cascade, folder = calibrate_to_corpus(settings, labelled, corpus, log.progress, out=out)
         lines = [*decision_lines(decision), *cascade_lines(cascade)]
-        log.report([*lines, "", f"written to {folder / DECISION} and {CASCADE}"])
+        log.report([*lines, "", f"written to {escape(str(folder / DECISION))} and {CASCADE}"])
         return
     calibration, folder = calibrate_model(settings, labelled, log.progress, out=out)
-    log.report([*calibration_lines(calibration), "", f"written to {folder / CALIBRATION}"])
+    log.report([*calibration_lines(calibration), "", f"written to {escape(str(folder / CALIBRATION))}"])
 
 
 def calibration_lines(calibration: Calibration) -> Iterator[str]:

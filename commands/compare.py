@@ -11,6 +11,7 @@ import typer
 
 from ..errors import missing_extra
 from ..formats import PAIR_TITLES
+from ..messages import escape
 from . import options
 
 
@@ -53,4 +54,4 @@ def compare(
     out = Path(config.stem) if out is None else out
     command = shlex.join(["dupmine", *sys.argv[1:]])
     comparison = compare_approaches(settings, out, log.progress, command=command)
-    log.report([*comparison.table(), "", f"written to {out}"])
+    log.report([*comparison.table(), "", f"written to {escape(str(out))}"])

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import SettingsError
 from ..formats import PAIR_TITLES
+from ..messages import escape
 from . import options
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def evaluate(
         write_evaluation(evaluation, out, overwrite=overwrite)
     from .evaluate_view import model_lines
 
-    log.report([*model_lines(evaluation), *([] if out is None else ["", f"written to {out}"])])
+    log.report([*model_lines(evaluation), *([] if out is None else ["", f"written to {escape(str(out))}"])])
 
 
 def evaluate_run(

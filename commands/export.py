@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ..errors import missing_extra
+from ..messages import escape
 from . import options
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def export(
     labelled = read_pairs(pairs, settings.pairs, split=split)
     plan = ExportOptions(int8, max_loss, sample)
     check = export_model(model, labelled, out, plan, settings, log.progress)
-    log.report([*check_lines(check, len(labelled)), "", f"written to {out}"])
+    log.report([*check_lines(check, len(labelled)), "", f"written to {escape(str(out))}"])
 
 
 def check_lines(check: ExportCheck, n_pairs: int) -> Iterator[str]:

@@ -13,11 +13,20 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from ..errors import DupmineError, SettingsError, missing_extra
+from ..messages import escape
 
 LogFormat = Literal["text", "json"]
 LEVELS = ("debug", "info", "warning", "error")
 
 log = logging.getLogger("dupmine")
+
+
+class _EscapingFormatter(logging.Formatter):
+    """Format records with the control characters of their messages as escapes."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+        """Return the line of a record."""
+        return escape(super().formatMessage(record))
 
 
 def json_requested(arguments: Sequence[str]) -> bool:
@@ -57,7 +66,9 @@ def set_level(level: str) -> None:
     """
     if level.lower() not in LEVELS:
         raise SettingsError(f"--log-level: {level!r} is not one of {', '.join(LEVELS)}")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_EscapingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(level.upper())
 
 

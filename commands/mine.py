@@ -10,6 +10,7 @@ import typer
 
 from ..disk.interrupts import end_with_commit
 from ..formats import PACKED_ENDINGS, TITLES
+from ..messages import escape
 from ..settings import MiningSettings
 from . import options
 from .groups import OptionGroup, Setting
@@ -104,4 +105,4 @@ def mine(
         miner = Miner(settings, progress=log.bars)
         result = miner.mine_files(inputs, out, overwrite=overwrite, restart=restart)
         report(gauges_of_result(result), result.manifest["seconds"])
-    log.report([summarise(result), "", f"written to {out}", next_commands(out)])
+    log.report([summarise(result), "", f"written to {escape(str(out))}", next_commands(out)])

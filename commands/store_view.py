@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 from rich.cells import cell_len, set_cell_size
 
+from ..messages import escape
+
 if TYPE_CHECKING:
     from ..store.history import UpdateReport
 
@@ -55,8 +57,8 @@ def _fit(cell: str, width: int, align: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return text in one line, without control characters."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+    """Return text in one line, with control characters as escapes."""
+    return escape(" ".join(text.split()))
 
 
 def update_lines(report: UpdateReport) -> list[str]:

@@ -1,6 +1,6 @@
 """Reading the user's documents."""
 
-from .frames import corpus_from
+from .memory import corpus_from
 from .reader import read_corpus
 
 __all__ = ["corpus_from", "read_corpus"]

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import InputError, SettingsError
-from .messages import display, display_all
+from ..messages import display, display_all
+from .ids import to_ids
 from .parts import Part
 from .values import find_first_true, is_text, to_strings
 
-TEXT_NAMES = ("text", "question", "title", "body")
-ID_NAMES = ("id", "qid", "doc_id", "Id", "ID")
+logger = logging.getLogger(__name__)
+
+TEXT_NAMES = (
+    "text",
+    "question",
+    "query",
+    "prompt",
+    "sentence",
+    "utterance",
+    "content",
+    "title",
+    "body",
+    "name",
+    "message",
+)
+ID_NAMES = ("id", "qid", "doc_id", "Id", "ID", "_id", "uuid")
+_SAMPLED = 1000  # values that tell whether a column holds texts
+_NO_WORDS = r"^[\s\d.,:;/+()%$€£T-]*$|^[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}$|^https?://\S*$"
 
 
 def choose_text_columns(parts: Sequence[Part], setting: str | None) -> tuple[str, ...]:
-    """Return the columns that make the text: those of the setting, or the first conventional one.
+    """Return the columns that make the text: of the setting, the first conventional or the only one.
 
     Raises `SettingsError` for a column of the setting that a part does not have, `InputError` where no
-    conventional name is in every part.
+    conventional name is in every part and several columns, or none, hold texts.
     """
     parts = [part for part in parts if not part.is_blank]
     if setting is not None:
-        is_name = any(setting in part.table.column_names for part in parts)
+        is_name = any(part.has(setting) for part in parts)
         names = [setting] if is_name else [name.strip() for name in setting.split(",") if name.strip()]
         if not names:
             raise SettingsError(f"setting text_column: expected the name of a column, not {setting!r}")
@@ -36,9 +55,19 @@ def choose_text_columns(parts: Sequence[Part], setting: str | None) -> tuple[str
     if not parts:
         return (TEXT_NAMES[0],)
     column = next(_common_text_columns(parts), None)
-    if column is None:
-        raise InputError(_explain_no_text(parts))
-    return (column,)
+    if column is not None:
+        return (column,)
+    if all(next(_common_text_columns([part]), None) is None for part in parts):
+        others = _columns_of_texts(parts)
+        if len(others) == 1:
+            _check_header(parts[0], others[0])
+            logger.warning(
+                "%s: texts are read from column %s, the only one with words (--text-column names another)",
+                parts[0].name,
+                display(others[0]),
+            )
+            return (others[0],)
+    raise InputError(_explain_no_text(parts))
 
 
 def choose_id_column(parts: Sequence[Part], setting: str | None) -> str | None:
@@ -66,12 +95,35 @@ def _common_text_columns(parts: Sequence[Part]) -> Iterator[str]:
                 yield column
 
 
+def _check_header(part: Part, name: str) -> None:
+    """Raise `InputError` where the name of a column looks like a text, so that the header may be a row."""
+    if len(name.split()) > 3 or name.rstrip().endswith(("?", ".", "!")):
+        raise InputError(
+            f"{part.name}: the first line may be a row and not a header, as it has the column "
+            f"{display(name)}: set --no-header or --columns, or name the column with --text-column"
+        )
+
+
+def _columns_of_texts(parts: Sequence[Part]) -> list[str]:
+    """Return the columns of all parts that hold words in each, but for those of ids."""
+    names = [name for name in parts[0].table.column_names if name not in ID_NAMES]
+    return [name for name in names if all(part.has(name) and _has_words(part, name) for part in parts)]
+
+
+def _has_words(part: Part, name: str) -> bool:
+    column = part.column(name)
+    if not is_text(column.type) or name in part.mixed:
+        return False
+    values = to_strings(column.slice(0, _SAMPLED))
+    return not pc.all(pc.fill_null(pc.match_substring_regex(values, _NO_WORDS), True)).as_py()
+
+
 def _explain_no_text(parts: Sequence[Part]) -> str:
     for part in parts:
         if next(_common_text_columns([part]), None) is None:
             return (
                 f"{part.name}: no text column: expected one called {', '.join(TEXT_NAMES)}; the columns are "
-                f"{display_all(part.table.column_names)}: name one with --text-column"
+                f"{display_all(part.column_names())}: name one with --text-column"
             )
     examples = [f"{next(_common_text_columns([part]))} in {part.name}" for part in parts]
     return (
@@ -80,24 +132,37 @@ def _explain_no_text(parts: Sequence[Part]) -> str:
     )
 
 
+def treat_nulls(part: Part, names: Sequence[str], nulls: str) -> Part:
+    """Drop the rows whose texts are all null, or leave them to become empty, as `nulls` says, and count them.
+
+    Raises `InputError` with the first such row and their number where `nulls` is "error".
+    """
+    missing = pc.is_null(require_texts(part, names[0]))
+    for name in names[1:]:
+        missing = pc.and_(missing, pc.is_null(require_texts(part, name)))
+    count = int(pc.sum(missing).as_py() or 0)
+    if not count:
+        return part
+    if nulls == "error":
+        more = f", the first of {count:,}" if count > 1 else ""
+        raise InputError(
+            f"{part.place(find_first_true(missing))}: the text (column {display_all(names)}) is null{more}: "
+            "fill it, or set --nulls to drop or empty"
+        )
+    counts = {**part.counts, f"null_texts_{nulls}": part.counts.get(f"null_texts_{nulls}", 0) + count}
+    if nulls == "drop":
+        part = part.take(np.flatnonzero(~missing.to_numpy()))
+    return replace(part, counts=counts)
+
+
 def make_texts(part: Part, names: Sequence[str]) -> pa.ChunkedArray:
     """Return the text of each row as `string`; several columns are joined by a space, missing ones skipped.
 
-    Raises `InputError` with the first row whose text is null or not a string.
+    Raises `InputError` with the first row whose text is not a string.
     """
-    columns = [require_texts(part, name) for name in names]
-    missing = pc.is_null(columns[0])
-    for column in columns[1:]:
-        missing = pc.and_(missing, pc.is_null(column))
-    row = find_first_true(missing)
-    if row >= 0:
-        raise InputError(
-            f"{part.place(row)}: the text (column {display_all(names)}) is null: "
-            "fill it, with an empty text if need be, or remove the row"
-        )
-    texts = columns[0]
-    for column in columns[1:]:
-        texts = _join(pc.fill_null(texts, ""), pc.fill_null(column, ""))
+    texts, *others = (pc.fill_null(require_texts(part, name), "") for name in names)
+    for column in others:
+        texts = _join(texts, column)
     return texts
 
 
@@ -112,7 +177,7 @@ def require_texts(part: Part, name: str) -> pa.ChunkedArray:
     """Return a column as `string`. Raises `InputError` with the first row that holds another type."""
     if not part.table.num_rows:
         return pa.chunked_array([], pa.string())  # libraries give an empty column any type
-    column = part.table.column(name)
+    column = part.column(name)
     if name in part.mixed:
         raise InputError(
             f"{part.place(part.mixed[name])}: column {display(name)} is not a string here: "
@@ -132,16 +197,9 @@ def make_ids(part: Part, name: str | None) -> pa.ChunkedArray:
 
     Raises `InputError` for a null or empty id and a type that has no text.
     """
-    if name is None or name not in part.table.column_names:
+    if name is None or not part.has(name):
         return _number_rows(part)
-    column = part.table.column(name)
-    try:
-        ids = to_strings(column)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise InputError(
-            f"{part.name}: column {display(name)} holds {display(column.type)}, not ids: "
-            "name another one with --id-column"
-        ) from None
+    ids = to_ids(part.column(name), part.name, name)
     for mask, problem in ((pc.is_null(ids), "null"), (pc.equal(ids, ""), "empty")):
         row = find_first_true(mask)
         if row >= 0:
@@ -153,8 +211,10 @@ def make_ids(part: Part, name: str | None) -> pa.ChunkedArray:
 
 
 def _number_rows(part: Part) -> pa.ChunkedArray:
-    first = 0 if part.label is None else 1
-    rows = pa.array(np.arange(first, first + part.table.num_rows)).cast(pa.string())
+    if part.made_ids is not None:
+        return pa.chunked_array([part.made_ids])
+    numbers = np.arange(part.table.num_rows) if part.rows is None else part.rows
+    rows = pa.array(numbers + (part.label is not None)).cast(pa.string())
     if part.label is not None:
         rows = pc.binary_join_element_wise(pa.scalar(part.label), rows, ":")
     return pa.chunked_array([rows])

@@ -3,118 +3,155 @@
 from __future__ import annotations
 
 import csv
-import io
-import logging
-from collections.abc import Iterator
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.csv
 
-from ..errors import InputError
 from ..settings import CorpusSettings
-from .messages import describe_error
+from .dialects import NO_DELIMITER, QUOTE, Dialect, Lines, LongFields
+from .escapes import find_mysql_signs, has_single_quotes, may_be_escapes, may_be_spark
+from .guesses import DELIMITERS, choose_reading
 from .parts import Part, check_names, check_width
+from .quotes import Quotes, scan_quotes
+from .readings import Header, Reading
 from .sources import Source
-from .streams import TextStream, open_text
-
-log = logging.getLogger(__name__)
+from .streams import open_text
 
 BLOCK = 1 << 24  # bytes parsed at a time
+_ROWS = 50_000  # made into a chunk at a time, where the csv module parses
+_SEPARATOR = b"sep="  # the first line that Excel writes and reads
 
 
 def read(source: Source, settings: CorpusSettings) -> Part:
-    """Read a CSV or TSV file. Raises `InputError` where it cannot be opened or parsed."""
-    delimiter = "\t" if source.format == "tsv" else ","
-    with open_text(source, settings) as stream:
-        return stream.make_part(_read_table(stream, delimiter, settings.max_columns))
+    """Read a CSV or TSV file: quoted fields may hold line breaks, and blank lines are skipped.
 
+    Delimiter, quotes and escapes are those of the settings, or as the whole file tells; what is guessed is
+    in the part's `guesses`.
 
-def _read_table(stream: TextStream, delimiter: str, max_columns: int) -> pa.Table:
-    """Read a file with a header; quoted fields may hold newlines, and blank lines are skipped.
-
-    Quotes are plain characters in a TSV file that has as many tabs in each line as in its header but does not
-    fit with quoted fields.
-
-    Raises `InputError` for a file without header or with too many columns, a row with too many or too few
-    fields and a quote that is never closed, each with its line.
+    Raises `InputError` where the file cannot be opened or its rows fit in no way, with the line.
     """
-    path = stream.source.path
-    data = stream.read_all()
-    if not data.strip():
-        return pa.table({})  # as an empty file of JSON lines
-    names, start = _header(data, delimiter, path)
-    check_width(path, len(names), max_columns)
-    check_names(path, names)
-    rows = slice(start, len(data))
-    # A last row of quoted empty fields is parsed as one only where no quote is open before it.
-    data += b"\n" + delimiter.join(['""'] * len(names)).encode() + b"\n"
-    try:
-        return _read_quoted(data, rows, names, delimiter, path)
-    except InputError:
-        plain = _read_plain(data, rows, names) if delimiter == "\t" else None
-        if plain is None:
-            raise
-        log.info("%s: quotes are read as plain characters, because its rows do not fit otherwise", path)
-        return plain
+    default = "\t" if source.format == "tsv" else ","
+    with open_text(source, settings) as stream:
+        data = stream.read_all()
+        if not data.strip():
+            return stream.make_part(pa.table({}))  # as an empty file of JSON lines
+        header, delimiter = _find_header(data, settings)
+        table = _read_fast(data, source.path, settings, header, delimiter or default)
+        if table is None:
+            reading = choose_reading(data, source.path, settings, header, delimiter, default)
+            check_width(source.path, len(reading.names), settings.max_columns)
+            check_names(source.path, reading.names)
+            table = _read_table(data, reading, header)
+            stream.guesses |= _name_guesses(reading, settings, default, delimiter)
+        if settings.escape is None and may_be_escapes(data):
+            stream.guesses.setdefault("escape", "none")
+        return stream.make_part(table)
 
 
-def _read_quoted(data: bytearray, rows: slice, names: list[str], delimiter: str, path: str) -> pa.Table:
-    try:
-        table = _parse(pa.py_buffer(data).slice(rows.start), names, delimiter)
-    except pa.ArrowInvalid as error:
-        problem = (
-            _explain_ragged(data[: rows.stop], delimiter, path, len(names))
-            or f"{path}: {describe_error(error)}"
-        )
-        raise InputError(problem) from None
-    end = table.num_rows - 1
-    if any(table.column(i)[end].as_py() for i in range(len(names))):
-        line = max((line for line, _ in _records(data[: rows.stop], delimiter)), default=1)
-        raise InputError(
-            f"{path}, line {line}: a quote opened in this row is never closed: close or double it"
-        )
-    return table.slice(0, end)
+def _find_header(data: bytearray, settings: CorpusSettings) -> tuple[Header, str | None]:
+    """Return where the rows start, and the delimiter if the settings or the line `sep=` name one."""
+    delimiter = NO_DELIMITER if settings.delimiter == "none" else settings.delimiter
+    skipped = 0
+    end = data.find(b"\n") + 1 or len(data)
+    line = data[: min(end, 16)].strip(b'\r\n"').lower()
+    if line.startswith(_SEPARATOR):
+        line = line.removeprefix(_SEPARATOR)
+        if len(line) == 1:
+            delimiter, skipped = delimiter or line.decode(), end
+    names = settings.column_names
+    return Header(skipped, 1 if skipped else 0, names, settings.header and names is None), delimiter
 
 
-def _read_plain(data: bytearray, rows: slice, names: list[str]) -> pa.Table | None:
-    """Return the rows of a TSV file with quotes as plain characters, None where they do not fit either."""
-    if len(names) < 2 or b'"' in data[: rows.start]:
+def _name_guesses(
+    reading: Reading, settings: CorpusSettings, default: str, delimiter: str | None
+) -> dict[str, str]:
+    dialect = reading.dialect
+    guesses = {}
+    if delimiter is None and dialect.delimiter != default:
+        guesses["delimiter"] = DELIMITERS[dialect.delimiter]
+    if settings.quote is None and (dialect.quote != QUOTE or reading.spans):
+        guesses["quote"] = dialect.quote or "none"
+    if settings.escape is None and dialect.escape is not None:
+        guesses["escape"] = dialect.escape
+    return guesses
+
+
+def _read_fast(
+    data: bytearray, path: str, settings: CorpusSettings, header: Header, delimiter: str
+) -> pa.Table | None:
+    """Read a file that leaves no doubt about its dialect, None for any other."""
+    is_usual = settings.quote in (None, QUOTE) and settings.escape in (None, "none")
+    if not is_usual or not header.is_first_record:
+        return None
+    names, start, line = _read_header(data, header.skipped, delimiter)
+    others = DELIMITERS.keys() - {delimiter} if settings.delimiter is None else set()
+    if not names or any(other in line for other in others) or len(set(names)) < len(names):
+        return None
+    check_width(path, len(names), settings.max_columns)
+    quotes = scan_quotes(data, delimiter, len(names))
+    is_doubtful = (settings.quote is None and _may_be_plain(data, delimiter, quotes, line)) or (
+        settings.escape is None and _may_escape(data, delimiter)
+    )
+    if is_doubtful or not quotes.are_clean:
         return None
     try:
-        return _parse(pa.py_buffer(data).slice(rows.start, rows.stop - rows.start), names, "\t", quotes=False)
+        return _parse(pa.py_buffer(data).slice(start), names, Dialect(delimiter), breaks=quotes.hold_breaks)
     except pa.ArrowInvalid:
-        return None
+        return None  # the slow way finds the line
 
 
-def _header(data: bytearray, delimiter: str, path: str) -> tuple[list[str], int]:
-    """Return the column names and where the first row starts, in bytes."""
-    length = 0
+def _may_be_plain(data: bytearray, delimiter: str, quotes: Quotes, header: str) -> bool:
+    """Return whether double quotes may be plain characters, or single ones may enclose fields."""
+    is_tsv = delimiter == "\t" and b'"' in data
+    return quotes.may_join_rows or is_tsv or header.startswith("'") or has_single_quotes(data, delimiter)
 
-    def lines() -> Iterator[str]:
-        nonlocal length
-        # Only the header counts; a character cut at the end of the block lies behind it.
-        for line in io.TextIOWrapper(io.BytesIO(data[:BLOCK]), "utf-8", "replace", newline=""):
-            length += len(line.encode())
-            yield line
 
+def _may_escape(data: bytearray, delimiter: str) -> bool:
+    return b"\\" in data and (may_be_spark(data, delimiter) or bool(find_mysql_signs(data, delimiter)))
+
+
+def _read_header(data: bytearray, skipped: int, delimiter: str) -> tuple[list[str], int, str]:
+    """Return the column names, where the first row starts, in bytes, and the lines of the header.
+
+    Only the header counts: a character that is cut at the end of the block lies behind it.
+    """
+    lines = Lines(data[skipped : skipped + BLOCK])
     try:
-        names = next((names for names in csv.reader(lines(), delimiter=delimiter) if names), None)
-    except csv.Error as error:
-        raise InputError(f"{path}, line 1: the header cannot be read ({describe_error(error)})") from None
-    if names is None:
-        raise InputError(f"{path}: the file is empty and has no header: expected a line with column names")
-    return names, length
+        with LongFields():
+            names = next((names for names in Dialect(delimiter).read(lines) if names), [])
+    except (csv.Error, UnicodeDecodeError):
+        return [], 0, ""
+    text = "".join(lines.pending)
+    return names, skipped + len(text.encode()), text
+
+
+def _read_table(data: bytearray, reading: Reading, header: Header) -> pa.Table:
+    """Parse a file under the dialect of its reading, the csv module reading what pyarrow would not."""
+    schema = pa.schema([(name, pa.string()) for name in reading.names])
+    lines = Lines(memoryview(data)[header.skipped :])
+    batches = []
+    with LongFields():
+        records = (fields for fields in reading.dialect.read(lines) if fields)
+        if header.is_first_record:
+            next(records)
+        while rows := [reading.dialect.values(fields) for fields in islice(records, _ROWS)]:
+            columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+            batches.append(pa.record_batch(columns, schema=schema))
+            lines.pending.clear()
+    return pa.Table.from_batches(batches, schema)
 
 
 def _parse(
-    buffer: pa.Buffer, names: list[str], delimiter: str, block: int = BLOCK, *, quotes: bool = True
+    buffer: pa.Buffer, names: list[str], dialect: Dialect, block: int = BLOCK, *, breaks: bool
 ) -> pa.Table:
+    """Parse rows with pyarrow; `breaks` says whether quoted fields hold line breaks."""
     try:
         return pyarrow.csv.read_csv(
             pa.BufferReader(buffer),
             read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=block),
             parse_options=pyarrow.csv.ParseOptions(
-                delimiter=delimiter, quote_char='"' if quotes else False, newlines_in_values=quotes
+                delimiter=dialect.delimiter, quote_char=dialect.quote or False, newlines_in_values=breaks
             ),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types={name: pa.string() for name in names},
@@ -127,29 +164,4 @@ def _parse(
         # A row is longer than a block: parse the file as one block.
         if "straddling" not in str(error) or block > buffer.size:
             raise
-        return _parse(buffer, names, delimiter, min(buffer.size + 1, 2**31 - 1), quotes=quotes)
-
-
-def _explain_ragged(data: bytearray, delimiter: str, path: str, expected: int) -> str | None:
-    for line, fields in _records(data, delimiter):
-        if fields != expected:
-            return (
-                f"{path}, line {line}: expected {expected} fields, found {fields}: "
-                "quote a field that holds the delimiter, a quote or a newline"
-            )
-    return None
-
-
-def _records(data: bytearray, delimiter: str) -> Iterator[tuple[int, int]]:
-    """Yield each record's first line and number of fields: slow, only to locate an error."""
-    limit = csv.field_size_limit(2**31 - 1)
-    try:
-        text = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")
-        reader = csv.reader(text, delimiter=delimiter)
-        line = 1
-        for record in reader:
-            if record:
-                yield line, len(record)
-            line = reader.line_num + 1
-    finally:
-        csv.field_size_limit(limit)
+        return _parse(buffer, names, dialect, min(buffer.size + 1, 2**31 - 1), breaks=breaks)

@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow as pa
 
 from ..errors import InputError
+from ..messages import display_all
 from ..settings import CorpusSettings
-from .files import read_file
-from .messages import display_all
+from .files import read_files
 from .parts import Part
 from .sources import find_sources
 from .values import to_strings
@@ -28,7 +28,7 @@ def read_gold(path: Path) -> pd.DataFrame:
     Raises:
         InputError: the file cannot be read, or a column, a label or an id is missing or broken.
     """
-    parts = [read_file(source, CorpusSettings()) for source in find_sources([path], "auto")]
+    parts = read_files(find_sources([path], "auto"), CorpusSettings())
     table = pd.concat([_read_columns(part) for part in parts], ignore_index=True)
     if (table.isna() | (table == "")).any(axis=None):
         raise InputError(f"{path}: a label or an id is missing; remove or complete that row")

@@ -12,20 +12,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import InputError
+from ..messages import describe_error, display, display_all
 from ..schema import Floats, LabelledPairs, Rows
-from ..settings import CorpusSettings, PairSettings
+from ..settings import CorpusSettings, FileSettings, PairSettings
 from .columns import require_texts
-from .files import read_file
-from .messages import describe_error, display, display_all
+from .files import read_files
+from .ids import id_text
+from .pairs import PAIR_NAMES, QID_NAMES
 from .parts import Part
 from .sources import find_sources
 from .values import to_strings
 
 log = logging.getLogger(__name__)
 
-TEXT_NAMES = (("question1", "question2"), ("text1", "text2"), ("sentence1", "sentence2"), ("left", "right"))
-LABEL_NAMES = ("is_duplicate", "label", "score")
-ID_NAMES = (("qid1", "qid2"), ("id1", "id2"), ("left_id", "right_id"))
+TEXT_NAMES = (*PAIR_NAMES, ("left", "right"))
+LABEL_NAMES = ("is_duplicate", "label", "score", "similar", "duplicate", "is_similar", "similarity")
+ID_NAMES = (QID_NAMES, ("id1", "id2"), ("left_id", "right_id"))
 SPLIT = "split"
 
 _FLAGS = {"false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
@@ -69,7 +71,8 @@ def _read_files(
     path: str | Path, settings: PairSettings, split: str | None
 ) -> tuple[LabelledPairs, list[tuple[Part, Rows]]]:
     """Return the pairs of all files, and each file with the rows of its pairs."""
-    parts = [read_file(source, CorpusSettings()) for source in find_sources([path], "auto")]
+    written = settings.model_dump(include=set(FileSettings.model_fields))
+    parts = read_files(find_sources([path], "auto"), CorpusSettings(**written))
     read = [_read_part(part, settings, split) for part in parts]
     pairs = LabelledPairs.concatenate([pairs for pairs, _ in read], source=str(path))
     if not len(pairs):
@@ -86,7 +89,7 @@ def _read_part(part: Part, settings: PairSettings, split: str | None) -> tuple[L
     rows = _rows_with_texts(part, texts, split)
     left, right = (_take_strings(require_texts(part, name), rows) for name in texts)
     left_id, right_id = (
-        (None, None) if ids is None else (_take_strings(part.table.column(name), rows) for name in ids)
+        (None, None) if ids is None else (_take_strings(part.column(name), rows) for name in ids)
     )
     labels = _read_labels(part, label, settings.label_max, rows)
     return LabelledPairs(left, right, labels, left_id, right_id, part.name), rows
@@ -140,7 +143,7 @@ def _is_in_split(part: Part, split: str) -> npt.NDArray[np.bool_]:
             f"{part.name}: no column {SPLIT}, so there is no split {split!r}; "
             "make one with dupmine split, or leave the option out"
         )
-    values = to_strings(part.table.column(SPLIT))
+    values = to_strings(part.column(SPLIT))
     in_split: npt.NDArray[np.bool_] = pc.fill_null(pc.equal(values, split), False).to_numpy()
     if not in_split.any():
         splits = sorted(str(value) for value in pc.unique(values).to_pylist())
@@ -150,11 +153,11 @@ def _is_in_split(part: Part, split: str) -> npt.NDArray[np.bool_]:
 
 def _take_strings(column: pa.ChunkedArray, rows: Rows) -> list[str]:
     """Return the values of some rows as strings; a missing id becomes an empty one."""
-    return ["" if value is None else str(value) for value in column.take(pa.array(rows)).to_pylist()]
+    return ["" if value is None else id_text(value) for value in column.take(pa.array(rows)).to_pylist()]
 
 
 def _read_labels(part: Part, name: str, label_max: float, rows: Rows) -> Floats:
-    column = part.table.column(name).take(pa.array(rows))
+    column = part.column(name).take(pa.array(rows))
     labels = np.empty(len(column), np.float32)
     for i, value in enumerate(column.to_pylist()):
         number = _parse_label(value)

@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import InputError
+from ..messages import describe_error, explain_unreadable
 from ..settings import CorpusSettings
-from .messages import describe_error, explain_unreadable
-from .parts import Part, check_expansion, check_names, check_utf8, check_width
+from .contents import check_contents
+from .opening import open_bytes
+from .parts import FREE_EXPANSION, Part, check_expansion, check_names, check_utf8, check_width
 from .sources import Source
-from .streams import standard_input
 
 _BLOCK = 1 << 20
 
@@ -26,7 +27,7 @@ def read(source: Source, settings: CorpusSettings) -> Part:
     """Read a Parquet file. Raises `InputError` where it cannot be opened or read, or expands too far."""
     stamp = _stamp(source)
     try:
-        with _open(source) as file:
+        with _open(source, settings) as file:
             table = _read_table(file, source.path, settings)
             sha256 = _digest(file)
     except InputError:
@@ -34,6 +35,7 @@ def read(source: Source, settings: CorpusSettings) -> Part:
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
         if isinstance(error, OSError) and error.errno:
             raise InputError(explain_unreadable(source.path, error)) from None
+        _check_start(source, settings)
         raise InputError(
             f"{source.path}: broken Parquet file ({describe_error(error)}): make or download it again"
         ) from None
@@ -46,16 +48,35 @@ def read(source: Source, settings: CorpusSettings) -> Part:
     return check_utf8(part, settings.encoding_errors)
 
 
-def _open(source: Source) -> pa.NativeFile:
+def _open(source: Source, settings: CorpusSettings) -> pa.NativeFile:
     """Open a file to be read at any position. A mapped file that is truncated would end the process."""
-    if not source.is_stdin and Path(source.path).is_file() and Path(source.path).stat().st_size:
+    if _is_regular(source) and Path(source.path).stat().st_size:
         return pa.OSFile(source.path)
-    return pa.BufferReader(standard_input().read() if source.is_stdin else Path(source.path).read_bytes())
+    with open_bytes(source) as (file, packed):
+        if packed is None:
+            return pa.BufferReader(file.read())
+        data = file.read(max(FREE_EXPANSION, packed * settings.max_expansion) + 1)
+        check_expansion(source.path, packed, len(data), settings.max_expansion)
+        return pa.BufferReader(data)
+
+
+def _is_regular(source: Source) -> bool:
+    return not (source.is_stdin or source.archive) and Path(source.path).is_file()
+
+
+def _check_start(source: Source, settings: CorpusSettings) -> None:
+    """Raise `InputError` where a regular file or a member of an archive is something else than Parquet."""
+    if source.is_stdin:
+        return
+    with _open(source, settings) as file:
+        head = file.read(4096)
+    if not head.startswith(b"PAR1"):
+        check_contents(head, source)
 
 
 def _stamp(source: Source) -> tuple[int, int, int] | None:
     """Return what differs once a regular file is written to or replaced."""
-    if source.is_stdin or not Path(source.path).is_file():
+    if not _is_regular(source):
         return None
     facts = Path(source.path).stat()
     return facts.st_ino, facts.st_size, facts.st_mtime_ns

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..errors import InputError, SettingsError
+from ..messages import describe_error, display, display_all
 from ..schema import Rows
-from .messages import describe_error, display, display_all
 from .values import is_text
 
 FREE_EXPANSION = 64 << 20  # bytes that any file may expand to
@@ -22,7 +24,9 @@ class Part:
 
     `path` is the file as the user named it, `label` what ids are made from. `mixed` names the columns whose
     values had no common type and became strings, each with the first row that was not a string. `rows` maps
-    the table's rows to those of the file where the two differ.
+    the table's rows to those of the file where the two differ. `made_ids` are ids for where the table has
+    none, and `labels` the pandas index that they are the text of. `guesses` holds what the reader guessed by
+    the name of the option that would set it.
     """
 
     table: pa.Table
@@ -33,6 +37,9 @@ class Part:
     mixed: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     rows: Rows | None = None
+    made_ids: pa.Array | None = None
+    labels: Any = None
+    guesses: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -44,9 +51,43 @@ class Part:
         """Return whether the part has neither rows nor columns, as an empty JSONL file."""
         return not self.table.num_rows and not self.table.num_columns
 
-    def has(self, column: str) -> bool:
-        """Return whether there is exactly one column of that name."""
-        return bool(self.table.schema.get_field_index(column) >= 0)
+    def has(self, name: str) -> bool:
+        """Return whether there is exactly one column of that name, or a field inside one as `data.text`."""
+        return self.find_column(name) is not None
+
+    def find_column(self, name: str) -> pa.ChunkedArray | None:
+        """Return a column, or the field inside one that a dotted name leads to; None without it."""
+        if self.table.schema.get_field_index(name) >= 0:
+            return self.table.column(name)
+        outer, *inner = name.split(".")
+        if not inner or self.table.schema.get_field_index(outer) < 0:
+            return None
+        column = self.table.column(outer)
+        for field_name in inner:
+            if not pa.types.is_struct(column.type) or column.type.get_field_index(field_name) < 0:
+                return None
+            column = pc.struct_field(column, field_name)
+        return column
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return the column that `has` found."""
+        column = self.find_column(name)
+        assert column is not None, name
+        return column
+
+    def column_names(self) -> list[str]:
+        """Return the names of the columns, and dotted names instead of those that hold objects."""
+        return [name for field in self.table.schema for name in _leaf_names(field.name, field.type)]
+
+    def take(self, rows: Rows) -> Part:
+        """Return the part with some of its rows."""
+        return replace(
+            self,
+            table=self.table.take(pa.array(rows)),
+            rows=rows if self.rows is None else self.rows[rows],
+            made_ids=None if self.made_ids is None else self.made_ids.take(pa.array(rows)),
+            labels=None if self.labels is None else self.labels.take(rows),
+        )
 
     def place(self, row: int) -> str:
         """Return the place of a row for a message: files count from 1, objects in memory from 0."""
@@ -55,15 +96,22 @@ class Part:
 
     def require_column(self, name: str, option: str) -> None:
         """Raise `SettingsError` where there is no column `name`, which `option` asks for."""
-        columns = self.table.column_names
-        if name in columns:
+        if name in self.table.column_names or self.has(name):
             return
+        columns = self.column_names()
         by_lower = {column.lower(): column for column in columns}
         near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
         hint = f"did you mean {display(by_lower[near[0]])}? " if near else ""
         raise SettingsError(
             f"{self.name}: no column {display(name)} ({option}): {hint}the columns are {display_all(columns)}"
         )
+
+
+def _leaf_names(name: str, kind: pa.DataType) -> list[str]:
+    if not pa.types.is_struct(kind):
+        return [name]
+    fields = [kind.field(i) for i in range(kind.num_fields)]
+    return [leaf for field in fields for leaf in _leaf_names(f"{name}.{field.name}", field.type)]
 
 
 def check_names(name: str, columns: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ import defusedxml.ElementTree
 import pyarrow as pa
 
 from ..errors import InputError
+from ..messages import describe_error, display
 from ..settings import CorpusSettings
-from .messages import describe_error, display
 from .parts import Part
 from .rows import RowColumns
 from .sources import Source

@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from ..errors import InputError
+from ..messages import display
 from ..schema import DOC_ID, POSITION, TEXT, Corpus, InputFile
 from ..settings import CorpusSettings
-from .columns import check_unique, choose_id_column, choose_text_columns, make_ids, make_texts
-from .files import read_file
-from .messages import display
+from .columns import check_unique, choose_id_column, choose_text_columns, make_ids, make_texts, treat_nulls
+from .files import read_files
 from .pairs import expand_pair_files
 from .parts import Part, check_width
 from .sources import find_sources
@@ -28,17 +28,17 @@ def read_corpus(inputs: Sequence[str | Path], settings: CorpusSettings) -> Corpu
 
     CSV and TSV columns are strings exactly as written; blank lines are skipped. Of a Stack Exchange
     Posts.xml the rows of questions are kept, with every attribute but Body. JSON values of mixed type
-    become strings, as do columns whose types differ between files. A pair file (qid1, qid2, question1,
-    question2) becomes its questions by qid, unless a text column is set. Documents without an id column
-    get `file:row`, rows counted from 1. A column of the user that is called `doc_id` or `text` but is not
-    the id or text becomes `doc_id_original` or `text_original`, and `dupmine_position` likewise.
+    become strings, as do columns whose types differ between files. A file of pairs (question1, question2)
+    becomes its texts, by qid1 and qid2 where it has them, unless a text column is set. Documents without an
+    id column get `file:row`, rows counted from 1. A column of the user that is called `doc_id` or `text` but
+    is not the id or text becomes `doc_id_original` or `text_original`, and `dupmine_position` likewise.
 
     Raises `InputError` with file and line or row for what cannot be read, and `SettingsError` for a
     missing column or standard input without a format.
     """
     started = time.perf_counter()
     sources = find_sources(inputs, settings.format)
-    parts = [read_file(source, settings) for source in sources]
+    parts = read_files(sources, settings)
     corpus = assemble(parts, settings)
     seconds = time.perf_counter() - started
     logger.info("read %d documents from %d files in %.1f s", len(corpus.documents), len(parts), seconds)
@@ -48,9 +48,10 @@ def read_corpus(inputs: Sequence[str | Path], settings: CorpusSettings) -> Corpu
 def assemble(parts: Sequence[Part], settings: CorpusSettings) -> Corpus:
     """Make a corpus of parts: find texts and ids, unite the columns. Raises as `read_corpus` does."""
     if settings.text_column is None:
-        parts = expand_pair_files(parts)
+        parts = expand_pair_files(parts, settings.nulls)
     text_names = choose_text_columns(parts, settings.text_column)
     id_name = choose_id_column(parts, settings.id_column)
+    parts = [treat_nulls(part, text_names, settings.nulls) for part in parts]
     texts = _stack([make_texts(part, text_names) for part in parts])
     ids = _stack([make_ids(part, id_name) for part in parts])
     check_unique(ids, parts, id_name)
@@ -64,8 +65,15 @@ def assemble(parts: Sequence[Part], settings: CorpusSettings) -> Corpus:
     for part in parts:
         for key, count in part.counts.items():
             counts[key] = counts.get(key, 0) + count
-    files = [InputFile(p.path, p.format, p.table.num_rows, p.sha256) for p in parts if p.path is not None]
-    return Corpus(pa.table(columns), ",".join(text_names), id_name, tuple(files), counts)
+        for option in part.guesses:
+            counts[f"guessed_{option}"] = counts.get(f"guessed_{option}", 0) + 1
+    files = [
+        InputFile(part.path, part.format, part.table.num_rows, part.sha256, part.guesses)
+        for part in parts
+        if part.path is not None
+    ]
+    labels = parts[0].labels if id_name is None and len(parts) == 1 else None
+    return Corpus(pa.table(columns), ",".join(text_names), id_name, tuple(files), counts, labels)
 
 
 def _stack(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -53,6 +55,24 @@ def encodes(text: str) -> bool:
     return True
 
 
+def id_text(value: object) -> str:
+    """Return an id as the user writes it: `10`, `10.5`, `2020-01-31`, a UUID of 36 characters.
+
+    A float keeps its point, so 10.0 and 10 are two ids. MongoDB's `{"$oid": …}` is its content.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping) and len(value) == 1 and str(next(iter(value))).startswith("$"):
+        return id_text(next(iter(value.values())))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, float | np.floating):
+        return repr(float(value))
+    if isinstance(value, np.datetime64) and "pandas" in sys.modules:
+        return str(sys.modules["pandas"].Timestamp(value))
+    return str(value)
+
+
 def make_chunked(values: Any, kind: pa.DataType | None = None) -> pa.ChunkedArray:
     """Make a column of Python values or a series; missing values of pandas become nulls."""
     made = pa.array(values, kind, from_pandas=True)
@@ -77,6 +97,9 @@ def make_column(values: Sequence[Any], max_columns: int) -> tuple[pa.ChunkedArra
 
 
 def _to_json(value: object) -> str:
+    """Return a value as JSON, or as its own text where JSON has no such value, as for a UUID."""
+    if not isinstance(value, dict | list | tuple | int | float | None):
+        return id_text(value)
     return json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -18,6 +18,23 @@ from ..errors import OutputError, SpaceError
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _BLOCK = bytes(1 << 20)
+_URL = re.compile("([A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?=[^/])")
+
+
+def find_url(path: str | Path) -> str | None:
+    """Return a path that is a URL, with the slashes that `Path` leaves out of it; None for other paths."""
+    match = _URL.match(str(path))
+    return None if match is None else f"{match[1]}://{str(path)[match.end() :]}"
+
+
+def require_local(folder: Path) -> None:
+    """Check that the folder of a result is not a URL, which would become a local folder of that name.
+
+    Raises:
+        OutputError: it is one.
+    """
+    if url := find_url(folder):
+        raise OutputError(f"{url} cannot be written: only local folders are; give one and upload the result")
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import OutputError
-from .files import make_folder, output_errors, sync_folder, write_atomically
+from .files import make_folder, output_errors, require_local, sync_folder, write_atomically
 from .owned import remove_owned
 
 MANIFEST = "manifest.json"
@@ -28,6 +28,7 @@ def check_target(folder: Path, files: Collection[str], *, overwrite: bool) -> No
     Raises:
         OutputError: the folder cannot be written.
     """
+    require_local(folder)
     with output_errors(folder):
         if not folder.exists():
             return
@@ -54,6 +55,7 @@ def replacing(folder: Path, files: Collection[str], *, overwrite: bool) -> Itera
         OutputError: as `check_target`, or no write access.
         SpaceError: no space left.
     """
+    require_local(folder)
     folder = folder.expanduser().absolute()
     check_target(folder, files, overwrite=overwrite)
     missing = [path for path in folder.parents if not path.exists()]

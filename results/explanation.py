@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..clustering.paths import strongest_path
+from ..corpus.ids import id_text
 from ..errors import ModelError
 from ..inference.locate import load_tokenizer, locate_model
 from ..inference.tokens import tokenise
+from ..messages import escape
 from ..progress import SILENT
 from ..schema import CORPUS, CROSS_ENCODER, DECIDERS, DOC_ID, EXACT, TEXT, probabilities
 
@@ -55,7 +57,8 @@ class Explanation:
     def __str__(self) -> str:
         """Return the explanation in words."""
         verdict = "in one cluster" if self.same_cluster else "in different clusters"
-        lines = [f"{self.left_id}: {self.left_text}", f"{self.right_id}: {self.right_text}", verdict]
+        sides = ((self.left_id, self.left_text), (self.right_id, self.right_text))
+        lines = [*(escape(f"{doc_id}: {text}") for doc_id, text in sides), verdict]
         if self.probability is None:
             lines.append(f"never scored: {self.decided_by}")
         else:
@@ -66,7 +69,7 @@ class Explanation:
             lines += [
                 f"  {share:+.2f} {name} = {_shown(value)}" for name, value, share in self.shares[:_SHOWN]
             ]
-        lines += [f"  {a} - {b}: probability {p:.3f}" for a, b, p in self.path]
+        lines += [f"  {escape(f'{a} - {b}')}: probability {p:.3f}" for a, b, p in self.path]
         return "\n".join(lines)
 
 
@@ -96,8 +99,8 @@ class Explainer:
         at = self._position_of_pair(rows) if decided_by == CORPUS else None
         pairs = result.scored_pairs
         return Explanation(
-            left_id=str(left),
-            right_id=str(right),
+            left_id=id_text(left),
+            right_id=id_text(right),
             left_text=texts[0],
             right_text=texts[1],
             same_cluster=positions[0] == positions[1] or path is not None,

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..clustering import choose_representatives, cluster_pairs, weakest_links
+from ..corpus.ids import id_text
 from ..corpus.unique import collapse_exact_duplicates, find_rows, texts_of_rows
-from ..errors import InputError
+from ..disk.files import output_errors
+from ..errors import InputError, missing_extra
 from ..schema import DOC_ID, POSITION, TEXT, Corpus, Flags, Floats, Rows, ScoredPairs, id_ranks, pair_keys
 from ..settings import MiningSettings, load_settings
 from .explanation import Explainer, Explanation
@@ -146,8 +148,17 @@ class MiningResult:
 
     @cached_property
     def clusters(self) -> pd.DataFrame:
-        """The clusters, one line per document."""
-        return _frame(self.clusters_table)
+        """The clusters, one line per document.
+
+        The index has the labels of the pandas frame or series that was mined, if they are the ids, and
+        `dupmine_position` the positions in it.
+        """
+        frame = _frame(self.clusters_table)
+        if self.corpus.labels is not None:
+            positions = self.positions(self.clusters_table[DOC_ID])
+            frame[POSITION] = positions
+            frame.index = self.corpus.labels.take(positions)
+        return frame
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -155,8 +166,37 @@ class MiningResult:
         return _frame(self.pairs_table)
 
     def deduplicated(self) -> pd.DataFrame:
-        """Return the documents that stay, with all their columns."""
-        return _frame(self.deduplicated_table)
+        """Return the documents that stay, with all their columns and the index of a pandas frame."""
+        frame = _frame(self.deduplicated_table)
+        if self.corpus.labels is not None:
+            frame.index = self.corpus.labels[~self._is_removed]
+        return frame
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the clusters to a CSV file, one line per document.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        with output_errors(Path(path)):
+            _frame(self.clusters_table).to_csv(path, index=False)
+
+    def to_excel(self, path: str | Path) -> None:
+        """Write the clusters and the scored pairs to two sheets of an Excel file.
+
+        Raises:
+            OutputError: the file cannot be written.
+            SettingsError: openpyxl is not installed.
+        """
+        try:
+            import openpyxl  # noqa: F401  (pandas imports it late)
+        except ImportError as error:
+            raise missing_extra("to_excel", error, "excel") from None
+        import pandas as pd
+
+        with output_errors(Path(path)), pd.ExcelWriter(path, engine="openpyxl") as book:
+            _frame(self.clusters_table).to_excel(book, sheet_name="clusters", index=False)
+            _frame(self.pairs_table).to_excel(book, sheet_name="pairs", index=False)
 
     def duplicates_of(self, doc_id: object) -> pd.DataFrame:
         """Return the other members of a document's cluster, the most probable duplicate first.
@@ -166,10 +206,10 @@ class MiningResult:
         Raises:
             InputError: there is no such document.
         """
-        row = int(self.row_of[self.position(doc_id)])
+        row, name = int(self.row_of[self.position(doc_id)]), id_text(doc_id)
         frame = self.clusters
-        cluster = frame.loc[frame[DOC_ID] == str(doc_id), "cluster_id"]
-        others = frame[frame["cluster_id"].isin(cluster) & (frame[DOC_ID] != str(doc_id))]
+        cluster = frame.loc[frame[DOC_ID] == name, "cluster_id"]
+        others = frame[frame["cluster_id"].isin(cluster) & (frame[DOC_ID] != name)]
         rows = [int(self.row_of[self.position(other)]) for other in others[DOC_ID]]
         probability = [self._explainer.scores([row, other])[1] for other in rows]
         return others.assign(probability=np.array(probability, np.float64)).sort_values(
@@ -225,9 +265,10 @@ class MiningResult:
         Raises:
             InputError: there is no such document.
         """
-        position = pc.index(self.corpus.documents[DOC_ID], str(doc_id)).as_py()
+        name = id_text(doc_id)
+        position = pc.index(self.corpus.documents[DOC_ID], name).as_py()
         if position < 0:
-            raise InputError(f"there is no document with the id {str(doc_id)!r}")
+            raise InputError(f"there is no document with the id {name!r}")
         return int(position)
 
     def rethreshold(self, threshold: float) -> MiningResult:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..disk.files import output_errors
+from ..disk.files import output_errors, require_local
 from ..disk.folder import (
     MANIFEST,
     RUN_FILES,
@@ -98,6 +98,7 @@ def _kept_work(place: Workplace) -> Iterator[Work]:
 
 
 def _resolve(folder: Path) -> Path:
+    require_local(folder)
     try:
         resolved = folder.expanduser().resolve()
         str(resolved).encode()

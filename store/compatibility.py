@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
-from ..settings import MiningSettings, load_settings
+from ..settings import CorpusSettings, MiningSettings, load_settings
 from .commits import Commit
 
 # Settings that may differ from call to call: they say where to read and compute, not what is found.
 _PER_CALL = {
-    "corpus": {"text_column", "id_column", "format", "encoding_errors"},
+    "corpus": CorpusSettings.model_fields.keys() - {"max_tokens"},
     "rerank": {"audit"},
     "compute": {"device", "threads"},
     "store": {"keep_generations"},

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..corpus.ids import id_text
 from ..errors import InputError
 from ..schema import DOC_ID, Rows
 from .snapshot import Snapshot, stack_documents
@@ -74,7 +75,7 @@ def remove_documents(before: Snapshot, ids: Iterable[object]) -> TargetDocuments
         InputError: an id is unknown.
     """
     several = [ids] if isinstance(ids, str) else ids
-    doc_ids = pa.chunked_array([pa.array(map(str, several), pa.string())])
+    doc_ids = pa.chunked_array([pa.array(map(id_text, several), pa.string())])
     position = _positions(before, doc_ids)
     unknown = doc_ids.filter(pa.array(position < 0)).unique().to_pylist()
     if unknown:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ..corpus.ids import to_ids
 from ..errors import CorruptStoreError, InputError
 from ..schema import DOC_ID, TEXT, Rows, ScoredPairs, TokenStore
 from .commits import Commit, latest_commit
@@ -146,14 +147,42 @@ def _read_texts(store: Path, commit: Commit, damaged: frozenset[str]) -> Texts:
 def stack_documents(tables: Sequence[pa.Table]) -> pa.Table:
     """Stack tables of documents; a column that a table lacks is null there.
 
+    Where types differ, columns of ids become text and dictionary-encoded columns their values.
+
     Raises:
         InputError: a column has another type than in an earlier table.
     """
     if not tables:
         return pa.table({DOC_ID: pa.array([], pa.string()), TEXT: pa.array([], pa.string())})
     try:
-        return pa.concat_tables(tables, promote_options="permissive")
+        return pa.concat_tables(_align_types(tables), promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise InputError(
             f"a column has another type than in the store ({str(error).splitlines()[0]}): convert it"
         ) from None
+
+
+def _align_types(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """Give columns of several types one, where it holds the same values: ids and dictionaries."""
+    aligned = list(tables)
+    for name in dict.fromkeys(name for table in tables for name in table.column_names):
+        places = [i for i, table in enumerate(tables) if name in table.column_names]
+        if len({tables[i].schema.field(name).type for i in places}) < 2:
+            continue
+        is_id = all(_holds_ids(tables[i], name) for i in places)
+        for i in places:
+            column = tables[i][DOC_ID] if is_id else _decode(tables[i][name])
+            aligned[i] = aligned[i].set_column(aligned[i].column_names.index(name), name, column)
+    return aligned
+
+
+def _holds_ids(table: pa.Table, name: str) -> bool:
+    try:
+        return bool(to_ids(table[name], "", name).equals(table[DOC_ID]))
+    except (InputError, pa.ArrowException):
+        return False
+
+
+def _decode(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    return column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ..corpus import corpus_from, read_corpus
 from ..corpus.values import encodes
-from ..disk.files import make_folder, output_errors
+from ..disk.files import make_folder, output_errors, require_local
 from ..disk.lock import lock
 from ..errors import InputError
 from ..keywords import SettingKeywords
@@ -92,6 +92,7 @@ class Store:
         from .update import create_store
 
         folder = Path(path).expanduser()
+        require_local(folder)
         require_new(folder)  # before models are loaded
         settings = settings.changed(overrides) if settings else load_settings(config, overrides)
         store = cls(folder, settings, progress=progress, wait=wait)

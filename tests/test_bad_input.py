@@ -81,7 +81,7 @@ def test_unreadable_format(tmp_path: Path) -> None:
     path = tmp_path / "questions.docx"
     path.write_bytes(b"PK")
     message = refusal(tmp_path, path)
-    assert message.startswith(f"{path}: unknown ending: known are .csv, .tsv, .jsonl")
+    assert message.startswith(f"{path}: unknown ending: known are .csv, .tsv, .tab, .jsonl")
     assert message.endswith("for another name add --format")
 
 
@@ -114,10 +114,41 @@ def latin(tmp_path: Path) -> Path:
     return path
 
 
-def test_invalid_utf8(tmp_path: Path, latin: Path) -> None:
-    assert refusal(tmp_path, latin) == (
-        f"{latin}, line 3: invalid UTF-8 (byte 0xe9): "
-        "convert the file to UTF-8, or read it with --encoding-errors replace"
+def test_invalid_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.csv"
+    path.write_bytes("id,text\n1,O\xf9?\n2,".encode() + "caf\xe9\n".encode("latin-1"))
+    assert refusal(tmp_path, path) == (
+        f"{path}, line 3: invalid UTF-8 (byte 0xe9): read it with --encoding and the name of its encoding, "
+        "or with --encoding-errors replace"
+    )
+
+
+def test_latin_1_is_read_and_said(tmp_path: Path, latin: Path) -> None:
+    out = tmp_path / "out"
+    outcome = shell.run_process("mine", latin, "--out", out, "--singletons", "-q")
+    assert outcome.code == 0
+    assert f"{latin}: the encoding is cp1252, as it seems; set --encoding to be sure" in outcome.err
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["inputs"][0]["guessed"] == {"encoding": "cp1252"}
+    assert manifest["counts"]["guessed_encoding"] == 1
+    texts = pq.read_table(out / "clusters.parquet")["text"].to_pylist()
+    assert sorted(texts) == ["O\xf9?", "What is a caf\xe9?", "What is a door?"]
+    outcome = shell.dupmine("mine", latin, "--out", tmp_path / "set", "--encoding", "latin-1", "-q")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+@pytest.mark.parametrize("command", [("mine", "q.csv", "--out"), ("store", "init")])
+def test_a_result_at_a_url(tmp_path: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message_of(shell.dupmine(*command, "s3://bucket/x")) == (
+        "s3://bucket/x cannot be written: only local folders are; give one and upload the result"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_input_without_a_name(tmp_path: Path) -> None:
+    assert refusal(tmp_path, "") == (
+        "an input is an empty name: name a file, a folder (. is the current one) or a glob"
     )
 
 
@@ -148,7 +179,7 @@ def test_no_text_column(tmp_path: Path) -> None:
     path = tmp_path / "prices.csv"
     path.write_text("id,price\n1,2\n")
     message = refusal(tmp_path, path)
-    assert message.startswith(f"{path}: no text column: expected one called text, question, title, body")
+    assert message.startswith(f"{path}: no text column: expected one called text, question, query, prompt")
     assert message.endswith("name one with --text-column")
 
 
@@ -165,8 +196,7 @@ def test_null_text(tmp_path: Path) -> None:
     path = tmp_path / "null.jsonl"
     path.write_text('{"text": "a"}\n{"text": null}\n')
     assert refusal(tmp_path, path) == (
-        f"{path}, row 2: the text (column text) is null: fill it, with an empty text if need be, "
-        "or remove the row"
+        f"{path}, row 2: the text (column text) is null: fill it, or set --nulls to drop or empty"
     )
 
 

@@ -23,6 +23,7 @@ disk
 settings
 staged
 schema progress errors formats keywords
+messages
 """
 FLOOR = {room: depth for depth, line in enumerate(HOUSE.split("\n")) for room in line.split()}
 DATA = {"configs", "examples", "models"}  # hold files, and import nothing

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..corpus.labelled import pairs_sha256, read_pairs
-from ..disk.files import digest, output_errors
+from ..disk.files import digest, output_errors, require_local
 from ..disk.folder import check_target, replacing, write_json, write_table
 from ..disk.lock import LOCK, WRITER, lock
 from ..errors import InputError, ModelError, SettingsError
@@ -46,6 +46,7 @@ def compare(settings: CompareSettings, out: Path, progress: Progress, *, command
     """
     approaches = read_approaches(settings)
     bases = {approach.name: _locate_base(approach) for approach in approaches}
+    require_local(out)
     out = out.expanduser().absolute()
     temporary = {path.name for path in out.glob(".*")}
     check_target(out, {SPLIT, MODELS, LOCK, WRITER, *FILES, *temporary}, overwrite=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ..disk.files import make_folder, output_errors
+from ..disk.files import make_folder, output_errors, require_local
 from ..disk.folder import check_target, remove_empty, write_json
 from ..disk.json_text import parse_json
 from ..disk.lock import lock
@@ -90,6 +90,7 @@ def open_training(target: Target) -> Iterator[TrainingFolder]:
             without `resume` or `restart`, or other files; no write access.
     """
     folder = target.folder
+    require_local(folder)
     with output_errors(folder):
         folder = folder.expanduser().resolve()
         owned = _owned_names(folder)

@@ -24,7 +24,10 @@ from .test_logs import objects
 from .test_prometheus import metrics_in
 
 COMMON = {"--quiet", "--log-level", "--log-format", "--help"}
-READING = {"--text-column", "--id-column", "--format", "--encoding-errors"}
+READING = {
+    *("--text-column", "--id-column", "--format", "--encoding", "--encoding-errors"),
+    *("--delimiter", "--quote", "--escape", "--header", "--no-header", "--columns", "--nulls"),
+}
 COMPUTING = {"--device", "--threads"}
 METRICS = {"--metrics", "--metrics-label"}
 FLAGS = {
@@ -312,7 +315,7 @@ def test_query_fits_the_terminal(store: Path, tmp_path: Path, monkeypatch: pytes
     lines = run("query", store, texts[1], "--top", "20")
     assert lines[0] == texts[1][:34] + "…"
     assert lines[2].endswith("  w1      " + texts[1][:11] + "…")
-    assert next(line for line in lines if "w0" in line).endswith("  Why is \ufffd[31mred\ufffd?")
+    assert next(line for line in lines if "w0" in line).endswith("  Why is \\x1b[31mred\\u20…")
     monkeypatch.setenv("COLUMNS", "10")
     assert run("query", store, "Why?", "--top", "20")[1].endswith("text")
 

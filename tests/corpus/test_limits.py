@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dupmine.corpus import corpus_from, read_corpus
-from dupmine.corpus import jsonl as module
+from dupmine.corpus import objects as module
 from dupmine.errors import InputError
 from dupmine.settings import CorpusSettings
 

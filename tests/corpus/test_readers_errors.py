@@ -14,12 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dupmine.corpus import read_corpus
+from dupmine.corpus.columns import TEXT_NAMES
 from dupmine.errors import DupmineError, InputError, SettingsError
 from dupmine.settings import CorpusSettings
 
 from .test_readers import write, zstd
 
 AUTO = CorpusSettings()
+NAMES = ", ".join(TEXT_NAMES)
 
 
 def problem(path: Path | str, **settings: object) -> str:
@@ -36,38 +38,37 @@ BAD_FILES = [
     (
         "q.csv",
         'id,text\n1,"a\nb"\n2,c,d\n',
-        "q.csv, line 4: expected 2 fields, found 3: quote a field that "
-        "holds the delimiter, a quote or a newline",
+        "q.csv, line 4: expected 2 fields, found 3: quote a field that holds the delimiter, a quote or a "
+        "newline, or set --delimiter, --quote or --escape",
     ),
     (
         "q.tsv",
         "id\ttext\n1\n",
-        "q.tsv, line 2: expected 2 fields, found 1: quote a field that "
-        "holds the delimiter, a quote or a newline",
+        "q.tsv, line 2: expected 2 fields, found 1: quote a field that holds the delimiter, a quote or a "
+        "newline, or set --delimiter, --quote or --escape",
     ),
     (
         "q.csv",
-        'id,text\n1,a\n2,"b\n3,c\n',
-        "q.csv, line 3: a quote opened in this row is never closed: close or double it",
+        'id,text\n1,"a"\n2,"b"\n3,"c\n4,d\n',
+        "q.csv, line 4: a quote opened in this row is never closed: close or double it",
     ),
     (
         "q.csv",
-        '"a\nb",c\n',
-        "q.csv: no text column: expected one called text, question, title, body; the columns are 'a\\nb', c: "
+        '"a\nb",c\nx,y\n',
+        f"q.csv: no text column: expected one called {NAMES}; the columns are 'a\\nb', c: "
         "name one with --text-column",
     ),
     ("q.csv", "id,text,id\n", "q.csv: two columns are called 'id': rename one of them"),
     (
         "q.csv",
-        b"id,text\n1,a\n2,caf\xe9\n",
-        "q.csv, line 3: invalid UTF-8 (byte 0xe9): convert the file to UTF-8, or read it with "
-        "--encoding-errors replace",
+        "id,text\n1,caf\u00e9\n2,caf".encode() + b"\xe9\n",
+        "q.csv, line 3: invalid UTF-8 (byte 0xe9): read it with --encoding and the name of its encoding, or "
+        "with --encoding-errors replace",
     ),
-    ("q.csv", "text\na".encode("utf-16"), "q.csv, line 1: the file is UTF-16: convert it to UTF-8"),
     (
         "q.csv",
-        "id,quest\n1,a\n",
-        "q.csv: no text column: expected one called text, question, title, body; the columns are id, quest: "
+        "id,quest,note\n1,a,b\n",
+        f"q.csv: no text column: expected one called {NAMES}; the columns are id, quest, note: "
         "name one with --text-column",
     ),
     (
@@ -96,8 +97,7 @@ BAD_FILES = [
     (
         "q.jsonl",
         '{"text": "a"}\n{"text": null}\n',
-        "q.jsonl, row 2: the text (column text) is null: fill it, with an empty text if need be, or remove "
-        "the row",
+        "q.jsonl, row 2: the text (column text) is null: fill it, or set --nulls to drop or empty",
     ),
     (
         "q.jsonl",
@@ -124,7 +124,7 @@ BAD_FILES = [
     (
         "q.jsonl",
         "{}\n",
-        "q.jsonl: every line is an empty object: expected one with the text of a question",
+        "q.jsonl: every object is empty: expected one with the text of a question",
     ),
     ("q.parquet", "PAR1 and no more PAR1", "q.parquet: broken Parquet file ("),
     ("q.parquet", "", "q.parquet: broken Parquet file ("),
@@ -144,18 +144,17 @@ BAD_FILES = [
     (
         "q.xml",
         '<posts><row Id="1" PostTypeId="1" /></posts>',
-        "q.xml, row 1: the text (column Title) is null: fill it, with an empty text if need be, or remove "
-        "the row",
+        "q.xml, row 1: the text (column Title) is null: fill it, or set --nulls to drop or empty",
     ),
     ("q.csv.gz", "no gzip", "q.csv.gz: broken gzip file (Not a gzipped file (b'no')): make or download it"),
     ("q.csv.gz", gzip.compress(b"text\n" * 99)[:-9], "q.csv.gz: broken gzip file (Compressed file ended"),
     ("q.csv.zst", zstd(b"text\n" * 99)[:-3], "q.csv.zst: broken zstd file (Truncated compressed stream)"),
     ("q.jsonl.zst", b"", "q.jsonl.zst: broken zstd file (it is empty): make or download it again"),
     (
-        "q.txt",
+        "q.docx",
         "text\na\n",
-        "q.txt: unknown ending: known are .csv, .tsv, .jsonl, .ndjson, .parquet, .xml, also with .gz or "
-        ".zst; for another name add --format",
+        "q.docx: unknown ending: known are .csv, .tsv, .tab, .jsonl, .ndjson, .json, .txt, .parquet, .xlsx, "
+        ".xlsm, .xml, also with .gz, .bz2, .xz, .zst, .zip; for another name add --format",
     ),
 ]
 
@@ -172,7 +171,7 @@ def test_missing_files(tmp_path: Path) -> None:
     missing = tmp_path / "no" / "q.csv"
     assert problem(missing) == f"q.csv: no such file: the folder {missing.parent} does not exist"
     assert problem(tmp_path / "*.json") == "*.json: no file matches: check the pattern and the current folder"
-    assert problem("q\0.csv") == "q\0.csv: no such file: check the path"
+    assert problem("q\0.csv") == "q\\x00.csv: no such file: check the path"
     assert problem("~/nowhere/q.csv") == (
         f"{Path.home()}/nowhere/q.csv: no such file: the folder {Path.home()}/nowhere does not exist"
     )
@@ -209,8 +208,8 @@ def test_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_corpus([tmp_path], AUTO)
     assert str(caught.value) == (
-        f"{tmp_path}: the folder has no file to read: expected names ending in .csv, .tsv, .jsonl, .ndjson, "
-        ".parquet, .xml"
+        f"{tmp_path}: the folder has no file to read: expected names ending in .csv, .tsv, .tab, .jsonl, "
+        ".ndjson, .json, .txt, .parquet, .xlsx, .xlsm, .xml"
     )
     with pytest.raises(InputError, match="no input: name a file, a folder, a glob or - for standard input"):
         read_corpus([], AUTO)
@@ -220,8 +219,8 @@ def test_standard_input_needs_a_format() -> None:
     with pytest.raises(SettingsError) as caught:
         read_corpus(["-"], AUTO)
     assert str(caught.value) == (
-        "standard input has no file name to tell its format: add --format (csv, tsv, jsonl, parquet, "
-        "stackexchange)"
+        "standard input has no file name to tell its format: add --format (csv, tsv, jsonl, json, txt, "
+        "parquet, xlsx, stackexchange)"
     )
 
 

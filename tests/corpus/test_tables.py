@@ -153,7 +153,7 @@ def test_bad_pair_files() -> None:
         "row 1 (counted from 0): qid2 is null: give both questions of a pair a qid"
     )
     assert problem(pa.table({**PAIRS, "question1": ["a", "c", None]})) == (
-        "row 2 (counted from 0): question1 is null: fill it, with an empty text if need be"
+        "row 2 (counted from 0): the text (column question1) is null: fill it, or set nulls to drop or empty"
     )
     empty = pa.table({name: pa.array([], pa.string()) for name in PAIRS})
     assert rows(corpus_from(empty, AUTO)) == []
@@ -168,7 +168,11 @@ TEXTS = ["a", "", "caf\u00e9"]
         TEXTS,
         tuple(TEXTS),
         pd.Series(TEXTS),
-        pd.Series(TEXTS, dtype=object, index=[7, 8, 9]),
+        pd.Series(TEXTS, dtype=object, index=[7, 7, 9]),
+        pd.Index(TEXTS),
+        iter(TEXTS),
+        (text for text in TEXTS),
+        dict.fromkeys(TEXTS).keys(),
         pl.Series(TEXTS),
         pa.array(TEXTS),
         pa.chunked_array([TEXTS[:1], TEXTS[1:]]),
@@ -236,17 +240,20 @@ def test_empty_python_data(data: object) -> None:
 
 def test_bad_python_data() -> None:
     assert problem(["a", 3]) == "row 1 (counted from 0): expected a string, found int"
-    assert problem(["a", None]) == "row 1 (counted from 0): expected a string, found null"
-    assert problem(pd.Series(["a", None])) == "row 1 (counted from 0): expected a string, found null"
-    assert problem(pd.Series([pd.NA])) == "row 0 (counted from 0): expected a string, found null"
-    assert problem(["a", float("nan")]) == "row 1 (counted from 0): expected a string, found null"
+    for nothing in (["a", None], pd.Series(["a", None]), pd.Series(["a", pd.NA]), ["a", float("nan")]):
+        assert problem(nothing) == (
+            "row 1 (counted from 0): the text (column text) is null: fill it, or set nulls to drop or empty"
+        )
     assert problem(["a", "\ud800"]) == (
         "row 1 (counted from 0): half of a surrogate pair (\\ud800 to \\udfff) is not text: remove it"
     )
-    assert problem(3) == "expected texts, a pandas, polars or Arrow table, or a path, found int"
+    assert problem(3) == (
+        "expected texts, dicts, a dict of columns, a pandas, polars, Arrow or Hugging Face table, or a path, "
+        "found int"
+    )
     assert problem(pd.DataFrame({"text": ["a", 3]})) == (
         "row 1 (counted from 0): column text is not a string here: quote the value, or name another column "
-        "with --text-column"
+        "with text_column"
     )
     assert problem(pd.DataFrame({"text": ["a", None]})).startswith("row 1 (counted from 0): the text (column")
     assert problem(pd.DataFrame([["a", "b"]], columns=["text", "text"])) == (

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from dupmine import InputError, Miner, MiningResult, SettingsError
+from dupmine import InputError, Miner, MiningResult, OutputError, SettingsError
 
 from ..helpers import shell
 
@@ -293,3 +293,32 @@ def test_a_folder_below_home(result: MiningResult, tmp_path: Path, monkeypatch: 
 
 def test_repr(result: MiningResult) -> None:
     assert repr(result) == ("MiningResult(9 documents, 3 clusters, 4 documents that could go, threshold 0.5)")
+
+
+def test_the_index_of_a_frame_comes_back(half: Miner, tmp_path: Path) -> None:
+    frame = FRAME.drop(columns="id").set_index(pd.Index([float(i) for i in range(10, 19)]))
+    result = half.mine(frame)
+    joined = result.clusters.join(frame, rsuffix="_of_frame")
+    assert joined["question"].tolist() == result.clusters["text"].tolist()
+    assert [repr(label) for label in joined.index] == result.clusters["doc_id"].tolist()
+    assert frame.index[result.clusters["dupmine_position"]].tolist() == joined.index.tolist()
+    assert result.deduplicated().index.tolist() == [
+        label for label in frame.index if label not in set(frame.index[result._is_removed])
+    ]
+    assert set(result.duplicates_of(10.0)["doc_id"]) == {"11.0", "12.0"}
+    assert result.explain(10.0, 11.0).decided_by == "exact"
+    by_position = half.mine(frame.reset_index(drop=True)).clusters
+    assert by_position.index.tolist() == by_position["dupmine_position"].tolist()
+
+
+def test_clusters_as_csv_and_excel(result: MiningResult, tmp_path: Path) -> None:
+    result.to_csv(tmp_path / "clusters.csv")
+    columns = ["cluster_id", "doc_id", "text", "is_representative", "cluster_size"]
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "clusters.csv")[columns], result.clusters[columns])
+    result.to_excel(tmp_path / "clusters.xlsx")
+    sheets = pd.read_excel(tmp_path / "clusters.xlsx", sheet_name=None)
+    assert list(sheets) == ["clusters", "pairs"]
+    pd.testing.assert_frame_equal(sheets["clusters"][columns], result.clusters[columns])
+    assert len(sheets["pairs"]) == len(result.pairs)
+    with pytest.raises(OutputError, match="cannot be written"):
+        result.to_csv(tmp_path / "missing" / "clusters.csv")

@@ -133,3 +133,25 @@ def test_numbers_go_on_from_all_segments() -> None:
     commit = replace(before.commit, segments=(Segment(1, 7, 0, 0), Segment(2, 4, 0, 0)))
     target = add_documents(replace(before, commit=commit), documents({"b": 1}))
     assert target.numbers.tolist() == [0, 11]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (pa.array([7, 8]), pa.array(["7", "9"])),
+        (pa.array(["7", "8"]), pa.array([7, 9])),
+        (pa.array(["7", "8"]).dictionary_encode(), pa.array(["7", "9"])),
+        (pa.array([7, 8]).dictionary_encode(), pa.array([7, 9], pa.int16())),
+    ],
+    ids=["integers then text", "text then integers", "dictionary then text", "dictionaries of integers"],
+)
+def test_ids_of_several_types_are_one_space(old: pa.Array, new: pa.Array) -> None:
+    def table(names: list[str], column: pa.Array, text: list[str]) -> pa.Table:
+        return pa.table({"doc_id": names, "text": text, "id": column})
+
+    before = holding(table(["7", "8"], old, ["a", "b"]))
+    target = add_documents(before, table(["7", "9"], new, ["a", "c"]))
+    assert target.counts == {"new": 1, "edited": 0, "deleted": 0, "unchanged": 1}
+    assert target.documents["doc_id"].to_pylist() == ["7", "8", "9"]
+    assert target.documents["id"].to_pylist() == ["7", "8", "9"]
+    assert remove_documents(before, [7]).documents["doc_id"].to_pylist() == ["8"]

@@ -1,14 +1,29 @@
-"""Values from outside as they appear in messages: on one line, printable, and short."""
+"""Values from outside as messages show them: on one line, printable, and short."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
+
+_OPTION = re.compile("(?<![\\w-])--([a-z]+(?:-[a-z]+)*)")
+_JOINERS = "\u200c\u200d"  # they shape letters and emoji, and move nothing
+
+
+def escape(text: str) -> str:
+    """Return the text with control characters, line breaks and direction marks written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if _is_harmless(char) else repr(char)[1:-1] for char in text)
+
+
+def _is_harmless(char: str) -> bool:
+    return char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs"
 
 
 def describe_error(error: BaseException) -> str:
     """Return the message of another library's error on one line of at most 200 printable characters."""
-    text = " ".join(str(error).split())[:200] or type(error).__name__
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return escape(" ".join(str(error).split())[:200] or type(error).__name__)
 
 
 def display(value: object) -> str:
@@ -22,6 +37,11 @@ def display_all(names: Sequence[str]) -> str:
     """Return the first 30 names, separated by commas, and the number of the others."""
     rest = f" and {len(names) - 30} more" if len(names) > 30 else ""
     return ", ".join(map(display, names[:30])) + rest
+
+
+def speak_python(message: str) -> str:
+    """Return a message in which options of the command line are keywords, as `text_column`."""
+    return _OPTION.sub(lambda option: option[1].replace("-", "_"), message)
 
 
 def explain_unreadable(path: str, error: OSError) -> str:

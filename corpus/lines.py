@@ -1,0 +1,54 @@
+"""Plain text: a text a line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import InputError
+from ..schema import TEXT
+from ..settings import CorpusSettings
+from .columns import ID_NAMES, TEXT_NAMES
+from .parts import Part
+from .sources import Source
+from .streams import open_text
+from .values import make_chunked
+
+_TABLES = {",": "csv", ";": "csv", "|": "csv", "\t": "tsv"}
+_NAMES = {*TEXT_NAMES, *map(str.lower, ID_NAMES), "question1", "sentence1", "text1"}
+
+
+def read(source: Source, settings: CorpusSettings) -> Part:
+    """Read the lines of a file, each a text; blank ones are skipped, and rows are numbers of lines.
+
+    Raises `InputError` where the file cannot be opened, or where it looks like a table and no format is set.
+    """
+    with open_text(source, settings) as stream:
+        lines = bytes(stream.read_all()).decode().replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        rows = np.array([i for i, line in enumerate(lines) if line.strip()], np.int64)
+        texts = [lines[row] for row in rows]
+        if settings.format == "auto" and texts:
+            _check_lines(texts, source.path)
+        blank = len(lines) - len(rows) - (not lines[-1])
+        table = pa.table({TEXT: make_chunked(texts, pa.string())})
+        return stream.make_part(table, counts={"blank_lines": blank}, rows=rows)
+
+
+def _check_lines(texts: list[str], path: str) -> None:
+    """Raise `InputError` where the lines look like those of a table or like objects."""
+    if texts[0].startswith(('{"', '[{"')):
+        raise InputError(f"{path}: the lines are JSON: set --format jsonl, or --format txt for a text a line")
+    for sign, format in _TABLES.items():
+        names = [name.strip(' "').lower() for name in texts[0].split(sign)]
+        if len(names) > 1 and _NAMES.intersection(names) and all(names):
+            raise InputError(
+                f"{path}: the first line has names of columns, as in a table: set --format {format}, or "
+                "--format txt for a text a line"
+            )
+    tabs = pc.unique(pc.count_substring(pa.array(texts, pa.large_string()), "\t")).to_pylist()
+    if len(texts) > 1 and len(tabs) == 1 and tabs[0] > 0:
+        raise InputError(
+            f"{path}: every line has {tabs[0]} tabs, as in a table: set --format tsv, or --format txt for a "
+            "text a line"
+        )
