@@ -107,7 +107,7 @@ def main() -> None:
             sys.exit(_run_with_json())
         app(prog_name="dupmine")
     except DupmineError as error:
-        typer.echo(f"dupmine: {error}", err=True)
+        typer.echo(f"dupmine: {error.message}", err=True)
         sys.exit(error.exit_code)
 
 

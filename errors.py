@@ -1,19 +1,30 @@
 """The errors that a user can cause and correct."""
 
-from .messages import escape
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from .messages import escape, speak_python
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class DupmineError(ValueError):
     """A mistake in the input, the settings or the environment that the user can correct.
 
     The message is one line: what was expected, what came, where, and what to do. The command line prints
-    it and ends with `exit_code`.
+    `message` and ends with `exit_code`; where a function of Python raises it, options are keywords in the
+    text.
     """
 
     exit_code: int = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(escape(message))
+        self.message = escape(message)
+        super().__init__(self.message)
 
 
 class InputError(DupmineError):
@@ -48,6 +59,20 @@ class CorruptStoreError(DupmineError):
     """A committed file of a store is missing or damaged: the message names it."""
 
     exit_code = 4
+
+
+def speaks_python(function: Callable[P, R]) -> Callable[P, R]:
+    """Let the errors of a function name keywords where the command line has options."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except DupmineError as error:
+            error.args = (speak_python(error.message),)
+            raise
+
+    return call
 
 
 def missing_extra(purpose: str, error: ImportError, extra: str) -> SettingsError:

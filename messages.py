@@ -6,7 +6,13 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-_OPTION = re.compile("(?<![\\w-])--([a-z]+(?:-[a-z]+)*)")
+_OPTION = re.compile("`[^`]*`|(?<![\\w-])--([a-z]+(?:-[a-z]+)*)")
+_KEYWORDS = {
+    "overwrite": "overwrite=True",
+    "restart": "restart=True",
+    "no-header": "header=False",
+    "out": "folder",
+}
 _JOINERS = "\u200c\u200d"  # they shape letters and emoji, and move nothing
 
 
@@ -40,8 +46,16 @@ def display_all(names: Sequence[str]) -> str:
 
 
 def speak_python(message: str) -> str:
-    """Return a message in which options of the command line are keywords, as `text_column`."""
-    return _OPTION.sub(lambda option: option[1].replace("-", "_"), message)
+    """Return a message in which options of the command line are keywords, as `text_column`.
+
+    Whole commands, in backticks, stay.
+    """
+    return _OPTION.sub(_name_keyword, message)
+
+
+def _name_keyword(option: re.Match[str]) -> str:
+    name: str | None = option[1]
+    return option[0] if name is None else _KEYWORDS.get(name, name.replace("-", "_"))
 
 
 def explain_unreadable(path: str, error: OSError) -> str:

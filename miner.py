@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from .corpus.unique import normalised_key
 from .corpus.values import encodes
 from .disk.files import output_errors
 from .disk.work import Work
-from .errors import InputError, SettingsError
+from .errors import InputError, SettingsError, speaks_python
 from .inference.tokens import tokenise
 from .keywords import SettingKeywords
 from .progress import Progress
@@ -79,6 +80,28 @@ class Miner:
         with self._progress.message("loading models"):
             return self._load(self.settings)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle keeps: the settings; the models are loaded again where it is used."""
+        return {name: value for name, value in vars(self).items() if name != "models"}
+
+    def __repr__(self) -> str:
+        """Return the settings that differ from the defaults, and whether the models are loaded."""
+        settings = [f"{name}={value!r}" for name, value in self.settings.changes()]
+        return f"Miner({', '.join([*settings, 'loaded' if 'models' in vars(self) else 'not loaded'])})"
+
+    @contextmanager
+    def _computing(self, seconds: dict[str, float] | None = None) -> Iterator[Models]:
+        """Yield the models and use the threads of the settings; `seconds` gets the time of loading."""
+        with ExitStack() as stack:
+            with timed({} if seconds is None else seconds, "load"):
+                from .inference.threads import using_threads  # with torch, for which bad input does not wait
+
+                stack.enter_context(using_threads(self.settings.compute.threads))
+                models = self.models
+            models.compute.require_same_process()
+            yield models
+
+    @speaks_python
     def mine(self, data: object) -> MiningResult:
         """Find the duplicate clusters of texts, of a data frame or Arrow table, or of files.
 
@@ -91,6 +114,7 @@ class Miner:
         with tempfile.TemporaryDirectory(prefix="dupmine-") as folder, output_errors(Path(folder)):
             return self._mine(lambda: corpus_from(data, self.settings.corpus), Work(Path(folder)))
 
+    @speaks_python
     def mine_files(
         self,
         inputs: Sequence[str | Path],
@@ -122,12 +146,12 @@ class Miner:
         with timed(seconds, "read"):
             corpus = read()
         check_keep(self.settings.clustering, corpus.documents)
-        with timed(seconds, "load"):
-            models = self.models
-        from .pipeline import mine_corpus  # torch takes seconds to load: bad input does not wait for it
+        with self._computing(seconds) as models:
+            from .pipeline import mine_corpus
 
-        return mine_corpus(corpus, self.settings, models, work, self._progress, seconds)
+            return mine_corpus(corpus, self.settings, models, work, self._progress, seconds)
 
+    @speaks_python
     def score_pairs(self, pairs: Iterable[tuple[str, str]]) -> Floats:
         """Return the probability that each pair of texts is a duplicate; see `dupmine.score_pairs`.
 
@@ -135,13 +159,12 @@ class Miner:
             DupmineError: an item that is not a pair of strings, bad settings or models.
         """
         checked = [_pair(i, pair) for i, pair in enumerate(pairs_from(pairs))]
-        scorer = self.models.scorer
         texts = [text for pair in checked for text in pair]
-        tokens = tokenise(
-            texts, scorer.tokenizer, max_tokens=self.settings.corpus.max_tokens, progress=self._progress
-        )
-        rows = np.arange(len(texts))
-        probability = probabilities(scorer.score(tokens, rows[::2], rows[1::2], self._progress))
+        rows, longest = np.arange(len(texts)), self.settings.corpus.max_tokens
+        with self._computing() as models:
+            scorer = models.scorer
+            tokens = tokenise(texts, scorer.tokenizer, max_tokens=longest, progress=self._progress)
+            probability = probabilities(scorer.score(tokens, rows[::2], rows[1::2], self._progress))
         keys = np.array([normalised_key(text) for text in texts], object).reshape(-1, 2)
         probability[keys[:, 0] == keys[:, 1]] = 1.0
         probability[(keys == "").any(axis=1)] = 0.0
@@ -183,6 +206,10 @@ class _LastModels:
                 self._loaded = key, _load_models(settings)
             return self._loaded[1]
 
+    def renew_lock(self) -> None:
+        """Forget a lock that another thread held when this process was forked."""
+        self._lock = Lock()
+
     def clear(self) -> None:
         """Free the models."""
         with self._lock:
@@ -199,6 +226,8 @@ def _file_stamps(name: str) -> list[tuple[str, int, int]]:
 
 
 _LAST = _LastModels()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_LAST.renew_lock)
 
 
 def mine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
@@ -27,21 +28,40 @@ class Progress:
         """Return a bar for `total` units of a stage's work, with its rate and the time left."""
         if self.shared is not None:
             return nullcontext(self.shared)
-        from tqdm.auto import tqdm
-
         disable = True if total == 0 else self._disabled
-        return tqdm(total=total, desc=f"{stage:>9}", unit=f" {unit}", disable=disable, mininterval=0.2)
+        return _bars()(total=total, desc=f"{stage:>9}", unit=f" {unit}", disable=disable, mininterval=0.2)
 
     def message(self, text: str) -> AbstractContextManager[Any]:
         """Show a line while something happens that has no measure, and remove the line afterwards."""
-        from tqdm.auto import tqdm
-
-        return tqdm(desc=text, bar_format="{desc} …", leave=False, disable=self._disabled)
+        return _bars()(desc=text, bar_format="{desc} …", leave=False, disable=self._disabled)
 
     @property
     def _disabled(self) -> bool | None:
         """What `tqdm` takes: None disables the bar unless there is a terminal."""
-        return None if self.enabled is None else not self.enabled
+        if self.enabled is None:
+            return False if _in_notebook() else None
+        return not self.enabled
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return "IPKernelApp" in getattr(shell, "config", ())
+
+
+def _bars() -> type[Bar]:
+    """Return the bars of a notebook, or those of text where it has no ipywidgets or there is none."""
+    if _in_notebook():
+        try:
+            import ipywidgets  # noqa: F401  (tqdm warns and asks for it where it is missing)
+        except ImportError:
+            pass
+        else:
+            from tqdm.notebook import tqdm as notebook_bars
+
+            return notebook_bars
+    from tqdm import tqdm
+
+    return tqdm
 
 
 SILENT = Progress(enabled=False)

@@ -76,7 +76,7 @@ def log_end(error: Exception) -> int:
     """Log the error that ended the run and return its exit code; a bug comes with its traceback."""
     code = int(getattr(error, "exit_code", 1))
     if isinstance(error, DupmineError):
-        log.error("%s", error, extra={"exit_code": code})
+        log.error("%s", error.message, extra={"exit_code": code})
     elif hasattr(error, "format_message"):  # wrong usage, as an option that does not exist
         log.error("%s", error.format_message(), extra={"exit_code": code})
     else:

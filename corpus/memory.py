@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..errors import DupmineError, InputError
-from ..messages import describe_error, display, speak_python
+from ..errors import InputError, speaks_python
+from ..messages import describe_error, display
 from ..schema import TEXT, Corpus
 from ..settings import CorpusSettings
 from .frames import find_labels, frame_table, is_missing, iterate, loaded, to_arrow
@@ -27,6 +27,7 @@ _EXPECTED = (
 )
 
 
+@speaks_python
 def corpus_from(data: object, settings: CorpusSettings) -> Corpus:
     """Make a corpus of Python data.
 
@@ -38,14 +39,11 @@ def corpus_from(data: object, settings: CorpusSettings) -> Corpus:
 
     Raises `InputError` and `SettingsError` as `read_corpus` does; rows are counted from 0 here.
     """
-    try:
-        if isinstance(data, str | Path):
-            return read_corpus([data], settings)
-        if isinstance(data, list | tuple) and data and all(isinstance(item, Path) for item in data):
-            return read_corpus(data, settings)
-        return _assemble(data, settings)
-    except DupmineError as error:
-        raise type(error)(speak_python(str(error))) from None
+    if isinstance(data, str | Path):
+        return read_corpus([data], settings)
+    if isinstance(data, list | tuple) and data and all(isinstance(item, Path) for item in data):
+        return read_corpus(data, settings)
+    return _assemble(data, settings)
 
 
 def _assemble(data: object, settings: CorpusSettings) -> Corpus:

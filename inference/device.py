@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import faiss
 import torch
 
 from ..errors import SettingsError
 from ..settings import ComputeSettings
+from .threads import is_forked, set_threads
 
 # glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, in bytes: how much freed memory it keeps, in what blocks.
 _MALLOPT = ((-1, 512 << 20), (-3, 32 << 20))
@@ -36,11 +36,17 @@ class DeviceConfig:
     trust_remote_code: bool = False
     int8: Literal["never", "auto", "always"] = "never"
     attention_dtype: torch.dtype = torch.float32
+    process: int = field(default_factory=os.getpid)
 
     @property
     def batch_factor(self) -> int:
         """How many times larger batches and shards are than on a CPU."""
         return _batch_factor(self.device)
+
+    def require_same_process(self) -> None:
+        """Raise `SettingsError` in a fork of the process that uses a GPU, where its driver does not work."""
+        if self.device.type != "cpu" and os.getpid() != self.process:
+            raise SettingsError(_explain_fork(self.device))
 
     @property
     def loading_dtype(self) -> torch.dtype:
@@ -54,9 +60,7 @@ def resolve_device(settings: ComputeSettings) -> DeviceConfig:
     Raises:
         SettingsError: the device is not available, or does not support the precision.
     """
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-        faiss.omp_set_num_threads(settings.threads)  # FAISS has a thread pool of its own
+    set_threads(settings.threads)
     device = _choose_device(settings.device)
     on_cpu, precision = device.type == "cpu", settings.precision
     if on_cpu:
@@ -78,6 +82,13 @@ def resolve_device(settings: ComputeSettings) -> DeviceConfig:
         settings.trust_remote_code,
         int8,
         _fastest_dtype(device) if on_cpu else torch.float32,
+    )
+
+
+def _explain_fork(device: object) -> str:
+    return (
+        f"{device} cannot be used in a forked process once its parent has used it: start the process with "
+        'multiprocessing.get_context("spawn"), or load the models in the child only'
     )
 
 
@@ -106,6 +117,8 @@ def _keep_freed_memory() -> None:
 
 
 def _choose_device(name: str) -> torch.device:
+    if is_forked() and torch.cuda._is_in_bad_fork() and name != "cpu":
+        raise SettingsError(_explain_fork("cuda" if name == "auto" else name))
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -15,7 +15,7 @@ from ..clustering import choose_representatives, cluster_pairs, weakest_links
 from ..corpus.ids import id_text
 from ..corpus.unique import collapse_exact_duplicates, find_rows, texts_of_rows
 from ..disk.files import output_errors
-from ..errors import InputError, missing_extra
+from ..errors import InputError, missing_extra, speaks_python
 from ..schema import DOC_ID, POSITION, TEXT, Corpus, Flags, Floats, Rows, ScoredPairs, id_ranks, pair_keys
 from ..settings import MiningSettings, load_settings
 from .explanation import Explainer, Explanation
@@ -172,6 +172,7 @@ class MiningResult:
             frame.index = self.corpus.labels[~self._is_removed]
         return frame
 
+    @speaks_python
     def to_csv(self, path: str | Path) -> None:
         """Write the clusters to a CSV file, one line per document.
 
@@ -181,6 +182,7 @@ class MiningResult:
         with output_errors(Path(path)):
             _frame(self.clusters_table).to_csv(path, index=False)
 
+    @speaks_python
     def to_excel(self, path: str | Path) -> None:
         """Write the clusters and the scored pairs to two sheets of an Excel file.
 
@@ -295,9 +297,15 @@ class MiningResult:
             pairs=self.scored_pairs,
             labels=partition.labels,
             settings=settings,
-            manifest=self.manifest | {"counts": counts, "settings": settings.model_dump()},
+            manifest=self.manifest
+            | {
+                "counts": counts,
+                "settings": settings.model_dump(),
+                "threshold": {"value": settings.rerank.accepts_from, "by": "rethreshold"},
+            },
         )
 
+    @speaks_python
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the tables and the manifest to a folder, whole or not at all.
 
@@ -318,6 +326,7 @@ class MiningResult:
         write_run(staging, tables, self.manifest)
 
     @classmethod
+    @speaks_python
     def load(cls, folder: str | Path) -> MiningResult:
         """Load a result from the folder of a run.
 

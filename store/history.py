@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..disk.lock import current_writer
+from ..errors import InputError
 from .changes import CHANGES
 from .commits import Commit, generations, latest_commit
 from .layout import changes_file, commit_file
@@ -47,8 +48,16 @@ class UpdateReport:
 
 
 def read_changes(store: Path, since: int) -> pa.Table:
-    """Return the changes of the generations after `since`, oldest first: `generation` and `CHANGES`."""
+    """Return the changes of the generations after `since`, oldest first: `generation` and `CHANGES`.
+
+    Raises `InputError` for a generation that does not exist yet.
+    """
     last = latest_commit(store)
+    if since > last.generation:
+        raise InputError(
+            f"{store}: there is no generation {since}: the last one is {last.generation}; give it or an "
+            "earlier one with --since"
+        )
     tables = [(since, CHANGES.empty_table())]
     for number in range(since + 1, last.generation + 1):
         if changes_file(number) in last.files:

@@ -54,9 +54,11 @@ class QueryIndex:
         return index
 
     def search(self, texts: Sequence[str], top: int, progress: Progress = SILENT) -> pa.Table:
-        """Return the `top` most probable duplicates of each text, best first; schema `ANSWERS`.
+        """Return the `top` best answers to each text, best first; schema `ANSWERS`.
 
-        The 100 nearest texts by cosine are ranked. An equal text has probability 1, an empty one no answer.
+        The 100 nearest texts by cosine are ranked by the sum of probability and cosine: the cross-encoder
+        alone may put an unrelated text above one with nearly the same words. An equal text has probability
+        1, an empty one no answer.
         """
         filled = np.array([i for i, text in enumerate(texts) if normalised_key(text)], np.int64)
         parts = [ANSWERS.empty_table()]
@@ -76,7 +78,7 @@ class QueryIndex:
         cosine = pair_cosines(
             np.concatenate([vectors, self._vectors[position]]), query, len(texts) + np.arange(len(position))
         )
-        order = np.lexsort((position, -cosine, -probability, query))
+        order = np.lexsort((position, -(cosine + probability), query))
         rank = np.arange(len(order)) % near
         order, rank = order[rank < top], rank[rank < top]
         return self._answers(query[order], rank + 1, position[order], cosine[order], probability[order])

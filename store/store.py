@@ -15,7 +15,7 @@ from ..corpus import corpus_from, read_corpus
 from ..corpus.values import encodes
 from ..disk.files import make_folder, output_errors, require_local
 from ..disk.lock import lock
-from ..errors import InputError
+from ..errors import DupmineError, InputError, speaks_python
 from ..keywords import SettingKeywords
 from ..progress import Progress
 from ..results.manifest import timed
@@ -63,6 +63,7 @@ class Store:
         self._index: tuple[Snapshot, QueryIndex] | None = None
 
     @classmethod
+    @speaks_python
     def create(
         cls,
         path: str | Path,
@@ -105,6 +106,7 @@ class Store:
         return store
 
     @classmethod
+    @speaks_python
     def open(
         cls,
         path: str | Path,
@@ -147,6 +149,13 @@ class Store:
             latest_commit(folder)
         return cls(folder, MiningSettings(), progress=progress, wait=wait)
 
+    def __repr__(self) -> str:
+        """Return the folder and its last generation."""
+        try:
+            return f"Store({str(self.path)!r}, generation {self.generation})"
+        except DupmineError as error:
+            return f"Store({str(self.path)!r}, unreadable: {error})"
+
     @property
     def generation(self) -> int:
         """The number of the last generation."""
@@ -159,9 +168,21 @@ class Store:
         if generations(self.path):
             settings = with_stored_precision(latest_commit(self.path), settings)
         with self._progress.message("loading models"):
+            from ..inference.threads import using_threads
             from ..pipeline import Models
 
-            return Models.load(settings)
+            with using_threads(None):
+                return Models.load(settings)
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Use the threads of the settings. Raises `SettingsError` where a fork cannot use the models."""
+        from ..inference.threads import using_threads  # with torch, for which bad input does not wait
+
+        with using_threads(self.settings.compute.threads):
+            if "models" in vars(self):
+                self.models.compute.require_same_process()
+            yield
 
     @property
     def snapshot(self) -> Snapshot:
@@ -169,6 +190,7 @@ class Store:
         self._read = read_latest(self.path, self._read)
         return self._read
 
+    @speaks_python
     def update(self, data: object) -> UpdateReport:
         """Add documents of a data frame, Arrow table or file. A known id replaces that document.
 
@@ -181,10 +203,12 @@ class Store:
         """
         return self._add(lambda: corpus_from(data, self.settings.corpus))
 
+    @speaks_python
     def update_files(self, inputs: Sequence[str | Path]) -> UpdateReport:
         """Add the documents of files, as `update` does."""
         return self._add(lambda: read_corpus(inputs, self.settings.corpus))
 
+    @speaks_python
     def delete(self, ids: Iterable[object]) -> UpdateReport:
         """Delete documents; their clusters shrink, split or dissolve.
 
@@ -195,11 +219,13 @@ class Store:
         with self._writing() as before:
             return self._advance("delete", before, remove_documents(before, ids))
 
+    @speaks_python
     def compact(self) -> UpdateReport:
         """Write all live data into one segment, without deleted documents and unused texts."""
         with self._writing() as before:
             return self._advance("compact", before, keep_documents(before), rewrite=True)
 
+    @speaks_python
     def rebuild(self, config: str | Path | None = None, **overrides: Unpack[SettingKeywords]) -> UpdateReport:
         """Change settings or models. What depends on them is recomputed, the rest is reused.
 
@@ -228,6 +254,7 @@ class Store:
                 self._follow(before.commit)
                 raise
 
+    @speaks_python
     def rollback(self, generation: int) -> UpdateReport:
         """Restore a kept generation; this makes a new generation with its own changes.
 
@@ -242,6 +269,7 @@ class Store:
             self._follow(commit)
             return UpdateReport.of(commit, changes, {})
 
+    @speaks_python
     def verify(self, *, repair: bool = False) -> list[Damage]:
         """Check every committed file; with `repair`, restore or recompute what is damaged.
 
@@ -266,8 +294,9 @@ class Store:
         """Return the files and folders in the store that dupmine did not write; none is read or removed."""
         return unknown_files(self.path)
 
+    @speaks_python
     def query(self, texts: str | Sequence[str], top: int = 10) -> pd.DataFrame:
-        """Find the documents that ask the same as each text, the most probable first.
+        """Find the documents that ask the same as each text, the nearest in meaning and words first.
 
         Args:
             texts: one text or several.
@@ -286,10 +315,11 @@ class Store:
 
         snapshot = self.snapshot
         self._follow(snapshot.commit)
-        if self._index is None or self._index[0] is not snapshot:
-            require_same_models(self.path, snapshot.commit, self.models.describe()["models"])
-            self._index = snapshot, QueryIndex(snapshot, self.settings, self.models)
-        return _frame(self._index[1].search(queries, top, self._progress))
+        with self._computing():
+            if self._index is None or self._index[0] is not snapshot:
+                require_same_models(self.path, snapshot.commit, self.models.describe()["models"])
+                self._index = snapshot, QueryIndex(snapshot, self.settings, self.models)
+            return _frame(self._index[1].search(queries, top, self._progress))
 
     @property
     def clusters_table(self) -> pa.Table:
@@ -302,6 +332,7 @@ class Store:
         frame: pd.DataFrame = self.clusters_table.to_pandas()
         return frame
 
+    @speaks_python
     def changes(self, since: int = 0) -> pd.DataFrame:
         """Return the changes of the generations after `since`, oldest first; see docs/changes.md."""
         return _frame(read_changes(self.path, since))
@@ -310,6 +341,7 @@ class Store:
         """Return number, counts, bytes, time (UTC) and settings of the last generation, and the writer."""
         return describe(self.path)
 
+    @speaks_python
     def export(self, out: str | Path, *, overwrite: bool = False) -> MiningResult:
         """Write the tables of a run over the documents to a folder, with the store's cluster ids.
 
@@ -365,7 +397,8 @@ class Store:
             return self.models
 
         plan = UpdatePlan(operation, self.settings, models, self._progress, **options)
-        return next_commit(self.path, before, target, plan, seconds)
+        with self._computing():
+            return next_commit(self.path, before, target, plan, seconds)
 
     def _recompute(self, before: Snapshot) -> None:
         from .generation import Reuse

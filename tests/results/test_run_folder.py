@@ -262,6 +262,7 @@ def test_manifest(run: Path, miner: Miner) -> None:
             "format": "csv",
             "documents": 4,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "guessed": {},
         }
     ]
     settled = miner.settings.changed({"rerank.threshold": manifest["threshold"]["value"]})

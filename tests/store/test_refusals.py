@@ -48,7 +48,7 @@ def test_documents_without_an_id_column_are_refused(store: Store) -> None:
         store.update(pd.DataFrame({"text": ["a", "b"]}))
     refused(
         "the documents have no id column, which later updates need to recognise them: "
-        "name one with --id-column (setting corpus.id_column)",
+        "name one with id_column (setting corpus.id_column)",
         error,
     )
 
@@ -58,7 +58,7 @@ def test_one_id_twice_in_an_update_is_refused(store: Store) -> None:
         store.update(pd.DataFrame({"id": ["1", "1"], "text": ["a", "b"]}))
     refused(
         "the id 1 (column id) occurs twice: row 0 (counted from 0) and row 1 (counted from 0): "
-        "ids must be unique: correct it or name another column with --id-column",
+        "ids must be unique: correct it or name another column with id_column",
         error,
     )
     assert store.generation == 1
