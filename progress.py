@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ class Progress:
         if self.shared is not None:
             return nullcontext(self.shared)
         disable = True if total == 0 else self._disabled
-        return _bars()(total=total, desc=f"{stage:>9}", unit=f" {unit}", disable=disable, mininterval=0.2)
+        bar: Bar = _bars()(total=total, desc=f"{stage:>9}", unit=f" {unit}", disable=disable, mininterval=0.2)
+        return bar
 
     def message(self, text: str) -> AbstractContextManager[Any]:
         """Show a line while something happens that has no measure, and remove the line afterwards."""
-        return _bars()(desc=text, bar_format="{desc} …", leave=False, disable=self._disabled)
+        bar: Bar = _bars()(desc=text, bar_format="{desc} …", leave=False, disable=self._disabled)
+        return bar
 
     @property
     def _disabled(self) -> bool | None:
@@ -48,17 +51,13 @@ def _in_notebook() -> bool:
     return "IPKernelApp" in getattr(shell, "config", ())
 
 
-def _bars() -> type[Bar]:
+def _bars() -> Any:
     """Return the bars of a notebook, or those of text where it has no ipywidgets or there is none."""
-    if _in_notebook():
-        try:
-            import ipywidgets  # noqa: F401  (tqdm warns and asks for it where it is missing)
-        except ImportError:
-            pass
-        else:
-            from tqdm.notebook import tqdm as notebook_bars
+    # tqdm.auto would ask for ipywidgets at each bar, and show none.
+    if _in_notebook() and find_spec("ipywidgets"):
+        from tqdm.notebook import tqdm as notebook_bars
 
-            return notebook_bars
+        return notebook_bars
     from tqdm import tqdm
 
     return tqdm
