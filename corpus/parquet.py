@@ -66,7 +66,7 @@ def _is_regular(source: Source) -> bool:
 
 def _check_start(source: Source, settings: CorpusSettings) -> None:
     """Raise `InputError` where a regular file or a member of an archive is something else than Parquet."""
-    if source.is_stdin:
+    if not (source.archive or _is_regular(source)):
         return
     with _open(source, settings) as file:
         head = file.read(4096)
