@@ -49,6 +49,15 @@ PrintConfig = Annotated[
     bool, setting_option("--print-config", help="Print the effective settings as YAML and stop.")
 ]
 
+_ENCODING = "Encoding of text files, as cp1252; by default UTF-8, or what the bytes tell."
+_DELIMITER = (
+    "Between fields of CSV: a character, tab, or none for a text a line; by default as the file tells."
+)
+_QUOTE = "Around fields of CSV: a character, or none if quotes are plain; by default as the file tells."
+_ESCAPE = (
+    "What a backslash does in CSV: none, spark, mysql, or a character instead; by default as the file tells."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class CorpusOptions(OptionGroup):
@@ -67,10 +76,31 @@ class CorpusOptions(OptionGroup):
         input_option("--format", help=f"One of {NAMES}; by default by the file name."),
         Setting("corpus.format"),
     ] = None
+    encoding: Annotated[str | None, input_option(help=_ENCODING), Setting("corpus.encoding")] = None
     encoding_errors: Annotated[
         str | None,
-        input_option(help="Invalid UTF-8: strict ends with an error, replace counts it."),
+        input_option(help="Bytes not in the encoding: strict ends with an error, replace counts them."),
         Setting("corpus.encoding_errors"),
+    ] = None
+    delimiter: Annotated[str | None, input_option(help=_DELIMITER), Setting("corpus.delimiter")] = None
+    quote: Annotated[str | None, input_option(help=_QUOTE), Setting("corpus.quote")] = None
+    escape: Annotated[str | None, input_option(help=_ESCAPE), Setting("corpus.escape")] = None
+    header: Annotated[
+        bool | None,
+        input_option("--header/--no-header", help="Whether the first row has the names of the columns."),
+        Setting("corpus.header"),
+    ] = None
+    columns: Annotated[
+        str | None,
+        input_option(metavar="A,B,…", help="Names of the columns of files without a header."),
+        Setting("corpus.columns"),
+    ] = None
+    nulls: Annotated[
+        str | None,
+        input_option(
+            help="Null texts: error ends the run, drop leaves the row out, empty takes an empty text."
+        ),
+        Setting("corpus.nulls"),
     ] = None
 
 
@@ -83,6 +113,10 @@ class PairOptions(OptionGroup):
         input_option(metavar="A,B", help="The two columns with texts; by default found by name."),
         Setting("pairs.text_columns"),
     ] = None
+    encoding: Annotated[str | None, input_option(help=_ENCODING), Setting("pairs.encoding")] = None
+    delimiter: Annotated[str | None, input_option(help=_DELIMITER), Setting("pairs.delimiter")] = None
+    quote: Annotated[str | None, input_option(help=_QUOTE), Setting("pairs.quote")] = None
+    escape: Annotated[str | None, input_option(help=_ESCAPE), Setting("pairs.escape")] = None
     label_column: Annotated[
         str | None,
         input_option(help="Column with the label; by default is_duplicate, label or score."),

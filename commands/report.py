@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..messages import escape
 from .opened import RunOrStore, open_result
 
 
@@ -43,6 +44,6 @@ def report(
         labels=table,
     )
     write_report(path, html, overwrite=overwrite or out is None)
-    typer.echo(f"written to {path} ({len(html.encode()) / 1e6:.1f} MB)")
+    typer.echo(f"written to {escape(str(path))} ({len(html.encode()) / 1e6:.1f} MB)")
     if open_:
         webbrowser.open(path.absolute().as_uri())

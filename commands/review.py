@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ..errors import missing_extra
+from ..messages import escape
 from .opened import RunOrStore, open_result
 
 
@@ -48,7 +49,7 @@ def review(
     if export_to is not None:
         table = read_journals(labels_folder)
         write_labels(export_to, table)
-        typer.echo(f"{len(table):,} labels written to {export_to}")
+        typer.echo(f"{len(table):,} labels written to {escape(str(export_to))}")
         return
     name = reviewer or re.sub(r"[^\w.@+-]", "-", getpass.getuser())
     if import_from is not None:

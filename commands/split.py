@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import SettingsError
+from ..messages import escape
 from ..settings import PairSettings
 from ..staged import StagedSettings, load_staged
 from . import options
@@ -66,7 +67,7 @@ def split(
     with replacing(out, files, overwrite=overwrite) as folder:
         for name, table in tables.items():
             write_table(folder / f"{name}.parquet", table)
-    log.report([*split_lines(leaks), "", f"written to {out}"])
+    log.report([*split_lines(leaks), "", f"written to {escape(str(out))}"])
 
 
 def split_lines(leaks: Mapping[str, Leak]) -> list[str]:

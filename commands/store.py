@@ -11,6 +11,7 @@ import typer
 
 from ..disk.interrupts import end_with_commit
 from ..errors import CorruptStoreError, InputError
+from ..messages import escape
 from ..settings import MiningSettings
 from . import options
 from .help import App
@@ -244,7 +245,7 @@ def export(
 
     result = _open(folder, log).export(out, overwrite=overwrite)
     if not log.quiet:
-        typer.echo(f"{summarise(result)}\n\nwritten to {out}\n{next_commands(out)}")
+        typer.echo(f"{summarise(result)}\n\nwritten to {escape(str(out))}\n{next_commands(out)}")
 
 
 def _open(

@@ -13,6 +13,7 @@ import typer
 
 from ..errors import missing_extra
 from ..formats import PAIR_TITLES
+from ..messages import escape
 from . import options
 from .groups import OptionGroup, Setting
 from .help import App
@@ -200,4 +201,4 @@ def _train(
         f"{value:>12,.4f} {name}" if isinstance(value, float) else f"{value:>12,} {name}"
         for name, value in outcome.summary().items()
     )
-    log.report([*facts, "", f"written to {folder.folder}"])
+    log.report([*facts, "", f"written to {escape(str(folder.folder))}"])
