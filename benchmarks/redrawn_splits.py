@@ -22,7 +22,7 @@ from dupmine.benchmarks.labelled import write_figures
 from dupmine.calibration.curves import fit_isotonic
 from dupmine.corpus.labelled import read_pairs
 from dupmine.corpus.questions import question_components
-from dupmine.evaluation.model import EvaluateSettings, score_with_model
+from dupmine.evaluation.model import EvaluateSettings, load_model, score_with_loaded
 from dupmine.evaluation.weighted_metrics import calibration_error
 from dupmine.progress import Progress
 from dupmine.schema import Flags, Floats, LabelledPairs, Rows, probabilities
@@ -37,7 +37,8 @@ def main() -> None:
     arguments = parse_arguments()
     splits = [read_pairs(arguments.pairs_file, PairSettings(), split=name) for name in ("valid", "test")]
     pairs = LabelledPairs.concatenate(splits, source=splits[1].source)
-    logit = score_with_model(arguments.model, pairs, SETTINGS, Progress()).value
+    model = load_model(arguments.model, SETTINGS)
+    logit = score_with_loaded(model, pairs, SETTINGS.corpus.max_tokens, Progress()).value
     actual, group = pairs.label > 0.5, question_components(pairs)
     as_they_are = np.arange(len(pairs)) < len(splits[0])
     rng = np.random.default_rng(arguments.seed)

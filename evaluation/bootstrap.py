@@ -34,7 +34,6 @@ def bootstrap(
     metrics: Sequence[WeightedMetrics],
     *,
     group: Rows | None = None,
-    resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, Estimate]:
     """Return each metric of n pairs with its 95 % bootstrap interval (Efron, 1979).
@@ -49,7 +48,7 @@ def bootstrap(
     groups, group = np.unique(np.arange(n) if group is None else group, return_inverse=True)
     if len(groups) < _MIN_GROUPS:
         group = np.arange(n)
-    for times in draw_groups(int(group.max()) + 1, resamples, seed, width=n):
+    for times in draw_groups(int(group.max()) + 1, RESAMPLES, seed, width=n):
         weights = times[:, group].astype(np.float64)
         for metric in metrics:
             for name, value in metric(weights).items():

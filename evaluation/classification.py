@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix
 
 from ..corpus.questions import question_components
 from ..schema import Flags, Floats, LabelledPairs, Rows
-from .bootstrap import SEED, Estimate, bootstrap
+from .bootstrap import Estimate, bootstrap
 from .thresholds import best_f1_threshold
 from .weighted_metrics import measure_calibration, measure_correlation, measure_decision, measure_ranking
 
@@ -32,18 +32,10 @@ class Scores:
     calibrated: bool
     seconds: float
 
-    def __len__(self) -> int:
-        """Return the number of pairs."""
-        return len(self.value)
-
     @property
     def decision(self) -> Floats:
         """The scores that a threshold applies to: a cross-encoder's probabilities, a bi-encoder's cosines."""
         return self.probability if self.kind == "logit" else self.value
-
-    def take(self, rows: slice) -> Scores:
-        """Return the scores of some pairs."""
-        return Scores(self.kind, self.value[rows], self.probability[rows], self.calibrated, self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +85,13 @@ def evaluate_pairs(
     """
     group = question_components(pairs)
     if not binary:
-        return evaluate_correlation(pairs.label, scores, group=group)
+        found = bootstrap(len(pairs), [measure_correlation(pairs.label, scores.value)], group=group)
+        return CorrelationMetrics(len(pairs), found["pearson"], found["spearman"])
     return evaluate_scores(pairs.label > 0.5, scores, threshold, group=group)
 
 
 def evaluate_scores(
-    actual: Flags,
-    scores: Scores,
-    threshold: float | None,
-    *,
-    group: Rows | None = None,
-    seed: int = SEED,
+    actual: Flags, scores: Scores, threshold: float | None, *, group: Rows | None = None
 ) -> ClassificationMetrics:
     """Evaluate scores on labels, `(n_pairs,) bool` of both classes; `threshold` comes from other pairs.
 
@@ -115,7 +103,7 @@ def evaluate_scores(
     accepted = {name: scores.decision >= np.float64(cut) for name, cut in thresholds.items()}
     metrics = [measure_ranking(actual, scores.value), measure_calibration(actual, scores.probability)]
     metrics += [measure_decision(actual, predicted, name) for name, predicted in accepted.items()]
-    estimates = bootstrap(len(actual), metrics, group=group, seed=seed)
+    estimates = bootstrap(len(actual), metrics, group=group)
 
     def at_threshold(name: str) -> ThresholdMetrics:
         ratios = {ratio: estimates[f"{name} {ratio}"] for ratio in ("accuracy", "precision", "recall", "f1")}
@@ -133,11 +121,3 @@ def evaluate_scores(
         None if threshold is None else at_threshold("validated"),
         at_threshold("best"),
     )
-
-
-def evaluate_correlation(
-    label: Floats, scores: Scores, *, group: Rows | None = None, seed: int = SEED
-) -> CorrelationMetrics:
-    """Evaluate scores, logits or cosines, by their correlation with continuous labels."""
-    estimates = bootstrap(len(label), [measure_correlation(label, scores.value)], group=group, seed=seed)
-    return CorrelationMetrics(len(label), estimates["pearson"], estimates["spearman"])

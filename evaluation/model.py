@@ -108,17 +108,19 @@ def evaluate_model(
         require_labels(pairs)
     if not all(pairs.is_binary == test.is_binary for pairs in sets):
         raise InputError(f"{sets[-1].source}: expected labels 0 and 1, as {test.source} has")
-    scores = score_with_model(name, LabelledPairs.concatenate(sets, source=test.source), settings, progress)
-    on_test, on_valid = scores.take(slice(len(test))), scores.take(slice(len(test), None))
-    threshold = best_f1_threshold(sets[1].label > 0.5, on_valid.decision) if len(sets) > 1 else None
+    model, threshold, valid_pairs = load_model(name, settings), None, 0
+    for pairs in sets[1:]:
+        chosen = score_with_loaded(model, pairs, settings.corpus.max_tokens, progress).decision
+        threshold, valid_pairs = best_f1_threshold(pairs.label > 0.5, chosen), len(pairs)
+    scores = score_with_loaded(model, test, settings.corpus.max_tokens, progress)
     return ModelEvaluation(
         name,
         "bi-encoder" if scores.kind == "cosine" else "cross-encoder",
         test,
-        len(on_valid),
-        on_test,
-        len(scores) / max(scores.seconds, 1e-9),
-        evaluate_pairs(test, on_test, threshold, binary=test.is_binary),
+        valid_pairs,
+        scores,
+        len(test) / max(scores.seconds, 1e-9),
+        evaluate_pairs(test, scores, threshold, binary=test.is_binary),
     )
 
 
@@ -138,18 +140,6 @@ def write_evaluation(evaluation: ModelEvaluation, out: Path, *, overwrite: bool)
             name = Path(evaluation.model).name
             plot_precision_recall({name: (actual, scores.value)}, folder / "precision-recall.svg")
             plot_reliability(actual, scores.probability, folder / "reliability.svg")
-
-
-def score_with_model(
-    name: str, pairs: LabelledPairs, settings: EvaluateSettings, progress: Progress
-) -> Scores:
-    """Load a bi- or cross-encoder and score pairs with it.
-
-    Raises:
-        ModelError: the model cannot be found or loaded, or is neither a bi- nor a cross-encoder.
-        SettingsError: the device, the precision or the head do not fit.
-    """
-    return score_with_loaded(load_model(name, settings), pairs, settings.corpus.max_tokens, progress)
 
 
 def load_model(name: str, settings: EvaluateSettings) -> BiEncoder | CrossEncoder:

@@ -169,7 +169,7 @@ def _evaluate(approach: Approach, model: Path, sets: Mapping[str, LabelledPairs]
         base=approach.base,
         objective=approach.objective,
         training_seconds=read_config(model, RECORD).get("seconds") if approach.trained else None,
-        scoring_seconds=len(test.test) / test.pairs_per_second,
+        scoring_seconds=test.scores.seconds,
         valid=valid.result,
         test=test.result,
     )

@@ -12,8 +12,8 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support, roc_auc_score
 
 from dupmine.evaluation.bootstrap import Estimate, WeightedMetrics, bootstrap
-from dupmine.evaluation.classification import Scores, evaluate_correlation, evaluate_scores
-from dupmine.schema import Doubles, Flags, Floats, probabilities
+from dupmine.evaluation.classification import CorrelationMetrics, Scores, evaluate_pairs, evaluate_scores
+from dupmine.schema import Doubles, Flags, Floats, LabelledPairs, probabilities
 
 
 def scored(value: Floats) -> Scores:
@@ -52,11 +52,16 @@ def test_correlations_are_those_of_scipy() -> None:
     generator = np.random.default_rng(1)
     label = np.round(generator.random(300), 1).astype(np.float32)
     value = np.round(label + generator.normal(0, 0.3, 300), 1).astype(np.float32)
-    found = evaluate_correlation(label, scored(value))
+    texts = [f"text {i}" for i in range(600)]
+    pairs = LabelledPairs(texts[:300], texts[300:], label)
+    found = evaluate_pairs(pairs, scored(value), binary=False)
+    assert isinstance(found, CorrelationMetrics)
     assert found.pearson.value == pytest.approx(pearsonr(label, value).statistic)
     assert found.spearman.value == pytest.approx(spearmanr(label, value).statistic)
     assert found.spearman.low < found.spearman.value < found.spearman.high
-    assert evaluate_correlation(label, scored(np.ones(300, np.float32))).spearman == Estimate(0.0, 0.0, 0.0)
+    found = evaluate_pairs(pairs, scored(np.ones(300, np.float32)), binary=False)
+    assert isinstance(found, CorrelationMetrics)
+    assert found.spearman == Estimate(0.0, 0.0, 0.0)
 
 
 def test_calibration_error_by_hand() -> None:
@@ -85,9 +90,9 @@ def test_a_resample_is_drawn_with_replacement() -> None:
         seen.append(weights)
         return {"n": weights.sum(axis=1)}
 
-    bootstrap(50, [measure], resamples=300)
+    bootstrap(50, [measure])
     weights = np.concatenate(seen[1:])
-    assert weights.shape == (300, 50)
+    assert weights.shape == (1000, 50)
     assert set(weights.sum(axis=1)) == {50.0}
     assert np.mean(weights == 0) == pytest.approx((1 - 1 / 50) ** 50, abs=0.01)
     assert not np.array_equal(weights[0], weights[1])

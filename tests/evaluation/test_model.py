@@ -12,8 +12,8 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 from sklearn.metrics import average_precision_score
 
 from dupmine.errors import DupmineError
-from dupmine.evaluation.classification import ClassificationMetrics, CorrelationMetrics
-from dupmine.evaluation.model import EvaluateSettings, evaluate_model, score_with_model
+from dupmine.evaluation.classification import ClassificationMetrics, CorrelationMetrics, Scores
+from dupmine.evaluation.model import EvaluateSettings, evaluate_model, load_model, score_with_loaded
 from dupmine.evaluation.thresholds import best_f1_threshold
 from dupmine.progress import SILENT
 from dupmine.schema import LabelledPairs
@@ -31,11 +31,15 @@ def random_pairs(n: int, seed: int = 0) -> LabelledPairs:
     return LabelledPairs(texts[:n], texts[n:], label, source=f"{n}.csv")
 
 
+def score(name: str, pairs: LabelledPairs) -> Scores:
+    return score_with_loaded(load_model(name, SETTINGS), pairs, SETTINGS.corpus.max_tokens, SILENT)
+
+
 def test_a_cross_encoders_scores_are_its_logits(tiny: TinyModels) -> None:
     pairs = random_pairs(20)
     model = CrossEncoder(tiny["sigmoid"], device="cpu")
     expected = model.predict(list(zip(pairs.left, pairs.right, strict=True)), apply_softmax=False)
-    scores = score_with_model(tiny["sigmoid"], pairs, SETTINGS, SILENT)
+    scores = score(tiny["sigmoid"], pairs)
     assert (scores.kind, scores.calibrated) == ("logit", False)
     np.testing.assert_allclose(scores.probability, 1 / (1 + np.exp(-scores.value)), atol=1e-6)
     # The library applies the logistic function to one logit.
@@ -47,11 +51,11 @@ def test_a_bi_encoders_scores_are_its_cosines(tiny: TinyModels) -> None:
     pairs = random_pairs(20)
     model = SentenceTransformer(tiny["bi-encoder"], device="cpu")
     left, right = model.encode(pairs.left), model.encode(pairs.right)
-    scores = score_with_model(tiny["bi-encoder"], pairs, SETTINGS, SILENT)
+    scores = score(tiny["bi-encoder"], pairs)
     assert scores.kind == "cosine"
     np.testing.assert_allclose(scores.value, (left * right).sum(axis=1), atol=2e-3)
     np.testing.assert_array_equal(scores.probability, np.clip(scores.value, 0, 1))
-    assert score_with_model(tiny["static"], pairs, SETTINGS, SILENT).kind == "cosine"
+    assert score(tiny["static"], pairs).kind == "cosine"
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "bi-encoder"])
@@ -60,15 +64,15 @@ def test_the_threshold_comes_from_the_validation_pairs(tiny: TinyModels, name: s
     found = evaluate_model(tiny[name], test, valid, SETTINGS, SILENT)
     assert isinstance(found.result, ClassificationMetrics)
     assert found.result.validated is not None
-    scores = score_with_model(tiny[name], valid, SETTINGS, SILENT)
+    scores = score(tiny[name], valid)
     assert found.result.validated.threshold == pytest.approx(
         best_f1_threshold(valid.label > 0, scores.decision)
     )
-    own = score_with_model(tiny[name], test, SETTINGS, SILENT)
+    own = score(tiny[name], test)
     assert found.result.best.threshold == pytest.approx(best_f1_threshold(test.label > 0, own.decision))
     expected = average_precision_score(test.label, own.value)
     assert found.result.average_precision.value == pytest.approx(expected)
-    assert (found.kind, len(found.scores), found.valid_pairs) == (
+    assert (found.kind, len(found.scores.value), found.valid_pairs) == (
         "bi-encoder" if name == "bi-encoder" else "cross-encoder",
         60,
         40,

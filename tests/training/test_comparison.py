@@ -19,7 +19,7 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from dupmine.corpus.labelled import read_pairs
 from dupmine.errors import DupmineError
-from dupmine.evaluation.model import EvaluateSettings, score_with_model
+from dupmine.evaluation.model import EvaluateSettings, load_model, score_with_loaded
 from dupmine.evaluation.thresholds import best_f1_threshold
 from dupmine.progress import SILENT
 from dupmine.settings import PairSettings
@@ -103,7 +103,8 @@ def test_the_metrics_are_those_of_the_written_models(place: Path, tiny: TinyMode
     assert [row["name"] for row in rows] == NAMES
     assert [row["objective"] for row in rows] == [None, "cosine", "sigmoid"]
     for row, model in zip(rows, models, strict=True):
-        on_valid, on_test = (score_with_model(model, pairs, settings, SILENT) for pairs in (valid, test))
+        loaded = load_model(model, settings)
+        on_valid, on_test = (score_with_loaded(loaded, pairs, 128, SILENT) for pairs in (valid, test))
         threshold = best_f1_threshold(valid.label > 0, on_valid.decision)
         validated = row["test"]["validated"]
         assert validated["threshold"] == pytest.approx(threshold)
