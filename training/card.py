@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..corpus.labelled import pairs_sha256
@@ -20,8 +19,6 @@ from .folder import RECORD
 from .outcome import Outcome
 
 CARD = "README.md"
-
-_PIPELINES = {"cross-encoder": "text-ranking", "bi-encoder": "sentence-similarity"}
 
 
 def write_outcome(outcome: Outcome, sets: PairSets, command: str, folder: Path) -> None:
@@ -45,28 +42,16 @@ def _card(outcome: Outcome, data: dict[str, Any], command: str) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
+    base = outcome.settings.model.base
     return environment.get_template("card.md.j2").render(
-        front=yaml.safe_dump(_front_matter(outcome), sort_keys=False),
+        base=f"sentence-transformers/{base}" if base == BUILTIN_BI_ENCODER else base,
+        is_local=base != BUILTIN_BI_ENCODER and Path(base).expanduser().exists(),
         outcome=outcome,
         data=data,
         command=command,
         settings=outcome.settings.to_yaml(),
         continuous=isinstance(outcome.validation, CorrelationMetrics),
     )
-
-
-def _front_matter(outcome: Outcome) -> dict[str, Any]:
-    base = outcome.settings.model.base
-    front: dict[str, Any] = {
-        "library_name": "sentence-transformers",
-        "pipeline_tag": _PIPELINES[outcome.kind],
-        "tags": ["dupmine", "duplicate-questions", "sentence-transformers", outcome.kind],
-    }
-    if base == BUILTIN_BI_ENCODER:
-        front["base_model"] = f"sentence-transformers/{base}"
-    elif not Path(base).expanduser().exists():  # a local folder means nothing to others
-        front["base_model"] = base
-    return front
 
 
 def _described(pairs: LabelledPairs) -> dict[str, Any]:
