@@ -6,11 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import spearmanr
 
-from ..evaluation.classification import Scores
-from ..evaluation.metrics import pair_metrics
-from ..evaluation.thresholds import best_f1_threshold
+from ..evaluation.classification import CorrelationMetrics, Scores, evaluate_pairs
 from ..schema import LabelledPairs
 
 
@@ -57,7 +54,5 @@ def compare_scores(pairs: LabelledPairs, original: Scores, exported: Scores) -> 
 
 
 def _quality(pairs: LabelledPairs, scores: Scores) -> float:
-    if not pairs.is_binary:
-        return float(np.nan_to_num(spearmanr(pairs.label, scores.value).statistic))
-    actual = pairs.label > 0.5
-    return pair_metrics(scores.value >= best_f1_threshold(actual, scores.value), actual)["f1"]
+    result = evaluate_pairs(pairs, scores, binary=pairs.is_binary)
+    return (result.spearman if isinstance(result, CorrelationMetrics) else result.best.f1).value
