@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import InputError
-from ..inference.locate import fingerprint, load_tokenizer, locate_model
+from ..inference.locate import fingerprint, load_tokenizer
 from ..inference.tokens import tokenise
 from ..miner import Miner
 from ..progress import Progress
@@ -19,7 +19,7 @@ from ..settings import MiningSettings
 from .fit_cascade import fit_cascade
 from .fit_decision import fit_decision
 from .labelled_run import label_run
-from .probabilities import CalibrateSettings, require_pairs, require_place, write_beside
+from .probabilities import CalibrateSettings, locate_writable, require_pairs, write_beside
 
 _EVERY_PAIR = {"decision": "pair", "bands": "off"}
 
@@ -42,9 +42,7 @@ def calibrate_to_corpus(
         ModelError: a model cannot be found or loaded.
         OutputError: the model's folder, or `out`, cannot be written.
     """
-    name = settings.rerank.cross_encoder
-    folder = locate_model(name)
-    require_place(name, folder, out)
+    folder = locate_writable(settings.rerank.cross_encoder, out)
     require_pairs(pairs, settings.calibration.folds)
     result = _mine(settings, corpus, folder, progress)
     decision, cascade = _fit(settings, pairs, result, folder, progress)

@@ -82,9 +82,7 @@ def calibrate_model(
         ModelError: the model cannot be found or loaded, or is not a cross-encoder.
         OutputError: the model's folder, or `out`, cannot be written.
     """
-    name = settings.rerank.cross_encoder
-    folder = locate_model(name)
-    require_place(name, folder, out)
+    folder = locate_writable(settings.rerank.cross_encoder, out)
     require_pairs(pairs, settings.calibration.folds)
     compute = resolve_device(settings.compute)
     with quiet_loading():
@@ -160,19 +158,22 @@ def require_pairs(pairs: LabelledPairs, folds: int) -> None:
         )
 
 
-def require_place(name: str, folder: Path, out: Path | None) -> None:
-    """Check before the work that its result can be written.
+def locate_writable(name: str, out: Path | None) -> Path:
+    """Return a model's folder after checking, before the work, that its result can be written.
 
     Raises:
-        OutputError: it cannot.
+        ModelError: the model cannot be found.
+        OutputError: the result cannot be written.
     """
+    folder = locate_model(name)
     if out is not None:
         check_target(out, (), overwrite=False)
-        return
+        return folder
     own = name not in (BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER) and Path(name).expanduser().is_dir()
     if not own or not os.access(folder, os.W_OK):
         reason = "cannot be written: no write access" if own else "is not a local folder"
         raise OutputError(f"model {name} {reason}; give --out FOLDER for a copy of it with its calibration")
+    return folder
 
 
 def write_beside(
