@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from ..errors import SettingsError
 from ..formats import PAIR_TITLES
 from ..messages import escape
 from . import options
-
-if TYPE_CHECKING:
-    from ..evaluation.model import EvaluateSettings, ModelEvaluation
 
 
 def evaluate(
@@ -46,7 +43,8 @@ def evaluate(
 
     The threshold is the one with the best F1 on other pairs, if there are any.
     """
-    from ..evaluation.model import EvaluateSettings, write_evaluation
+    from ..corpus.labelled import read_pairs
+    from ..evaluation.model import EvaluateSettings, evaluate_model, write_evaluation
 
     settings = config.build(
         EvaluateSettings, reading, {"rerank.head": head, "rerank.symmetric": symmetric}, compute
@@ -60,7 +58,8 @@ def evaluate(
         )
     if out is not None:
         _check_out(out, overwrite=overwrite)
-    evaluation = _evaluate(model, sources, settings, log)
+    read = {name: read_pairs(path, settings.pairs, split=split) for name, (path, split) in sources.items()}
+    evaluation = evaluate_model(model, read["test"], read.get("valid"), settings, log.progress)
     if out is not None:
         write_evaluation(evaluation, out, overwrite=overwrite)
     from .evaluate_view import model_lines
@@ -85,19 +84,6 @@ def evaluate_run(
 
     stages = evaluate_stages(run, labels)
     typer.echo(json.dumps(stages, indent=2) if as_json else "\n".join(run_lines(stages)))
-
-
-def _evaluate(
-    model: str,
-    sources: dict[str, tuple[Path, str | None]],
-    settings: EvaluateSettings,
-    log: options.LogOptions,
-) -> ModelEvaluation:
-    from ..corpus.labelled import read_pairs
-    from ..evaluation.model import evaluate_model
-
-    read = {name: read_pairs(path, settings.pairs, split=split) for name, (path, split) in sources.items()}
-    return evaluate_model(model, read["test"], read.get("valid"), settings, log.progress)
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:
