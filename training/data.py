@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..corpus.labelled import SPLIT, pairs_sha256, read_pairs_and_rows
+from ..corpus.labelled import SPLIT, read_pairs_and_rows
 from ..corpus.questions import question_components
 from ..corpus.unique import normalised_key
 from ..disk.files import digest
@@ -44,10 +44,6 @@ class PairSets:
     def held_out(self) -> set[str]:
         """The normalised texts that must not occur in pairs added to the training."""
         return normalised_texts(self.valid) | self.elsewhere
-
-    def digests(self) -> dict[str, str]:
-        """Return the SHA-256 of each set."""
-        return {"training pairs": pairs_sha256(self.train), "validation pairs": pairs_sha256(self.valid)}
 
 
 def read_sets(path: Path, valid: Path | None, settings: PairSettings, seed: int) -> PairSets:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..corpus.labelled import pairs_sha256
 from ..disk.files import share_weights
 from ..errors import SettingsError
 from ..inference.device import DeviceConfig, resolve_device
@@ -47,7 +48,8 @@ def train_model(
         batches = task.make_batches(settings.training.batch_size, np.random.default_rng(0))
         plan = TrainingPlan.make(settings.training, len(batches))
         sha256 = fingerprint(base)
-        digests = {**sets.digests(), "base model": sha256, "number format": str(device.dtype)}
+        digests = {"training pairs": pairs_sha256(sets.train), "validation pairs": pairs_sha256(sets.valid)}
+        digests |= {"base model": sha256, "number format": str(device.dtype)}
         folder.require_basis(resume_basis(settings, plan, digests))
         # A cross-encoder may have a new head, which says nothing yet.
         score = task.score(sets.valid) if task.scale == "cosine" else None
