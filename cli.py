@@ -15,7 +15,7 @@ from .commands.compare import compare
 from .commands.evaluate import evaluate, evaluate_run
 from .commands.export import export
 from .commands.help import App, examples
-from .commands.logs import json_requested, log_end, log_json
+from .commands.logs import json_requested, log_end, log_json, log_signal
 from .commands.mine import mine
 from .commands.report import report
 from .commands.review import review
@@ -24,7 +24,7 @@ from .commands.split import split
 from .commands.store import store
 from .commands.train import train
 from .disk import interrupts
-from .errors import DupmineError
+from .errors import DupmineError, find_memory_error
 
 app = App(
     name="dupmine",
@@ -32,6 +32,7 @@ app = App(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_SIGNALLED = 128  # is added to the number of a signal for the exit code; typer makes that of SIGINT
 MINE, MODELS = "Find duplicates", "Train and evaluate models"
 app.command(
     rich_help_panel=MINE,
@@ -106,9 +107,12 @@ def main() -> None:
         if json_requested(sys.argv[1:]):
             sys.exit(_run_with_json())
         app(prog_name="dupmine")
-    except DupmineError as error:
-        typer.echo(f"dupmine: {error.message}", err=True)
-        sys.exit(error.exit_code)
+    except Exception as error:
+        shown = find_memory_error(error) or error
+        if not isinstance(shown, DupmineError):
+            raise
+        typer.echo(f"dupmine: {shown.message}", err=True)
+        sys.exit(shown.exit_code)
 
 
 def _run_with_json() -> int:
@@ -116,6 +120,10 @@ def _run_with_json() -> int:
     log_json()
     try:
         code = app(prog_name="dupmine", standalone_mode=False)
+    except SystemExit as end:  # by a signal
+        code = end.code
     except Exception as error:
-        return log_end(error)
+        return log_end(find_memory_error(error) or error)
+    if isinstance(code, int) and code > _SIGNALLED:
+        log_signal(code - _SIGNALLED, code)
     return code if isinstance(code, int) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -49,6 +50,12 @@ class SpaceError(OutputError):
     exit_code = 5
 
 
+class NotEnoughMemoryError(DupmineError):
+    """The system has no more memory for the process."""
+
+    exit_code = 5
+
+
 class LockError(DupmineError):
     """Another process writes to the same folder: the message says who, where and since when."""
 
@@ -79,3 +86,25 @@ def missing_extra(purpose: str, error: ImportError, extra: str) -> SettingsError
     """Return the error for a package that belongs to an extra of dupmine and is not installed."""
     package = (error.name or "a package").partition(".")[0]
     return SettingsError(f"{purpose} needs {package}, which is not installed: pip install 'dupmine[{extra}]'")
+
+
+_OUT_OF_MEMORY = re.compile(
+    "can't allocate memory|cannot allocate memory|out of memory|can't start new thread|failed to map segment",
+    re.IGNORECASE,
+)
+
+
+def find_memory_error(error: BaseException) -> NotEnoughMemoryError | None:
+    """Return the error to report where an error, or what caused it, is that there is no more memory."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or (
+            isinstance(cause, RuntimeError | OSError | ImportError) and _OUT_OF_MEMORY.search(str(cause))
+        ):
+            reason = (str(cause).strip().splitlines() or ["MemoryError"])[0][:100]
+            return NotEnoughMemoryError(
+                f"there is not enough memory ({reason}): nothing was lost; free some, raise the limit, or "
+                "set compute.batch_tokens and --threads lower"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -82,6 +83,11 @@ def log_end(error: Exception) -> int:
     else:
         log.critical("%s: %s", type(error).__name__, error, exc_info=error, extra={"exit_code": code})
     return code
+
+
+def log_signal(number: int, code: int) -> None:
+    """Log the signal that ended the run, and the exit code."""
+    log.error("stopped by %s", signal.Signals(number).name, extra={"exit_code": code})
 
 
 def print_report(lines: Sequence[str]) -> None:

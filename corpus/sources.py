@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from ..disk.files import find_url
-from ..disk.folder import is_run
+from ..disk.folder import is_run, is_store
 from ..errors import InputError, SettingsError
 from ..formats import ARCHIVE, BY_ENDING, COMPRESSIONS, ENDINGS, FORMATS, NAMES, PACKED_ENDINGS
 from ..messages import describe_error, display, display_all, explain_unreadable
@@ -55,8 +55,8 @@ def find_sources(inputs: Sequence[str | Path], format: str) -> list[Source]:
     """Find the files that paths, folders, globs and "-" stand for, each once, in the order of the inputs.
 
     A folder stands for every file below it with a known ending (of `format`, where that is not "auto"),
-    sorted, without hidden files and results of dupmine; links are followed. A glob stands for what it
-    matches, sorted, and a zip archive for its files with a known ending.
+    sorted, without hidden files and results and stores of dupmine; links are followed. A glob stands for
+    what it matches, sorted, and a zip archive for its files with a known ending.
 
     Raises `InputError` for a missing file, an empty glob, folder or archive, one that the system cannot
     open, a URL, a name that is not UTF-8 and an unknown ending, `SettingsError` for "-" without a format.
@@ -145,9 +145,10 @@ def _walk(folder: Path, above: set[str]) -> Iterator[Path]:
     if real in above:
         logger.info("%s leads back to a folder above it and is skipped", folder)
         return
-    if is_run(folder):
-        logger.warning("%s is a result of dupmine and is left out", folder)
-        return
+    for kind, is_own in (("result", is_run), ("store", is_store)):
+        if is_own(folder):
+            logger.warning("%s is a %s of dupmine and is left out", folder, kind)
+            return
     for path in paths:
         if path.is_dir():
             yield from _walk(path, above | {real})

@@ -30,6 +30,7 @@ def check_target(folder: Path, files: Collection[str], *, overwrite: bool) -> No
     """
     require_local(folder)
     with output_errors(folder):
+        require_outside_store(folder)
         if not folder.exists():
             return
         if not folder.is_dir():
@@ -112,3 +113,19 @@ def write_table(path: Path, table: pa.Table) -> None:
 def is_run(folder: Path) -> bool:
     """Return whether a folder holds all files of a run."""
     return all((folder / name).is_file() for name in RUN_FILES)
+
+
+def is_store(folder: Path) -> bool:
+    """Return whether a folder is a store: it holds commits."""
+    return any((folder / "generations").glob("[0-9]*.json")) and (folder / "states").is_dir()
+
+
+def require_outside_store(folder: Path) -> None:
+    """Check that a folder for a result is not inside a store, whose folders hold nothing else.
+
+    Raises:
+        OutputError: it is.
+    """
+    for parent in folder.resolve().parents:
+        if is_store(parent):
+            raise OutputError(f"{folder} is inside the store {parent}: give another --out")

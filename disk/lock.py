@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
 import logging
@@ -16,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..errors import LockError
+from ..errors import LockError, OutputError
 from .files import output_errors, remove_leftovers, write_atomically
 from .json_text import parse_json
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 LOCK = "lock"
 WRITER = "writer.json"
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 _LOOK = 0.2  # seconds: `current_writer` may hold the lock for an instant
 
 
@@ -35,10 +37,11 @@ def lock(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
 
     Raises:
         LockError: another process writes there.
-        OutputError: the lock cannot be written.
+        OutputError: the lock cannot be written, or the file system has no locks.
     """
     file_lock, writer_file = FileLock(folder / LOCK), folder / WRITER
     with output_errors(folder):
+        _require_locks(folder)
         try:
             file_lock.acquire(timeout=max(wait, _LOOK))
         except Timeout:
@@ -59,6 +62,18 @@ def lock(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
             with suppress(OSError):  # the result is written; the next writer takes over
                 writer_file.unlink(missing_ok=True)
         file_lock.release()
+
+
+def _require_locks(folder: Path) -> None:
+    with (folder / LOCK).open("ab") as file:
+        try:
+            flock(file, LOCK_SH | LOCK_NB)  # for an instant; a writer that starts then tries again
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                raise OutputError(
+                    f"{folder}: its file system has no locks ({error.strerror}), and without one two writers "
+                    "could destroy the files of each other: use a local disk, or mount it with locks"
+                ) from None
 
 
 def current_writer(folder: Path) -> dict[str, Any] | None:

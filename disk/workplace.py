@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..errors import OutputError
 from .files import sync_folder, write_atomically
+from .folder import require_outside_store
 from .json_text import parse_json
 from .lock import LOCK, WRITER, lock
 from .owned import Owns, find_unknown, remove_owned
@@ -61,8 +62,9 @@ class Workplace:
         """Check that the work folder is missing, empty or dupmine's own, and that all in it is.
 
         Raises:
-            OutputError: it holds something else.
+            OutputError: it holds something else, or the result folder is inside a store.
         """
+        require_outside_store(self.folder)
         work = self.folder / self.work
         if not os.path.lexists(work):
             return

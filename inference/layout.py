@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from ..errors import ModelError
 from ..schema import Rows, TokenStore, ranges
 
 LONGEST_INPUT = 100_000  # tokens, where a model states no limit
+
+_UNKNOWN = "\u16a0 \U00012000 \u0e5b"  # characters that hardly any vocabulary has
 
 Ids = npt.NDArray[np.int64]
 
@@ -67,13 +70,35 @@ class Layout:
 
 
 def require_vocabulary(name: str, tokenizer: Tokenizer) -> None:
-    """Refuse the empty tokenizer that transformers makes for a model without one.
+    """Refuse a tokenizer that cannot read every text, as the empty one that transformers makes where none is.
 
     Raises:
-        ModelError: the tokenizer has no tokens except special ones.
+        ModelError: the tokenizer has no tokens except special ones, or no token for what it does not know.
     """
     if tokenizer.get_vocab_size() <= len(tokenizer.get_added_tokens_decoder()):
         raise ModelError(f"model {name} has no tokenizer: its folder lacks tokenizer.json")
+    try:
+        tokenizer.encode(_UNKNOWN)
+    except Exception as error:  # tokenizers raises plain exceptions
+        raise ModelError(
+            f"model {name}: its tokenizer cannot read characters that it does not know ({error}): correct "
+            "unk_token in tokenizer.json"
+        ) from None
+
+
+def require_ids(name: str, tokenizer: Tokenizer, transformer: Any) -> None:
+    """Check that a transformer's table of embeddings has a row for every token id.
+
+    Raises:
+        ModelError: a token has a higher id.
+    """
+    n_rows = int(transformer.get_input_embeddings().weight.shape[0])
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= n_rows:
+        raise ModelError(
+            f"model {name}: its tokenizer has the token id {highest:,}, and its weights only {n_rows:,} "
+            "tokens: they do not belong together"
+        )
 
 
 def find_layout(tokenizer: Tokenizer, n_texts: int) -> Layout:

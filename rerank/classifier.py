@@ -15,8 +15,9 @@ from transformers import (
 from ..errors import ModelError
 from ..inference.device import DeviceConfig
 from ..inference.first_token import limit_to_first_token
-from ..inference.layout import LONGEST_INPUT, Ids
+from ..inference.layout import LONGEST_INPUT, Ids, require_ids
 from ..inference.locate import first_line, read_config
+from ..inference.sizes import check_sizes
 from ..inference.token_model import model_inputs
 from ..schema import Floats
 
@@ -42,6 +43,7 @@ class Classifier:
         self.dim = int(self.module.config.num_labels or 0)
         wrapper = _load_tokenizer(name, folder, device)
         self.tokenizer = wrapper.backend_tokenizer
+        require_ids(name, self.tokenizer, self.module)
         self.takes_types = "token_type_ids" in wrapper.model_input_names
         self.max_length = min(wrapper.model_max_length, _positions(self.module), LONGEST_INPUT)
         self._device = device.device
@@ -62,6 +64,7 @@ class Classifier:
 
 def _load_model(name: str, folder: Path, device: DeviceConfig, dtype: torch.dtype) -> PreTrainedModel:
     architectures = read_config(folder).get("architectures") or []
+    check_sizes(name, folder)
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             str(folder),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -11,8 +12,9 @@ from tokenizers import Tokenizer
 
 from ..errors import ModelError
 from ..inference.device import DeviceConfig
-from ..inference.layout import LONGEST_INPUT, Ids
+from ..inference.layout import LONGEST_INPUT, Ids, require_ids
 from ..inference.locate import first_line, is_bi_encoder
+from ..inference.sizes import check_sizes
 from ..inference.token_model import model_inputs
 from ..schema import Floats
 
@@ -36,6 +38,9 @@ class SentenceModel:
         self.load(device.loading_dtype)
         self.dim = int(self.module.get_embedding_dimension() or 0)
         self.tokenizer = _fast_tokenizer(self.module)
+        if self.tokenizer is not None:
+            transformer: Any = self.module[0].auto_model
+            require_ids(name, self.tokenizer, transformer)
         self.max_length = int(min(self.module.max_seq_length or 512, LONGEST_INPUT))
         self.takes_types = self.tokenizer is not None and (
             "token_type_ids" in self.module.tokenizer.model_input_names
@@ -74,6 +79,7 @@ def _load_model(name: str, folder: Path, device: DeviceConfig, dtype: torch.dtyp
             f"model {name}: {pickled.relative_to(folder)} is a pickle, which can run code: "
             "save the model again with safetensors"
         )
+    check_sizes(name, folder)
     try:
         model = SentenceTransformer(
             str(folder),

@@ -18,6 +18,7 @@ from dupmine.store.commits import generations
 
 from ..helpers import shell
 from ..helpers.disk_calls import seen_calls
+from .test_logs import objects
 from .test_store import filled, run
 
 __all__ = ["filled"]  # a fixture
@@ -57,6 +58,37 @@ def test_a_signal_counts_until_the_commit_and_not_after_it(
         assert (codes[-1] == 0) == (generations(folder)[-1] == 2), (at, codes)
         assert run("verify", folder) == [f"intact, at generation {2 if codes[-1] == 0 else 1}"]
     assert set(codes) == {0, 128 + signum}
+
+
+# Deletes a document, and sends itself a signal at the first rename, which is that of writer.json.
+INTERRUPTED = """
+import os, sys
+
+signum, store, rename = int(sys.argv[1]), sys.argv[2], os.replace
+
+def interrupt(*args, **kwargs):
+    os.kill(os.getpid(), signum)
+    rename(*args, **kwargs)
+
+os.replace = interrupt
+sys.argv = ["dupmine", "store", "delete", store, "b1", "--log-format", "json"]
+from dupmine.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_the_last_line_of_json_tells_the_signal(signum: signal.Signals, store: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(int(signum)), str(store)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    line = objects(ended.stderr)[-1]
+    assert (ended.returncode, line["exit_code"]) == (128 + signum, 128 + signum)
+    assert line["message"] == f"stopped by {signum.name}"
+    assert generations(store)[-1] == 1
 
 
 @pytest.mark.parametrize("command", ["delete", "compact"])

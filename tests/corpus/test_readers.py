@@ -187,8 +187,11 @@ def test_what_dupmine_wrote_is_left_out_of_a_folder(tmp_path: Path, caplog: pyte
     write(tmp_path / "q.csv", "text\na\n")
     for name in ("manifest.json", *(f"{table}.parquet" for table in TABLES)):
         write(tmp_path / "duplicates" / name, "")
+    for name in ("generations/00000000.json", "states/00000000.parquet", "segments/00000001/texts.parquet"):
+        write(tmp_path / "store" / name, "")
     assert rows(read_corpus([tmp_path], AUTO)) == [("q.csv:1", "a")]
     assert f"{tmp_path / 'duplicates'} is a result of dupmine and is left out" in caplog.messages
+    assert f"{tmp_path / 'store'} is a store of dupmine and is left out" in caplog.messages
     (tmp_path / "duplicates" / "manifest.json").unlink()
     with pytest.raises(InputError, match=r"clusters\.parquet: broken Parquet file"):
         read_corpus([tmp_path], AUTO)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from dupmine.disk.lock import current_writer, lock, read_writer
-from dupmine.errors import LockError
+from dupmine.errors import LockError, OutputError
 
 HOLD = "import sys; from pathlib import Path; from dupmine.disk.lock import lock\n"
 HOLD += "with lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
@@ -34,6 +35,23 @@ def other_writer(folder: Path) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some network drives answer."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("dupmine.disk.lock.flock", refuse)
+    with pytest.raises(OutputError) as caught, lock(tmp_path):
+        pass
+    assert str(caught.value) == (
+        f"{tmp_path}: its file system has no locks ({os.strerror(number)}), and without one two writers "
+        "could destroy the files of each other: use a local disk, or mount it with locks"
+    )
+    assert not (tmp_path / "writer.json").exists()
 
 
 def test_the_lock_says_who_writes_and_not_the_file(tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""Models whose small files demand too much, or do not belong to the weights: refused before any is built."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dupmine.errors import ModelError
+from dupmine.inference.device import DeviceConfig
+from dupmine.inference.locate import locate_model
+from dupmine.inference.sizes import check_sizes
+from dupmine.rerank.scorer import CrossEncoder
+from dupmine.retrieval.encoder import BiEncoder
+from dupmine.settings import BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER, RerankSettings
+
+from ..helpers.tiny_models import TinyModels
+
+FP32 = DeviceConfig(torch.device("cpu"), torch.float32, 1024)
+
+
+def load(kind: str, folder: str) -> None:
+    if kind == "bi-encoder":
+        BiEncoder(folder, FP32)
+    else:
+        CrossEncoder(RerankSettings(cross_encoder=folder), FP32)
+
+
+@pytest.mark.parametrize("kind", ["bi-encoder", "sigmoid"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_labels": 1_000_000_000},
+        {"num_hidden_layers": 10_000_000},
+        {"hidden_size": 1 << 24},
+        {"vocab_size": 1 << 30},
+        {"intermediate_size": 65},
+        {"max_position_embeddings": 1 << 40},
+        {"text_config": {"type_vocab_size": 1 << 30}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_sizes_that_the_weights_do_not_have(
+    kind: str, change: dict[str, Any], tiny: TinyModels, tmp_path: Path
+) -> None:
+    """They took minutes, and gigabytes."""
+    config = json.loads(Path(tiny[kind], "config.json").read_text()) | change
+    folder = tiny.broken(kind, tmp_path / "model", {"config.json": json.dumps(config).encode()})
+    started = time.monotonic()
+    with pytest.raises(ModelError) as caught:
+        load(kind, folder)
+    assert time.monotonic() - started < 5
+    [(key, value)] = change.items() if "text_config" not in change else change["text_config"].items()
+    assert str(caught.value) == (
+        f"model {folder}: config.json says {key}: {value:.10g}, and its weights have no such size: restore "
+        "the files that belong together, or take another model"
+    )
+
+
+def test_real_models_fit(tiny: TinyModels) -> None:
+    for name in (BUILTIN_BI_ENCODER, BUILTIN_CROSS_ENCODER):
+        check_sizes(name, locate_model(name))
+    for folder in sorted(tiny.folder.iterdir()):
+        check_sizes(folder.name, folder)
+
+
+def changed_tokenizer(kind: str, tiny: TinyModels, folder: Path, **model: Any) -> str:
+    tokenizer = json.loads(Path(tiny[kind], "tokenizer.json").read_text())
+    tokenizer["model"] |= model
+    return tiny.broken(kind, folder, {"tokenizer.json": json.dumps(tokenizer).encode()})
+
+
+@pytest.mark.parametrize("kind", ["bi-encoder", "sigmoid"])
+def test_a_tokenizer_with_more_tokens_than_the_weights(kind: str, tiny: TinyModels, tmp_path: Path) -> None:
+    vocabulary = json.loads(Path(tiny[kind], "tokenizer.json").read_text())["model"]["vocab"]
+    folder = changed_tokenizer(kind, tiny, tmp_path / "model", vocab=vocabulary | {"paris": 9999})
+    with pytest.raises(ModelError) as caught:
+        load(kind, folder)
+    assert str(caught.value) == (
+        f"model {folder}: its tokenizer has the token id 9,999, and its weights only {len(vocabulary)} "
+        "tokens: they do not belong together"
+    )
+
+
+@pytest.mark.parametrize("kind", ["bi-encoder", "sigmoid"])
+def test_a_tokenizer_without_a_token_for_the_unknown(kind: str, tiny: TinyModels, tmp_path: Path) -> None:
+    folder = changed_tokenizer(kind, tiny, tmp_path / "model", unk_token="[NONE]")
+    with pytest.raises(ModelError, match=r"its tokenizer cannot read characters that it does not know \("):
+        load(kind, folder)
+
+
+@pytest.mark.parametrize("kind", ["bi-encoder", "sigmoid"])
+def test_weights_that_cannot_be_opened_say_why(kind: str, tiny: TinyModels, tmp_path: Path) -> None:
+    """A folder in their place: no permission stops root."""
+    folder = Path(tiny.broken(kind, tmp_path / "model", {"model.safetensors": None}))
+    (folder / "model.safetensors").mkdir()
+    with pytest.raises(ModelError) as caught:
+        load(kind, str(folder))
+    assert str(caught.value) == (
+        f"model {folder}: {folder / 'model.safetensors'} cannot be read (Is a directory)"
+    )
