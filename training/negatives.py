@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -103,7 +103,9 @@ def _find_pairs(anchors: dict[str, str], corpus: Sequence[str], search: Neighbou
             "cosine": cosines.ravel(),
         }
     )[at >= 0]
-    return pairs[~_unordered(pairs["text_key"], pairs["other_key"]).duplicated()]  # found from both its texts
+    sides = zip(pairs["text_key"], pairs["other_key"], strict=True)
+    pairs["pair"] = list(map(frozenset, sides))  # type: ignore[assignment] # objects of any kind
+    return pairs.drop_duplicates("pair")  # it is found from both its texts
 
 
 def _exclusions(
@@ -117,21 +119,15 @@ def _exclusions(
         for text, group in zip(side, groups.tolist(), strict=True)
     }
     text, other = pairs["text_key"], pairs["other_key"]
-    left, right = ([normalised_key(text) for text in side] for side in (sets.train.left, sets.train.right))
+    sides = ([normalised_key(text) for text in side] for side in (sets.train.left, sets.train.right))
+    labelled = set(map(frozenset, zip(*sides, strict=True)))
     return pd.Series("", index=pairs.index).case_when(
         [
             ((text == other) | (text.map(group_of) == other.map(group_of)), "duplicates"),
             (other.isin(sets.held_out), "held_out"),
-            (_unordered(text, other).isin(_unordered(left, right)), "labelled"),
+            (pairs["pair"].isin(labelled), "labelled"),
             (pairs["cosine"] > max_cosine, "too_near"),
         ]
-    )
-
-
-def _unordered(left: Iterable[str], right: Iterable[str]) -> pd.Index:
-    """Return two sides of pairs so that both orders of a pair are equal."""
-    return pd.Index(
-        [(a, b) if a < b else (b, a) for a, b in zip(left, right, strict=True)], tupleize_cols=False
     )
 
 
