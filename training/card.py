@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..corpus.labelled import pairs_sha256
 from ..disk.files import write_atomically
+from ..disk.folder import write_json
 from ..evaluation.classification import CorrelationMetrics
 from ..evaluation.plots import plot_loss, plot_precision_recall
 from ..schema import LabelledPairs
@@ -28,10 +28,10 @@ def write_outcome(outcome: Outcome, sets: PairSets, command: str, folder: Path) 
         name = f"{outcome.kind}, {len(sets.valid):,} validation pairs"
         plot_precision_recall({name: (sets.valid.label > 0.5, outcome.score)}, folder / "pr.svg")
     data = {**sets.facts, "train": _described(sets.train), "valid": _described(sets.valid)}
-    _write(folder / CARD, _card(outcome, data, command))
+    card = _card(outcome, data, command)
+    write_atomically(folder / CARD, lambda file: file.write(card.encode()))
     files = sorted({path.name for path in folder.iterdir()} | {RECORD})
-    record = {"command": command, "data": data, **outcome.to_dict(), "files": files}
-    _write(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_json(folder / RECORD, {"command": command, "data": data, **outcome.to_dict(), "files": files})
 
 
 def _card(outcome: Outcome, data: dict[str, Any], command: str) -> str:
@@ -60,7 +60,3 @@ def _described(pairs: LabelledPairs) -> dict[str, Any]:
         "mean_label": round(float(pairs.label.mean()), 4),
         "sha256": pairs_sha256(pairs),
     }
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write(text.encode()))
