@@ -33,7 +33,8 @@ def choose_representatives(
     if not len(documents):
         return np.empty(0, np.int64)
     cost = _document_costs(labels, row_of, documents, pairs, settings)
-    clusters = _document_clusters(labels, row_of)
+    singles = int(labels.max(initial=-1)) + 1 + np.arange(len(row_of))
+    clusters = np.where(row_of >= 0, np.append(labels, -1)[row_of], singles)
     order = np.lexsort((id_ranks(documents), cost, clusters))
     _, start, cluster = np.unique(clusters[order], return_index=True, return_inverse=True)
     representatives = np.empty(len(row_of), dtype=np.int64)
@@ -49,14 +50,6 @@ def check_keep(settings: ClusteringSettings, documents: pa.Table) -> None:
     """
     no_rows = np.full(len(documents), -1)
     choose_representatives(np.empty(0, np.int64), no_rows, documents, ScoredPairs.none(), settings=settings)
-
-
-def _document_clusters(labels: Rows, row_of: Rows) -> Rows:
-    """Return a number per document, equal within a cluster; a document without a row has its own."""
-    singles = int(labels.max(initial=-1)) + 1 + np.arange(len(row_of))
-    if len(labels) == 0:
-        return singles
-    return np.where(row_of >= 0, labels[row_of], singles)
 
 
 def _document_costs(

@@ -86,7 +86,9 @@ def fit(
     if state.global_step < plan.steps and not is_out_of_patience(
         state.log_history, metric, settings.patience
     ):
-        _without_examples(task.model.model_card_data)
+        # Without examples, which the trainer would compute for the card of each checkpoint.
+        card = task.model.model_card_data
+        card.generate_widget_examples, card.widget = False, [{"source_sentence": "", "sentences": []}]
         with progress.bar("train", plan.steps, "steps") as bar, task.around:
             trainer = task.trainer(
                 model=task.model,
@@ -140,12 +142,6 @@ def require_device(device: DeviceConfig) -> None:
             f"setting compute.device: {device.device}: training uses the first visible GPU; set it to cuda, "
             f"and the environment variable CUDA_VISIBLE_DEVICES={device.device.index}"
         )
-
-
-def _without_examples(card: Any) -> None:
-    """Keep the trainer from computing examples for the model cards of checkpoints."""
-    card.generate_widget_examples = False
-    card.widget = [{"source_sentence": "", "sentences": []}]
 
 
 def _arguments(task: TrainingTask, settings: TrainingSettings, plan: TrainingPlan, checkpoints: Path) -> Any:
