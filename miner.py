@@ -164,7 +164,8 @@ class Miner:
         with self._computing() as models:
             scorer = models.scorer
             tokens = tokenise(texts, scorer.tokenizer, max_tokens=longest, progress=self._progress)
-            probability = probabilities(scorer.score(tokens, rows[::2], rows[1::2], self._progress))
+            logits = scorer.score(tokens, rows[::2], rows[1::2], self._progress, fill=False)
+        probability = probabilities(logits)
         keys = np.array([normalised_key(text) for text in texts], object).reshape(-1, 2)
         probability[keys[:, 0] == keys[:, 1]] = 1.0
         probability[(keys == "").any(axis=1)] = 0.0
@@ -272,8 +273,9 @@ def score_pairs(
 ) -> Floats:
     """Return the probability that the two texts of each pair ask the same, `(n_pairs,) float32`.
 
-    The cross-encoder scores each pair alone. As in `mine`, texts that are equal once normalised are
-    certain (1), and an empty text has no duplicate (0). The models stay loaded as after `mine`.
+    The cross-encoder scores each pair alone; the last digits may differ from those of a run. As in `mine`,
+    texts that are equal once normalised are certain (1), and an empty text has no duplicate (0). The models
+    stay loaded as after `mine`.
 
     Args:
         pairs: pairs of texts.

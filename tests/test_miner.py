@@ -88,7 +88,7 @@ def test_import_is_fast_and_light() -> None:
 
 def test_bad_data_is_told_before_models_load() -> None:
     started = time.monotonic()
-    with pytest.raises(InputError, match=r"^row 1 \(counted from 0\): expected a string, found null$"):
+    with pytest.raises(InputError, match=r"^row 1 \(counted from 0\): the text \(column text\) is null"):
         Miner(progress=False, bi_encoder="./no/such/model").mine(["a", None])
     assert time.monotonic() - started < 5
 
