@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from tokenizers import Tokenizer
 
 from .clustering import cluster_pairs
+from .corpus.templates import Families, find_families
 from .corpus.unique import collapse_exact_duplicates
 from .disk.files import require_space
 from .disk.work import Work
@@ -121,13 +124,18 @@ def mine_corpus(
     with run.stage("collapse"):
         unique = collapse_exact_duplicates(corpus.documents[TEXT])
         run.count(unique_texts=len(unique), empty_texts=int((unique.row_of < 0).sum()))
+        families = find_families(unique.texts)
+        run.count(template_families=len(families), texts_in_templates=families.members)
     with run.stage("tokenise"):
         tokens, pair_tokens = tokenise_texts(unique.texts, settings, models, progress)
         run.count(**count_truncations(tokens, pair_tokens, models))
     require_space(work.folder, estimate_space(len(unique), models.encoder.dim, corpus) - work.size())
     with run.stage("embed"):
         embeddings = embed(models.encoder, unique.texts, tokens, work, progress)
-    candidates = retrieve(embeddings, settings.retrieval, models.compute, work, progress, run)
+    search = partial(
+        find_pairs, embeddings, families, settings.retrieval, models.compute.device, progress, work
+    )
+    candidates = retrieve(search, work, run)
     with run.stage("rerank"):
         pairs = models.cascade.score(pair_tokens, candidates, progress, work)
         run.count(**models.cascade.count(pairs))
@@ -184,27 +192,40 @@ def estimate_space(n_texts: int, dim: int, corpus: Corpus) -> int:
 
 
 def retrieve(
-    embeddings: Embeddings,
-    settings: RetrievalSettings,
-    compute: DeviceConfig,
-    work: Work,
-    progress: Progress,
-    run: RunRecord,
+    search: Callable[[], tuple[CandidatePairs, SearchFacts]], work: Work, run: RunRecord
 ) -> CandidatePairs:
     """Find the candidates, unless `work` holds them."""
 
     @cache
-    def search() -> tuple[CandidatePairs, SearchFacts]:
+    def find() -> tuple[CandidatePairs, SearchFacts]:
         with run.stage("retrieve"):
-            return find_candidates(embeddings, settings, compute.device, progress, work=work)
+            return search()
 
-    left = work.array("candidates-left", lambda: search()[0].left)
-    right = work.array("candidates-right", lambda: search()[0].right)
-    cosine = work.array("candidates-cosine", lambda: search()[0].cosine)
-    run.describe(index=work.facts("candidates-index", lambda: search()[1].description))
-    counts = work.facts("candidates-counts", lambda: {"queries_capped": search()[1].capped})
+    left = work.array("candidates-left", lambda: find()[0].left)
+    right = work.array("candidates-right", lambda: find()[0].right)
+    cosine = work.array("candidates-cosine", lambda: find()[0].cosine)
+    run.describe(index=work.facts("candidates-index", lambda: find()[1].description))
+    counts = work.facts("candidates-counts", lambda: {"queries_capped": find()[1].capped})
     run.count(candidates=len(left), **counts)
     return CandidatePairs(left, right, cosine)
+
+
+def find_pairs(
+    embeddings: Embeddings,
+    families: Families,
+    settings: RetrievalSettings,
+    device: torch.device,
+    progress: Progress,
+    work: Work | None = None,
+) -> tuple[CandidatePairs, SearchFacts]:
+    """Find the candidates of all rows; of a template family, those that a few of its members stand for."""
+    if not len(families):
+        return find_candidates(embeddings, settings, device, progress, work=work)
+    rows = families.compared
+    found, facts = find_candidates(embeddings[rows], settings, device, progress, work=work)
+    left, right = families.extend(rows[found.left], rows[found.right])
+    pairs = CandidatePairs(left, right, pair_cosines(embeddings, left, right))
+    return pairs.where(pairs.cosine >= np.float32(settings.floor)), facts
 
 
 def decide(pairs: ScoredPairs, tokens: TokenStore, models: Models, progress: Progress) -> ScoredPairs:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..clustering.partition import canonical_labels, cluster_pairs, find_components
+from ..corpus.templates import Families, find_families
 from ..corpus.unique import collapse_exact_duplicates
 from ..disk.work import Work
 from ..progress import Progress
@@ -29,6 +30,8 @@ if TYPE_CHECKING:  # a generation that needs no model loads no torch
     from ..pipeline import Models
     from ..rerank.decision import Decision
     from ..retrieval.encoder import Embeddings
+
+TEMPLATE_FAMILIES = "template_families"
 
 Mask = npt.NDArray[np.bool_]
 ScoreRows = Callable[[Rows, Rows], ScoredPairs]
@@ -109,7 +112,8 @@ def derive_generation(task: GenerationTask) -> Generation:
     with timed(seconds, "collapse"):
         unique = collapse_exact_duplicates(task.corpus.documents[TEXT])
         text_number = _match_texts(unique.texts, before)
-        new_rows = _find_new_rows(text_number, task)
+        families = find_families(unique.texts)
+        new_rows = _find_new_rows(text_number, families, task)
     with timed(seconds, "load"):
         if new_rows.any():
             task.models()
@@ -122,7 +126,7 @@ def derive_generation(task: GenerationTask) -> Generation:
     known = _known_pairs(text_number, embeddings, task)
     scores = PairScores(known, known.where(np.empty(0, np.int64)), score)
     with timed(seconds, "search"):
-        candidates, capped = _find_candidates(embeddings, np.flatnonzero(new_rows), scores, task)
+        candidates, capped = _find_candidates(embeddings, np.flatnonzero(new_rows), families, scores, task)
     with timed(seconds, "rerank"):
         pairs = scores.look_up(candidates)
     with timed(seconds, "decide"):
@@ -158,6 +162,7 @@ def derive_generation(task: GenerationTask) -> Generation:
         "pairs_scored": len(scores.fresh),
         "texts_reclustered": int(affected.sum()),
         "queries_capped": capped,
+        TEMPLATE_FAMILIES: len(families),
         **result.manifest["counts"],
     }
     return Generation(unique, text_number, tokens, embeddings, scores, unseen, result, counts, seconds)
@@ -185,13 +190,20 @@ def _row_of_text(text_number: Rows, before: Snapshot) -> Rows:
     return row_of
 
 
-def _find_new_rows(text_number: Rows, task: GenerationTask) -> Mask:
-    """Return which rows have no document in the last generation: their neighbours are not known."""
+def _find_new_rows(text_number: Rows, families: Families, task: GenerationTask) -> Mask:
+    """Return which rows have neighbours that are not known: no document had their text.
+
+    Of other texts than before these are all rows, if one generation has template families: the pairs of a
+    family depend on all texts.
+    """
     reuse = task.reuse
     if not (reuse.neighbours and reuse.embeddings and reuse.scores):  # scored pairs are the known neighbours
         return np.ones(len(text_number), bool)
-    new_rows = text_number < 0
-    new_rows[~new_rows] = ~_live_texts(task.before)[text_number[~new_rows]]
+    new_rows, live = text_number < 0, _live_texts(task.before)
+    new_rows[~new_rows] = ~live[text_number[~new_rows]]
+    has_families = len(families) or task.before.commit.counts.get(TEMPLATE_FAMILIES)
+    if has_families and (new_rows.any() or live.sum() != len(new_rows)):
+        new_rows[:] = True
     return new_rows
 
 
@@ -247,19 +259,25 @@ def _known_pairs(text_number: Rows, embeddings: Embeddings, task: GenerationTask
 
 
 def _find_candidates(
-    embeddings: Embeddings, new_rows: Rows, scores: PairScores, task: GenerationTask
+    embeddings: Embeddings, new_rows: Rows, families: Families, scores: PairScores, task: GenerationTask
 ) -> tuple[CandidatePairs, int]:
     """Return all pairs above the floor: the known ones and those of the new rows.
 
     The `max_k` nearest of a new row are found. The second value is the number of rows with more neighbours.
     """
     known = scores.known.where(scores.known.cosine >= task.settings.retrieval.floor)
+    known = known.where(families.allow(known.left, known.right))
     if not len(new_rows):
         return known, 0
     from ..retrieval.candidates import find_candidates
 
     n, retrieval = len(embeddings), task.settings.retrieval
     device = task.models().compute.device
+    if len(families):
+        from ..pipeline import find_pairs
+
+        found, search = find_pairs(embeddings, families, retrieval, device, task.progress)
+        return found, search.capped
     new, search = find_candidates(embeddings, retrieval, device, task.progress, rows=new_rows)
     if len(new_rows) == n:
         return new, search.capped
