@@ -55,6 +55,9 @@ def _classification_lines(result: ClassificationMetrics, scores: Scores, valid_p
         f"{_line('calibration error (ECE)', result.calibration_error)}   {_origin(scores)}",
         "",
     ]
+    if result.shipped is not None:
+        shipped = f"from {scale} {result.shipped.threshold:.4f}, where the model accepts a pair taken alone:"
+        lines += [shipped, *_decision_lines(result.shipped), ""]
     if result.validated is None:
         advice = "no threshold from other pairs: choose one with --valid or --valid-split"
         return [*lines, advice, "", best, *_decision_lines(result.best)]

@@ -23,7 +23,8 @@ class Scores:
 
     `value` orders the pairs: the logit of a cross-encoder or the cosine of a bi-encoder. `probability` comes
     from a calibration beside the model (`calibrated`); without one it is the logistic of the logit, or the
-    cosine clipped to 0 to 1. `seconds` is the time that tokenising and scoring took.
+    cosine clipped to 0 to 1. `seconds` is the time that tokenising and scoring took. `shipped` is the
+    threshold with the best F1 on the pairs that a cross-encoder was calibrated with, 0.5 without calibration.
     """
 
     kind: Literal["logit", "cosine"]
@@ -31,6 +32,7 @@ class Scores:
     probability: Floats
     calibrated: bool
     seconds: float
+    shipped: float | None = None
 
     @property
     def decision(self) -> Floats:
@@ -54,8 +56,9 @@ class ThresholdMetrics:
 class ClassificationMetrics:
     """How good a model is on pairs labelled 0 or 1.
 
-    `validated` is at the threshold chosen on other pairs, None without one. `best` is at the threshold with
-    the best F1 on these pairs, which is optimistic.
+    `shipped` is at the threshold of the model, None for a bi-encoder. `validated` is at the threshold chosen
+    on other pairs, None without one. `best` is at the threshold with the best F1 on these pairs, which is
+    optimistic.
     """
 
     pairs: int
@@ -63,6 +66,7 @@ class ClassificationMetrics:
     average_precision: Estimate
     roc_auc: Estimate
     calibration_error: Estimate
+    shipped: ThresholdMetrics | None
     validated: ThresholdMetrics | None
     best: ThresholdMetrics
 
@@ -98,26 +102,31 @@ def evaluate_scores(
     Pairs with the same number in `group`, `(n_pairs,)`, share questions and are resampled together.
     """
     thresholds = {"best": best_f1_threshold(actual, scores.decision)}
-    if threshold is not None:
-        thresholds["validated"] = threshold
+    others = {"validated": threshold, "shipped": scores.shipped}
+    thresholds |= {name: value for name, value in others.items() if value is not None}
     accepted = {name: scores.decision >= np.float64(cut) for name, cut in thresholds.items()}
     metrics = [measure_ranking(actual, scores.value), measure_calibration(actual, scores.probability)]
     metrics += [measure_decision(actual, predicted, name) for name, predicted in accepted.items()]
     estimates = bootstrap(len(actual), metrics, group=group)
 
-    def at_threshold(name: str) -> ThresholdMetrics:
+    def at_threshold(name: str) -> ThresholdMetrics | None:
+        if name not in thresholds:
+            return None
         ratios = {ratio: estimates[f"{name} {ratio}"] for ratio in ("accuracy", "precision", "recall", "f1")}
         counts = confusion_matrix(actual, accepted[name], labels=[True, False]).T.ravel().tolist()
         return ThresholdMetrics(
             threshold=thresholds[name], confusion=dict(zip(_CONFUSION, counts, strict=True)), **ratios
         )
 
+    best = at_threshold("best")
+    assert best is not None
     return ClassificationMetrics(
         len(actual),
         int(actual.sum()),
         estimates["average_precision"],
         estimates["roc_auc"],
         estimates["calibration_error"],
-        None if threshold is None else at_threshold("validated"),
-        at_threshold("best"),
+        at_threshold("shipped"),
+        at_threshold("validated"),
+        best,
     )

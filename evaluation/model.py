@@ -18,6 +18,7 @@ from ..inference.locate import is_bi_encoder, locate_model, quiet_loading
 from ..inference.tokens import tokenise
 from ..progress import Progress
 from ..rerank.scorer import CrossEncoder
+from ..rerank.thresholds import reference_threshold
 from ..retrieval.candidates import pair_cosines
 from ..retrieval.encoder import BiEncoder, encode_texts
 from ..schema import LabelledPairs, probabilities
@@ -170,7 +171,8 @@ def score_with_loaded(
     tokens = tokenise(texts, model.tokenizer, max_tokens=max_tokens, progress=progress)
     logit = model.score(tokens, left, right, progress)
     seconds = time.perf_counter() - started
-    return Scores("logit", logit, probabilities(logit), model.calibration is not None, seconds)
+    shipped = reference_threshold(model.calibration)
+    return Scores("logit", logit, probabilities(logit), model.calibration is not None, seconds, shipped)
 
 
 def require_labels(pairs: LabelledPairs) -> None:

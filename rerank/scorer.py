@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from functools import cached_property, partial
 from typing import Protocol
 
@@ -26,6 +27,7 @@ from .heads import find_head
 log = logging.getLogger(__name__)
 
 SHARD = 8_192  # pairs on a CPU
+_LONG_RUN = 5  # minutes
 
 
 class PairScorer(Protocol):
@@ -126,13 +128,23 @@ def score_pairs(
     return ScoredPairs.from_logits(*ends, candidates.cosine, logit)
 
 
+def _warn_of_long_run(n: int, seconds: float, share: float) -> None:
+    """Say how long `n` pairs will take, if that is long, after a share of their tokens took some seconds."""
+    minutes = seconds / max(share, 1e-9) / 60
+    if minutes >= _LONG_RUN:
+        log.warning(
+            "%d pairs to score, about %.0f minutes; a higher retrieval.floor makes them fewer", n, minutes
+        )
+
+
 def _score_shards(
     scorer: PairScorer, tokens: TokenStore, ends: tuple[Rows, Rows], progress: Progress, work: Work
 ) -> Floats:
     """Return the logit of each pair; pairs of similar length share a shard."""
-    lengths = tokens.lengths
-    order = np.argsort(-(lengths[ends[0]] + lengths[ends[1]]), kind="stable")
+    lengths = tokens.lengths[ends[0]] + tokens.lengths[ends[1]]
+    order = np.argsort(-lengths, kind="stable")
     logit = np.empty(len(order), np.float32)
+    started, found = time.perf_counter(), work.found
     with progress.bar("score", scorer.orders * len(order), "pairs") as bar:
         for start in range(0, len(order), scorer.shard):
             at = order[start : start + scorer.shard]
@@ -141,4 +153,7 @@ def _score_shards(
             score = partial(scorer.score, tokens, *pair, progress.within(bar))
             logit[at] = work.array(shard_name("scores", texts.offsets, texts.ids), score)
             bar.update(scorer.orders * (start + len(at)) - bar.n)
+            if start == 0 and work.found == found:
+                share = lengths[at].sum() / max(lengths.sum(), 1)
+                _warn_of_long_run(len(order), time.perf_counter() - started, share)
     return logit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -46,6 +46,8 @@ def test_metrics_are_those_of_scikit_learn() -> None:
     ]
     assert (found.pairs, found.duplicates) == (500, actual.sum())
     assert found.best.f1.value >= validated.f1.value
+    assert found.shipped is None
+    assert evaluate_scores(actual, replace(scored(logit), shipped=0.3), None).shipped == validated
 
 
 def test_correlations_are_those_of_scipy() -> None:

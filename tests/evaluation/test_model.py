@@ -121,6 +121,8 @@ def test_evaluate_prints_a_table_and_writes_files(tiny: TinyModels, file: Path, 
     ap, validated = record["average_precision"], record["validated"]
     assert outcome.out.startswith(f"cross-encoder {model} on 60 pairs of pairs.parquet, ")
     assert f"average precision  {ap['value']:.4f}   {ap['low']:.4f} to {ap['high']:.4f}" in outcome.out
+    assert (record["shipped"]["threshold"], sum(record["shipped"]["confusion"].values())) == (0.5, 60)
+    assert "from probability 0.5000, where the model accepts a pair taken alone:" in outcome.out
     assert f"from probability {validated['threshold']:.4f}, best F1 on 40 validation pairs:" in outcome.out
     assert ", the best F1 on these same pairs (optimistic):" in outcome.out
     assert (record["pairs"], record["duplicates"], record["valid_pairs"]) == (60, 20, 40)

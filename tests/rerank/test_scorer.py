@@ -10,6 +10,7 @@ import torch
 from sentence_transformers import CrossEncoder as OwnCrossEncoder
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from dupmine.disk.work import Work
 from dupmine.errors import ModelError, SettingsError
 from dupmine.inference.device import DeviceConfig
 from dupmine.inference.tokens import tokenise
@@ -189,6 +190,24 @@ def test_score_pairs_keeps_the_candidates(tiny: TinyModels) -> None:
     assert scored.cosine.tolist() == candidates.cosine.tolist()
     assert scored.logit.tolist() == scorer.score(tokens, left, right, SILENT).tolist()
     np.testing.assert_allclose(scored.probability, 1 / (1 + np.exp(-scored.logit.astype(float))), rtol=1e-6)
+
+
+def test_a_long_run_says_so_after_its_first_shard(
+    tiny: TinyModels, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = load(tiny["sigmoid"])
+    tokens = store_for(scorer, SHORT)
+    left, right = neighbours(len(SHORT))
+    candidates = CandidatePairs(left, right, np.ones(len(left), np.float32))
+    for name in ("short", "long"):
+        (tmp_path / name).mkdir()
+    score_pairs(scorer, tokens, candidates, SILENT, Work(tmp_path / "short"))
+    assert "pairs to score" not in caplog.text
+    monkeypatch.setattr("dupmine.rerank.scorer._LONG_RUN", 0)
+    score_pairs(scorer, tokens, candidates, SILENT, Work(tmp_path / "short"))  # the shards are there already
+    assert "pairs to score" not in caplog.text
+    score_pairs(scorer, tokens, candidates, SILENT, Work(tmp_path / "long"))
+    assert f"{len(left)} pairs to score, about 0 minutes" in caplog.text
 
 
 @pytest.mark.parametrize(
