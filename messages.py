@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -21,6 +22,14 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if _is_harmless(char) else repr(char)[1:-1] for char in text)
+
+
+def to_json(data: object) -> str:
+    """Return data as one line of JSON, in which the same characters are written as JSON's escapes."""
+    text = json.dumps(data, ensure_ascii=False, default=str)
+    if text.isprintable():
+        return text
+    return "".join(char if _is_harmless(char) else json.dumps(char)[1:-1] for char in text)
 
 
 def _is_harmless(char: str) -> bool:

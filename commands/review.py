@@ -58,7 +58,7 @@ def review(
         with open_journal(labels_folder, name) as journal:
             taken, left = import_labels(open_result(folder), import_from, journal, name)
         unknown = f"; {left:,} left out: a document is not in the result" if left else ""
-        typer.echo(f"{taken:,} labels taken over{unknown}\nsee them: dupmine report {folder}")
+        typer.echo(f"{taken:,} labels taken over{unknown}\nsee them: dupmine report {escape(str(folder))}")
         return
     modes = {"audit": audit, "borderline": borderline, "suspicious": suspicious}
     asked = [name for name, flag in modes.items() if flag]
@@ -82,4 +82,5 @@ def review(
         if not no_browser:
             webbrowser.open(link)
         server.serve(started, labels_folder, bound, token)
-    typer.echo(f"labels: dupmine review {folder} --export labels.parquet; precision: dupmine audit {folder}")
+    name = escape(str(folder))
+    typer.echo(f"labels: dupmine review {name} --export labels.parquet; precision: dupmine audit {name}")

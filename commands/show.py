@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..messages import escape
 from . import options
 from .opened import RunOrStore, open_result
 
@@ -48,7 +49,7 @@ def show(
         if xlsx:
             write_xlsx(tables, xlsx, overwrite=overwrite)
             written.append(xlsx)
-        typer.echo("written: " + ", ".join(map(str, written)))
+        typer.echo("written: " + ", ".join(escape(str(path)) for path in written))
         return
     from ..report.health import examine
     from ..report.listing import list_one, list_selection

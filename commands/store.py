@@ -11,7 +11,7 @@ import typer
 
 from ..disk.interrupts import end_with_commit
 from ..errors import CorruptStoreError, InputError
-from ..messages import escape
+from ..messages import escape, to_json
 from ..settings import MiningSettings
 from . import options
 from .help import App
@@ -68,7 +68,8 @@ def init(folder: Folder, *, config: options.ConfigOptions, wait: Wait = 0.0, log
     from ..store.store import Store
 
     Store.create(folder, settings, progress=log.bars, wait=wait)
-    log.report([f"made {folder}; add documents: dupmine store update {folder} FILES"])
+    name = escape(str(folder))
+    log.report([f"made {name}; add documents: dupmine store update {name} FILES"])
 
 
 @store.command()
@@ -166,10 +167,10 @@ def verify(
     opened = Store.open_damaged(folder, progress=log.bars, wait=wait)
     damages = opened.verify(repair=repair)
     for damage in damages:
-        typer.echo(f"{damage.outcome}: {damage.file}: {damage.problem}")
+        typer.echo(escape(f"{damage.outcome}: {damage.file}: {damage.problem}"))
     if not log.quiet:
         for name in opened.unknown_files():
-            typer.echo(f"unknown: {name}: not written by dupmine, left alone")
+            typer.echo(escape(f"unknown: {name}: not written by dupmine, left alone"))
     left = sum(damage.outcome in {"damaged", "lost"} for damage in damages)
     if left and repair:
         raise CorruptStoreError(f"{folder}: {left} losses could not be repaired, see above")
@@ -182,7 +183,7 @@ def verify(
 @store.command()
 def status(folder: Folder, *, as_json: options.Json = False, log: options.LogOptions) -> None:
     """Show what the store holds and who writes to it."""
-    from .store_view import status_lines, to_json
+    from .store_view import status_lines
 
     facts = _open(folder, log).status()
     options.print_utf8([to_json(facts)] if as_json else status_lines(facts))
@@ -197,7 +198,7 @@ def changes(
     log: options.LogOptions,
 ) -> None:
     """Show the changes of the clusters, by generation."""
-    from .store_view import change_lines, records, to_json
+    from .store_view import change_lines, records
 
     events = _open(folder, log).changes(since)
     options.print_utf8([to_json(records(events))] if as_json else change_lines(events))
@@ -223,7 +224,7 @@ def query(
     queries = [*(texts or []), *(_lines(file) if file is not None else [])]
     if not queries and file is None:
         raise typer.BadParameter("give at least one text, or a file with --file", param_hint="TEXT")
-    from .store_view import query_lines, records, to_json
+    from .store_view import query_lines, records
 
     _check_unicode(queries)
     answers = _open(folder, log, settings=compute.settings()).query(queries, top)

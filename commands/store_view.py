@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,11 +16,6 @@ if TYPE_CHECKING:
     from ..store.history import UpdateReport
 
 _NARROWEST = 20
-
-
-def to_json(data: object) -> str:
-    """Return data as one line of JSON."""
-    return json.dumps(data, ensure_ascii=False, default=str)
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -151,7 +145,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     """Format the status of a store; settings and models are in the JSON only."""
     facts = {name: value for name, value in status.items() if name not in {"settings", "models"}}
     width = max(map(len, facts))
-    return [f"{name.replace('_', ' '):>{width}}  {_shown(value)}" for name, value in facts.items()]
+    return [f"{name.replace('_', ' '):>{width}}  {escape(_shown(value))}" for name, value in facts.items()]
 
 
 def _shown(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from ..messages import escape
 from ..report.health import examine
 from ..report.listing import cluster_lines
 from ..report.selection import Strategy, select_clusters
@@ -54,5 +55,5 @@ def _examples(result: MiningResult) -> list[str]:
 
 def next_commands(folder: Path) -> str:
     """Return what to type to look at a result."""
-    name = shlex.quote(str(folder))
+    name = escape(shlex.quote(str(folder)))
     return f"look at it: dupmine show {name} --suspicious\n        or: dupmine report {name} --open"
