@@ -80,8 +80,8 @@ def test_stores(folder: Path, tiny: TinyModels) -> None:
     check(shell.dupmine("store", "update", store, folder / "q.parquet"))
     for command in ("status", "changes", "verify", "compact"):
         check(shell.dupmine("store", command, store))
-    for command in (("status",), ("changes",), ("query", "how?")):
-        printed = check(shell.dupmine("store", command[0], store, *command[1:], "--json")).out
+    for command, texts in (("status", []), ("changes", []), ("query", ["how?"])):
+        printed = check(shell.dupmine("store", command, store, *texts, "--json")).out
         assert json.loads(printed)
     assert "evil" in check(shell.dupmine("store", "query", store, f"how {EVIL}?")).out
     check(shell.dupmine("store", "export", store, "--out", folder / "exported"))
