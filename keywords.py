@@ -33,9 +33,9 @@ class RetrievalKeywords(TypedDict, total=False):
     bi_encoder: str
     max_k: int
     floor: float
-    exact_limit: int
-    lists: int | None
-    probes: int | None
+    index: str
+    nlist: int | None
+    nprobe: int | None
     target_recall: float
 
 

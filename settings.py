@@ -154,16 +154,16 @@ class RetrievalSettings(Stage):
     floor: float = Field(
         default=0.60, ge=-1.0, le=1.0, description="pairs below this cosine are no candidates"
     )
-    exact_limit: int = Field(
-        default=600_000,
-        ge=0,
-        description="up to so many texts, on a GPU ten times as many, the search is exact, above it in lists "
-        "of texts that are near each other",
+    index: str = Field(
+        default="auto",
+        min_length=1,
+        description="FAISS index: auto, flat (exact), ivf, or a string of its index factory, as HNSW32 or "
+        "OPQ64_256,IVF4096,PQ64; auto is flat up to 100,000 texts and ivf above",
     )
-    lists: int | None = Field(
-        default=None, ge=1, description="number of lists; by default twice the root of the texts"
+    nlist: int | None = Field(
+        default=None, ge=1, description="lists of an ivf index; by default twice the root of the texts"
     )
-    probes: int | None = Field(
+    nprobe: int | None = Field(
         default=None,
         ge=1,
         description="lists visited per text; by default as many as target_recall needs",
@@ -172,8 +172,19 @@ class RetrievalSettings(Stage):
         default=0.97,
         gt=0.0,
         le=1.0,
-        description="recall of pairs above the floor that probes is chosen for",
+        description="recall of pairs above the floor that nprobe is chosen for",
     )
+
+    @model_validator(mode="after")
+    def _lists_of_an_ivf_index(self) -> Self:
+        if self.nlist is not None and self.index not in {"auto", "ivf"}:
+            raise PydanticCustomError(
+                "no_nlist",
+                "setting retrieval.nlist: index {index} does not take it: use index=ivf, or a factory string "
+                "as IVF1024,Flat",
+                {"index": self.index},
+            )
+        return self
 
 
 class RerankSettings(Stage):

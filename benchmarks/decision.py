@@ -148,7 +148,7 @@ def of_dump(texts: pd.Series, labelled: pd.DataFrame, miner: Miner) -> dict[str,
     models, settings = miner.models, miner.settings.retrieval
     embeddings = models.encoder.encode(unique.texts, tokens, PROGRESS)
     wanted: Rows = np.unique(rows[np.unique(labelled[["qid1", "qid2"]].astype(str))])
-    exact = settings.model_copy(update={"exact_limit": len(unique)})
+    exact = settings.model_copy(update={"index": "flat"})
     candidates, _ = find_candidates(embeddings, exact, models.compute.device, PROGRESS, rows=wanted)
     return judged(
         score_pairs(models.scorer, tokens, candidates, PROGRESS), tokens, rows, labelled, miner.models

@@ -34,7 +34,7 @@ from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.rerank.thresholds import choose_threshold
 from dupmine.retrieval.candidates import find_candidates
-from dupmine.retrieval.encoder import BiEncoder
+from dupmine.retrieval.encoder import BiEncoder, Embeddings
 from dupmine.schema import Rows, probabilities
 from dupmine.settings import ComputeSettings, MiningSettings, PairSettings, RetrievalSettings
 
@@ -157,14 +157,18 @@ def search(n: int, device: torch.device) -> Figures:
         first = unit(rng.standard_normal((end - start, 384), np.float32))
         near = first + NOISE * unit(rng.standard_normal((end - start, 384), np.float32))
         vectors[2 * start : 2 * end : 2], vectors[2 * start + 1 : 2 * end : 2] = first, unit(near)
-    settings = RetrievalSettings(exact_limit=len(vectors))
+    return {"vectors": len(vectors)} | {kind: search_by(kind, vectors, device) for kind in ("flat", "ivf")}
+
+
+def search_by(kind: str, vectors: Embeddings, device: torch.device) -> Figures:
+    """Find the neighbours by an index of a kind; of two vectors the second is planted near the first."""
+    settings, half_of = RetrievalSettings(index=kind), len(vectors) // 2
     find_candidates(vectors[:4096], settings, device, SILENT)  # and is warm
     (found, facts), seconds = timed(lambda: find_candidates(vectors, settings, device, SILENT))
     planted = (found.left % 2 == 0) & (found.right == found.left + 1)
     return {
-        "vectors": len(vectors),
         "seconds": round(seconds, 3),
-        "kind": facts.description["kind"],
+        "index": facts.description,
         "pairs": len(found),
         "recall_of_planted": float(planted.sum() / half_of),
     }

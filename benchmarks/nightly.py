@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import faiss
 import numpy as np
 import pandas as pd
 from prometheus_client.parser import text_string_to_metric_families
@@ -33,6 +32,7 @@ from dupmine import MiningResult, Store, UpdateReport
 from dupmine.benchmarks import machine
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.retrieval.encoder import BiEncoder
+from dupmine.retrieval.index import Index
 from dupmine.store import query_index
 
 QUERIES = 200
@@ -42,7 +42,7 @@ SEED = 0
 QUERY_PARTS = {
     "tokenise": (query_index, "tokenise_texts"),
     "embed": (BiEncoder, "encode"),
-    "search": (faiss.IndexFlatIP, "search"),
+    "search": (Index, "nearest"),
     "rerank": (CrossEncoder, "score"),
 }
 

@@ -1,4 +1,4 @@
-"""CPU threads of torch and FAISS: as many as a setting says during a call, one in a forked process."""
+"""CPU threads of torch, which FAISS follows: as many as a setting says during a call, one in a fork."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import faiss
 import torch
 
 _loaded_in = os.getpid()
@@ -18,29 +17,24 @@ def is_forked() -> bool:
 
 
 def set_threads(threads: int | None) -> None:
-    """Let torch and FAISS use so many threads; None leaves their number as it is.
+    """Let torch use so many threads; None leaves their number as it is.
 
     A forked process keeps one: OpenMP's threads do not exist in it, and work for them would wait for ever.
     """
     if threads is not None:
-        _set_threads(1 if is_forked() else threads)
+        torch.set_num_threads(1 if is_forked() else threads)
 
 
 @contextmanager
 def using_threads(threads: int | None) -> Iterator[None]:
     """Use so many threads inside, and afterwards as many as before."""
-    before = torch.get_num_threads(), faiss.omp_get_max_threads()
+    before = torch.get_num_threads()
     set_threads(threads)
     try:
         yield
     finally:
-        _set_threads(*before)
-
-
-def _set_threads(of_torch: int, of_faiss: int | None = None) -> None:
-    torch.set_num_threads(of_torch)
-    faiss.omp_set_num_threads(of_faiss or of_torch)  # FAISS has a thread pool of its own
+        torch.set_num_threads(before)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _set_threads(1))
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

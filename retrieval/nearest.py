@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..schema import Floats, Rows
-from .plan import Positions
+from ..schema import Flags, Floats, Rows
 
 FOUND = np.dtype([("left", np.int32), ("right", np.int32), ("cosine", np.float32)])
 Found = npt.NDArray[np.void]
@@ -23,20 +22,24 @@ class Nearest:
     Memory is bounded by them, not by the pairs that are added.
     """
 
-    def __init__(self, most: int, bars: Rows) -> None:
-        """Start without pairs; `bars` comes from `open_bars` or from another collection's `bars`."""
+    def __init__(self, n: int, most: int, asking: Rows) -> None:
+        """Start without pairs of n rows; who is not `asking` wants no pair, though a partner may."""
         self.most = most
-        self.bars = bars.copy()
-        self._asks = bars != _NOBODY
-        self._raised = bool((bars != _EVERYBODY).any())
-        self._degree = np.zeros(len(bars), np.int64)
+        self._bars = np.full(n, _NOBODY)  # the least nearness that a row wants
+        self._bars[asking] = _EVERYBODY
+        self._asks = self._bars == _EVERYBODY
+        self._degree = np.zeros(n, np.int64)
         self._pending: list[Found] = []
         self._kept: list[Found] = []
         self._limit = _KEPT
-        self._pruned = False
 
-    def add(self, left: Positions, right: Positions, cosine: Floats) -> None:
-        """Add pairs that are not there yet."""
+    def wants(self, left: Rows, right: Rows, cosine: Floats) -> Flags:
+        """Whether pairs are, as far as is known, among the nearest of a side."""
+        wanted: Flags = _nearness(cosine, right) >= self._bars[left]
+        return wanted | (_nearness(cosine, left) >= self._bars[right])
+
+    def add(self, left: Rows, right: Rows, cosine: Floats) -> None:
+        """Add pairs that are not there yet, `left < right`."""
         pairs = np.empty(len(left), FOUND)
         pairs["left"], pairs["right"], pairs["cosine"] = left, right, cosine
         self.add_found(pairs)
@@ -48,10 +51,12 @@ class Nearest:
             self._settle()
 
     def take(self) -> Found:
-        """Return the pairs, in no order."""
+        """Return the pairs, sorted by (left, right)."""
         self._settle()
         self._prune()
-        return self._kept[0]
+        pairs = self._kept[0]
+        order = np.argsort(pairs["left"] * np.int64(len(self._bars)) + pairs["right"])
+        return pairs[order]
 
     @property
     def capped(self) -> int:
@@ -61,60 +66,27 @@ class Nearest:
     def _settle(self) -> None:
         pairs = np.concatenate([np.empty(0, FOUND), *self._pending])
         self._pending = []
-        self._degree += _degrees(pairs, len(self.bars))
-        self._kept.append(self._wanted(pairs))
-        self._pruned = self._pruned and not len(pairs)
+        self._degree += _degrees(pairs, len(self._bars))
+        self._kept.append(pairs[self.wants(pairs["left"], pairs["right"], pairs["cosine"])])
         if sum(map(len, self._kept)) > self._limit:
             self._prune()
             self._limit = max(_KEPT, 2 * len(self._kept[0]))
 
-    def _wanted(self, pairs: Found) -> Found:
-        if not self._raised:
-            return pairs
-        left, right, cosine = (pairs[name] for name in ("left", "right", "cosine"))
-        near = (_nearness(cosine, right) >= self.bars[left]) | (_nearness(cosine, left) >= self.bars[right])
-        wanted: Found = pairs[near]
-        return wanted
-
     def _prune(self) -> None:
         """Raise the bars of the rows with too many pairs to their `most`-th nearest."""
         pairs = np.concatenate(self._kept)
-        self._kept = [pairs]
-        if self._pruned:
-            return
-        self._pruned = True
-        degree = _degrees(pairs, len(self.bars))
-        crowded = np.flatnonzero((degree > self.most) & self._asks)
-        parts = np.cumsum(degree[crowded]) // _KEPT + np.arange(len(crowded)) // (1 << 16)
-        for part in np.unique(parts):
-            self._raise_bars(pairs, crowded[parts == part])
-        if len(crowded):
-            self._raised = True
-            self._kept = [self._wanted(pairs)]
-
-    def _raise_bars(self, pairs: Found, crowded: Rows) -> None:
-        place = np.full(len(self.bars), -1, np.int32)
-        place[crowded] = np.arange(len(crowded))
+        degree = _degrees(pairs, len(self._bars))
+        crowded = self._asks & (degree > self.most)
         rows, nearness = [], []
         for side, other in (("left", "right"), ("right", "left")):
-            at = place[pairs[side]]
-            own = at >= 0
-            rows.append(at[own].astype(np.uint16))
+            own = crowded[pairs[side]]
+            rows.append(pairs[side][own])
             nearness.append(_nearness(pairs["cosine"][own], pairs[other][own]))
-        row, near = np.concatenate(rows), np.concatenate(nearness)
-        near = near[np.argsort(row, kind="stable")]  # of 16 bits each: by radix
-        ends = np.cumsum(np.bincount(row))
-        for own_row, own_near in zip(crowded, np.split(near, ends[:-1]), strict=True):
-            self.bars[own_row] = np.partition(own_near, -self.most)[-self.most]
-
-
-def open_bars(n: int, asking: Rows | None) -> Rows:
-    """Return the bars of n rows: who is not among `asking` wants no pair, though a partner may."""
-    if asking is None:
-        return np.full(n, _EVERYBODY)
-    bars = np.full(n, _NOBODY)
-    bars[asking] = _EVERYBODY
-    return bars
+        near = np.concatenate(nearness)[np.argsort(np.concatenate(rows), kind="stable")]
+        ends = np.cumsum(degree[crowded])
+        for row, own in zip(np.flatnonzero(crowded), np.split(near, ends[:-1]), strict=crowded.any()):
+            self._bars[row] = np.partition(own, -self.most)[-self.most]
+        self._kept = [pairs[self.wants(pairs["left"], pairs["right"], pairs["cosine"])]]
 
 
 def _degrees(pairs: Found, n: int) -> Rows:
@@ -122,7 +94,7 @@ def _degrees(pairs: Found, n: int) -> Rows:
     return np.bincount(pairs["left"], minlength=n) + np.bincount(pairs["right"], minlength=n)
 
 
-def _nearness(cosine: Floats, other: npt.NDArray[np.int32]) -> Rows:
+def _nearness(cosine: Floats, other: npt.NDArray[np.integer]) -> Rows:
     """Return one number per pair that grows with the cosine and, of equal ones, falls with the row."""
     bits = (cosine + np.float32(0)).view(np.int32).astype(np.int64)  # not -0, which is less than 0
     bits ^= (bits >> 63) & 0x7FFFFFFF

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-import faiss
 import numpy as np
 import pyarrow as pa
 
@@ -13,6 +12,7 @@ from ..corpus.unique import normalised_key
 from ..pipeline import Models, tokenise_texts
 from ..progress import SILENT, Progress
 from ..retrieval.candidates import pair_cosines
+from ..retrieval.index import Index, flat_index
 from ..schema import DOC_ID, TEXT, Floats, Rows, TokenStore, probabilities
 from ..settings import MiningSettings
 from .snapshot import Snapshot
@@ -48,9 +48,9 @@ class QueryIndex:
         self._vectors = snapshot.texts.vectors(self._numbers, models.encoder.dim)
 
     @cached_property
-    def _index(self) -> faiss.IndexFlatIP:
-        index = faiss.IndexFlatIP(self._models.encoder.dim)
-        index.add(self._vectors.astype(np.float32))
+    def _index(self) -> Index:
+        index = flat_index(self._models.encoder.dim, self._models.compute.device)
+        index.add(self._vectors)
         return index
 
     def search(self, texts: Sequence[str], top: int, progress: Progress = SILENT) -> pa.Table:
@@ -72,7 +72,7 @@ class QueryIndex:
         tokens, pair_tokens = tokenise_texts(texts, self._settings, self._models, progress)
         vectors = self._models.encoder.encode(texts, tokens, progress, fill=False)
         near = min(max(NEAREST, top), len(self._numbers))
-        _, nearest = self._index.search(vectors.astype(np.float32), near)
+        _, nearest = self._index.nearest(vectors, near)
         query, position = np.repeat(np.arange(len(texts)), near), nearest.ravel()
         probability = self._probabilities(texts, pair_tokens, query, position, progress)
         cosine = pair_cosines(

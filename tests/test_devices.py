@@ -10,7 +10,6 @@ from dupmine.inference.device import DeviceConfig, resolve_device
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.scorer import CrossEncoder
-from dupmine.retrieval import plan as blocks
 from dupmine.retrieval.candidates import find_candidates
 from dupmine.retrieval.encoder import BiEncoder
 from dupmine.schema import Floats, probabilities
@@ -64,10 +63,9 @@ def test_probabilities_in_half_precision_are_near_those_in_single(device: str) -
 
 @NO_GPU
 @pytest.mark.parametrize("floor", [-1.0, 0.4])
-def test_the_search_finds_the_same_on_a_gpu(floor: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK_GPU", (256, 512))
+def test_the_search_finds_the_same_on_a_gpu(floor: float) -> None:
     embeddings = np.concatenate([random_vectors(800, 64), grouped_vectors([40, 300, 5], 64, noise=0.4)])
-    for options in ({}, {"max_k": 3}, {"exact_limit": 0, "lists": 10, "probes": 10}):
+    for options in ({}, {"max_k": 3}, {"index": "ivf", "nlist": 10, "nprobe": 10}):
         settings = RetrievalSettings.model_validate({"floor": floor, **options})
         found, facts = find_candidates(embeddings, settings, torch.device("cuda"), SILENT)
         expected, expected_facts = find_candidates(embeddings, settings, torch.device("cpu"), SILENT)

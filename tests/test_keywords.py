@@ -25,7 +25,7 @@ follow_imports = silent
 """
 CALLS = """
 import dupmine
-dupmine.{call}, threshold=0.8, rerank={{"audit": 0}}, lists=None, progress=False, config="my.yaml")
+dupmine.{call}, threshold=0.8, rerank={{"audit": 0}}, nlist=None, progress=False, config="my.yaml")
 dupmine.{call}, flor=0.6)
 dupmine.{call}, floor="high")
 dupmine.{call}, head="relu")

@@ -75,10 +75,9 @@ def test_what_else_is_in_a_batch_changes_no_score(miner: Miner, small: MiningRes
         assert miner.score_pairs([(first, second)])[0] == np.float32(expected)
 
 
-def test_lists_find_what_exact_search_finds(small: MiningResult) -> None:
-    result = Miner(small.settings, exact_limit=0, lists=16, target_recall=1.0, progress=False).mine(
+def test_an_ivf_index_finds_what_a_flat_one_finds(small: MiningResult) -> None:
+    result = Miner(small.settings, index="ivf", nlist=16, target_recall=1.0, progress=False).mine(
         plant(SMALL)[0]
     )
-    assert result.manifest["index"]["kind"] == "lists"
-    assert result.manifest["index"]["recall"] == 1.0
+    assert result.manifest["index"] == {"kind": "ivf", "nlist": 16, "nprobe": 16, "recall": 1.0}
     assert partition(result) == partition(small)

@@ -35,7 +35,7 @@ def test_setting_names_stand_in_one_stage() -> None:
 
 
 def test_yaml_is_read_back(tmp_path: Path) -> None:
-    settings = load_settings(overrides={"keep": "a b: c:asc", "lists": 4, "floor": 1e-3, "text_column": "né"})
+    settings = load_settings(overrides={"keep": "a b: c:asc", "nlist": 4, "floor": 1e-3, "text_column": "né"})
     path = tmp_path / "my.yaml"
     path.write_text(settings.to_yaml(), encoding="utf-8")
     assert load_settings(path) == settings
@@ -51,9 +51,9 @@ def test_file_may_be_partial_or_empty(tmp_path: Path) -> None:
 
 def test_overrides_win_and_take_stages_and_bare_keys(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
-    path.write_text("retrieval: {lists: 1, max_k: 11, floor: 0.1}\n")
-    settings = load_settings(path, {"retrieval": {"lists": 2, "floor": 0.2}, "floor": 0.3})
-    assert (settings.retrieval.lists, settings.retrieval.max_k, settings.retrieval.floor) == (2, 11, 0.3)
+    path.write_text("retrieval: {nlist: 1, max_k: 11, floor: 0.1}\n")
+    settings = load_settings(path, {"retrieval": {"nlist": 2, "floor": 0.2}, "floor": 0.3})
+    assert (settings.retrieval.nlist, settings.retrieval.max_k, settings.retrieval.floor) == (2, 11, 0.3)
 
 
 def test_changed_keeps_the_rest() -> None:
@@ -132,10 +132,10 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_parse_overrides_reads_yaml_values() -> None:
-    texts = ["rerank.threshold=0.7", "lists=null", "corpus.text_column=a=b", "symmetric = true", "keep=x:asc"]
+    texts = ["rerank.threshold=0.7", "nlist=null", "corpus.text_column=a=b", "symmetric = true", "keep=x:asc"]
     assert parse_overrides(texts) == {
         "rerank.threshold": 0.7,
-        "lists": None,
+        "nlist": None,
         "corpus.text_column": "a=b",
         "symmetric": True,
         "keep": "x:asc",

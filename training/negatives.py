@@ -19,9 +19,9 @@ from ..inference.locate import quiet_loading
 from ..progress import Progress
 from ..rerank.scorer import CrossEncoder
 from ..retrieval.encoder import BiEncoder, encode_texts
-from ..retrieval.index import build_index
+from ..retrieval.index import flat_index
 from ..schema import TEXT, Floats, LabelledPairs, Rows
-from ..settings import ComputeSettings, CorpusSettings, RerankSettings, RetrievalSettings
+from ..settings import ComputeSettings, CorpusSettings, RerankSettings
 from .data import PairSets
 from .settings import NegativesSettings
 
@@ -156,13 +156,14 @@ def _neighbour_search(
     corpus: Sequence[str], settings: NegativesSettings, device: DeviceConfig, progress: Progress
 ) -> NeighbourSearch:
     encoder = BiEncoder(settings.miner, device)
-    k, gpu = min(settings.neighbours, len(corpus)), device.device.type == "cuda"
-    index = build_index(encode_texts(encoder, corpus, progress), RetrievalSettings(), k=k, gpu=gpu)
+    k = min(settings.neighbours, len(corpus))
+    index = flat_index(encoder.dim, device.device)
+    index.add(encode_texts(encoder, corpus, progress))
 
     def search(texts: Sequence[str]) -> tuple[Floats, Rows]:
-        queries = np.asarray(encode_texts(encoder, texts, progress), np.float32)
+        queries = encode_texts(encoder, texts, progress)
         with progress.message("finding the nearest texts"):
-            return index.search(queries, k)
+            return index.nearest(queries, k)
 
     return search
 

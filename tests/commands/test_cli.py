@@ -138,8 +138,7 @@ def test_bars_on_a_terminal(tmp_path: Path, questions: Path) -> None:
     terminal, device = pty.openpty()
     termios.tcsetwinsize(device, (30, 100))
     command = [sys.executable, "-m", "dupmine", "mine", str(questions), "--out", str(tmp_path / "out")]
-    in_lists = ["--set", "retrieval.exact_limit=1", "--set", "retrieval.lists=1"]
-    with subprocess.Popen([*command, *in_lists], stdout=subprocess.DEVNULL, stderr=device):
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=device):
         os.close(device)
         shown = b""
         with suppress(OSError):  # how Linux says that the other end is closed
@@ -154,12 +153,11 @@ def test_bars_on_a_terminal(tmp_path: Path, questions: Path) -> None:
     assert [(match[1], match[2], match[3] or match[4]) for match in matches] == [
         ("tokenise", "7", "texts"),
         ("embed", "7", "texts"),
-        ("lists", "7", "texts"),
-        ("retrieve", "1", "blocks"),
+        ("retrieve", "7", "texts"),
         ("score", "3", "pairs"),
         ("decide", "3", "pairs"),
     ]
-    assert len(lines) == 6
+    assert len(lines) == 5
 
 
 def test_quiet_prints_nothing(tmp_path: Path, questions: Path) -> None:
@@ -194,23 +192,23 @@ def test_keep_and_overwrite(tmp_path: Path, questions: Path) -> None:
 
 
 def test_print_config_goes_through_config(tmp_path: Path) -> None:
-    flags = ("--keep", "score:desc", "--floor", "0.7", "--set", "retrieval.lists=9", "--singletons")
+    flags = ("--keep", "score:desc", "--floor", "0.7", "--set", "retrieval.nlist=9", "--singletons")
     outcome = shell.dupmine("mine", *flags, "--print-config")
     config = tmp_path / "my.yaml"
     config.write_text(outcome.out)
     assert shell.dupmine("mine", "--config", config, "--print-config") == outcome
     settings = effective("--config", config)
     assert settings == dupmine.load_settings(
-        overrides={"keep": "score:desc", "floor": 0.7, "lists": 9, "singletons": True}
+        overrides={"keep": "score:desc", "floor": 0.7, "nlist": 9, "singletons": True}
     )
 
 
 def test_flags_win_over_set_over_the_file(tmp_path: Path) -> None:
     config = tmp_path / "my.yaml"
     config.write_text("retrieval: {floor: 0.1, max_k: 11}\nrerank: {threshold: 0.1}\n")
-    by_set = ("--set", "retrieval.floor=0.2", "--set", "lists=2", "--set", "rerank.symmetric=true")
+    by_set = ("--set", "retrieval.floor=0.2", "--set", "nlist=2", "--set", "rerank.symmetric=true")
     settings = effective("--config", config, *by_set, "--floor", "0.3")
-    assert (settings.retrieval.floor, settings.retrieval.lists, settings.retrieval.max_k) == (0.3, 2, 11)
+    assert (settings.retrieval.floor, settings.retrieval.nlist, settings.retrieval.max_k) == (0.3, 2, 11)
     assert (settings.rerank.threshold, settings.rerank.symmetric) == (0.1, True)
 
 

@@ -302,7 +302,7 @@ def test_manifest(run: Path, miner: Miner) -> None:
     assert list(manifest["seconds"]) == stages
     assert all(seconds >= 0 for seconds in manifest["seconds"].values())
     assert datetime.fromisoformat(manifest["created"]).tzinfo is not None
-    assert manifest["index"] == {"kind": "exact"}
+    assert manifest["index"] == {"kind": "flat"}
 
 
 @pytest.mark.parametrize("name", ["manifest.json", *(f"{table}.parquet" for table in TABLES)])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -16,9 +17,7 @@ from hypothesis import strategies as st
 from dupmine.disk.work import Work
 from dupmine.errors import ModelError
 from dupmine.progress import SILENT
-from dupmine.retrieval import nearest, selfjoin
-from dupmine.retrieval import plan as blocks
-from dupmine.retrieval import rounded as products
+from dupmine.retrieval import candidates, index, nearest
 from dupmine.retrieval.candidates import SearchFacts, find_candidates, pair_cosines
 from dupmine.retrieval.encoder import Embeddings
 from dupmine.schema import CandidatePairs
@@ -40,32 +39,25 @@ def found(embeddings: Embeddings, options: RetrievalSettings, asking: list[int] 
     return as_dict(find(embeddings, options, asking)[0])
 
 
-def exact(**values: float) -> RetrievalSettings:
-    return RetrievalSettings.model_validate(values)
+def exact(**values: object) -> RetrievalSettings:
+    return RetrievalSettings.model_validate({"index": "flat", **values})
 
 
-def listed(lists: int, probes: int, **values: float) -> RetrievalSettings:
-    return exact(exact_limit=0, lists=lists, probes=probes, **values)
-
-
-@pytest.fixture(params=[True, False], ids=["int8", "floats"])
-def formats(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a test with both number formats: every processor multiplies bytes, some of them slowly."""
-    monkeypatch.setattr(products, "_multiplies_int8", lambda: request.param)
+def listed(nlist: int, nprobe: int, **values: object) -> RetrievalSettings:
+    return RetrievalSettings.model_validate({"index": "ivf", "nlist": nlist, "nprobe": nprobe, **values})
 
 
 @pytest.fixture
 def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let few vectors take many blocks, shards and rounds of pruning."""
-    monkeypatch.setattr(blocks, "BLOCK_CPU", (7, 256))
-    monkeypatch.setattr(blocks, "SHARD", 5000)
+    """Let few vectors take many chunks, questions and rounds of pruning."""
+    monkeypatch.setattr(candidates, "CHUNK", 50)
+    monkeypatch.setattr(candidates, "_MEETINGS", 50 * 7)
     monkeypatch.setattr(nearest, "_PENDING", 50)
     monkeypatch.setattr(nearest, "_KEPT", 200)
 
 
 @pytest.mark.parametrize("dim", [2, 16, 24, 33, 384])
 @pytest.mark.parametrize("floor", [-1.0, -0.2, 0.0, 0.6])
-@pytest.mark.usefixtures("formats")
 def test_equals_brute_force(dim: int, floor: float) -> None:
     embeddings = np.concatenate([random_vectors(80, dim), grouped_vectors([20, 5], dim, noise=0.4)])
     expected = brute_force(embeddings, floor)
@@ -80,7 +72,7 @@ def test_equals_brute_force(dim: int, floor: float) -> None:
     st.lists(st.integers(1, 30), min_size=1, max_size=6),
     st.integers(1, 40),
     st.sampled_from([-1.0, 0.5, 0.9]),
-    st.tuples(st.integers(1, 90), st.sampled_from([256, 512])),
+    st.tuples(st.integers(1, 90), st.integers(1, 5000)),
 )
 def test_groups_and_blocks_of_any_size(
     seed: int, sizes: list[int], most: int, floor: float, block: tuple[int, int]
@@ -88,7 +80,8 @@ def test_groups_and_blocks_of_any_size(
     embeddings = grouped_vectors(sizes, seed=seed)
     options = exact(floor=floor, max_k=most)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "BLOCK_CPU", block)
+        patch.setattr(candidates, "CHUNK", block[0])
+        patch.setattr(candidates, "_MEETINGS", block[1])
         patch.setattr(nearest, "_PENDING", 20)
         patch.setattr(nearest, "_KEPT", 100)
         assert found(embeddings, options) == brute_force(embeddings, floor, most)
@@ -106,15 +99,52 @@ def test_the_order_of_the_rows_only_relabels_the_pairs(order: list[int]) -> None
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.usefixtures("tiny_blocks", "formats")
-def test_many_blocks_and_threads(threads: int) -> None:
+@pytest.mark.usefixtures("tiny_blocks")
+def test_many_blocks_and_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings = np.concatenate([grouped_vectors([150, 40], noise=0.1), random_vectors(300, seed=1)])
+    in_range, used = index.Index._in_range, set()
+
+    def watched(*arguments: Any) -> Any:
+        used.add(faiss.omp_get_max_threads())
+        return in_range(*arguments)
+
+    monkeypatch.setattr(index.Index, "_in_range", watched)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         assert found(embeddings, exact(floor=0.5, max_k=12)) == brute_force(embeddings, 0.5, 12)
+        assert used == {threads}
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("kind", ["PQ8x4fs,RFlat", "IVF4,Flat"])
+def test_an_index_without_a_range_search_grows_what_it_asks_for(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """300 neighbours are more than are asked for first; what is far from all others has none."""
+    monkeypatch.setattr(index.Index, "_in_range", index.Index._grow)
+    embeddings = np.concatenate([grouped_vectors([300], noise=0.02), random_vectors(50, seed=1)])
+    pairs, facts = find(embeddings, exact(index=kind, floor=0.9, nprobe=4 if "IVF" in kind else None))
+    expected = brute_force(embeddings, 0.9)
+    assert as_dict(pairs).items() <= expected.items()
+    assert len(pairs) >= 0.99 * len(expected) >= 0.99 * 300 * 299 / 2
+    assert facts.description["recall"] == pytest.approx(len(pairs) / len(expected), abs=1e-3)
+
+
+def test_five_thousand_near_identical_texts() -> None:
+    embeddings = grouped_vectors([5000], noise=0.001)
+    pairs, facts = find(embeddings, exact(floor=0.6, max_k=3))
+    vectors = embeddings.astype(np.float64)
+    expected = set()
+    for row in range(5000):
+        cosines = np.clip((vectors @ vectors[row]).astype(np.float32), -1, 1)
+        near = np.flatnonzero(cosines >= np.partition(cosines, -4)[-4])
+        nearest_first = near[np.argsort(-cosines[near], kind="stable")]
+        others = [other for other in nearest_first.tolist() if other != row][:3]
+        expected |= {(min(row, other), max(row, other)) for other in others}
+    assert set(as_dict(pairs)) == expected
+    assert facts.capped == 5000
 
 
 @pytest.mark.usefixtures("tiny_blocks")
@@ -150,7 +180,7 @@ def test_the_cap_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None
     embeddings = np.concatenate([grouped_vectors([60], noise=0.01), random_vectors(40, seed=1)])
     with caplog.at_level(logging.WARNING):
         pairs, facts = find(embeddings, exact(floor=0.95, max_k=20))
-    assert facts == SearchFacts({"kind": "exact"}, capped=60)
+    assert facts == SearchFacts({"kind": "flat"}, capped=60)
     assert caplog.messages == ["60 texts have more than 20 neighbours above the floor; raise retrieval.max_k"]
     assert as_dict(pairs) == brute_force(embeddings, 0.95, 20)
     caplog.clear()
@@ -160,7 +190,13 @@ def test_the_cap_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.parametrize(
-    "options", [exact(floor=0.5), exact(floor=0.5, exact_limit=0), listed(50, 3, floor=0.5)]
+    "options",
+    [
+        exact(floor=0.5, index="auto"),
+        exact(floor=0.5),
+        listed(50, 3, floor=0.5),
+        exact(floor=0.5, index="HNSW8"),
+    ],
 )
 def test_few_rows(options: RetrievalSettings) -> None:
     one = random_vectors(1)
@@ -193,16 +229,15 @@ def test_pairs_of_some_rows(asking: list[int], most: int) -> None:
     assert found(embeddings, lists, asking) == expected
 
 
-def test_some_rows_are_searched_exactly_while_that_is_cheap() -> None:
+def test_auto_is_flat_while_that_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "FLAT_MOST", 100)
     embeddings = random_vectors(400)
-    options = exact(exact_limit=100)
-    assert find(embeddings, options, list(range(25)))[1].description == {"kind": "exact"}
-    assert find(embeddings, options, list(range(26)))[1].description["kind"] == "lists"
-    assert find(embeddings[:100], options)[1].description == {"kind": "exact"}
-    assert find(embeddings[:101], options)[1].description["kind"] == "lists"
+    assert find(embeddings, exact(index="auto"), list(range(25)))[1].description == {"kind": "flat"}
+    assert find(embeddings, exact(index="auto"), list(range(26)))[1].description["kind"] == "ivf"
+    assert find(embeddings[:100], exact(index="auto"))[1].description == {"kind": "flat"}
+    assert find(embeddings[:101], exact(index="auto"))[1].description["kind"] == "ivf"
 
 
-@pytest.mark.usefixtures("formats")
 def test_a_pair_at_the_floor_is_a_candidate() -> None:
     embeddings = unit(np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
     at = float(pair_cosines(embeddings, np.array([0]), np.array([1]))[0])
@@ -219,9 +254,10 @@ def test_vectors_that_are_not_finite_are_an_error() -> None:
 
 
 @pytest.mark.usefixtures("tiny_blocks")
-def test_an_interrupted_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("index", ["flat", "ivf"])
+def test_an_interrupted_search_goes_on(index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings = np.concatenate([grouped_vectors([90], noise=0.02), random_vectors(300, seed=1)])
-    options = exact(floor=0.5, max_k=6)
+    options = exact(floor=0.5, max_k=6, index=index)
     expected, facts = find(embeddings, options)
 
     class Interrupted(nearest.Nearest):
@@ -229,7 +265,7 @@ def test_an_interrupted_search_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
 
         def take(self) -> nearest.Found:
             Interrupted.shards += 1
-            if Interrupted.shards == 3:
+            if Interrupted.shards == 4:
                 raise KeyboardInterrupt
             return super().take()
 
@@ -240,28 +276,14 @@ def test_an_interrupted_search_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
         return work
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selfjoin, "Nearest", Interrupted)
+        patch.setattr(candidates, "Nearest", Interrupted)
         with pytest.raises(KeyboardInterrupt):
             search()
     resumed = search()
-    assert resumed.found == 2
+    assert resumed.found == 3
     assert resumed.made > 2
-    monkeypatch.setattr(selfjoin, "round_vectors", None)
+    monkeypatch.setattr(candidates, "train_index", None)
     assert search().made == 0
-
-
-@pytest.mark.parametrize("dim", [2, 16, 100])
-@pytest.mark.parametrize("even", [True, False])
-def test_no_product_is_further_off_than_it_says(
-    dim: int, even: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    embeddings = random_vectors(200, dim) if even else np.eye(dim, dtype=np.float16)
-    monkeypatch.setattr(products, "_multiplies_int8", lambda: True)
-    rounded = products.round_vectors(embeddings, CPU)
-    codes, vectors = rounded.codes[: len(embeddings)].double().numpy(), embeddings.astype(np.float64)
-    off = np.abs(codes @ codes.T * rounded.unit - vectors @ vectors.T).max()
-    assert rounded.error / 40 < off <= rounded.error < 0.05
-    assert not rounded.codes[len(embeddings) :].any()
 
 
 def test_pair_cosines_do_not_depend_on_the_batch() -> None:
@@ -274,20 +296,3 @@ def test_pair_cosines_do_not_depend_on_the_batch() -> None:
     assert pair_cosines(embeddings, left[some], right[some]).tolist() == whole[some].tolist()
     assert pair_cosines(embeddings, right[some], left[some]).tolist() == whole[some].tolist()
     assert pair_cosines(embeddings, left[:0], right[:0]).tolist() == []
-    exact_codes = replace(products.round_vectors(embeddings, CPU), codes=torch.from_numpy(embeddings))
-    assert exact_codes.cosines(left, right).tolist() == whole.tolist()
-
-
-@pytest.mark.usefixtures("tiny_blocks")
-def test_the_blocks_of_some_rows_hold_their_pairs_once() -> None:
-    plan = blocks.plan_everything(1000, np.arange(100, 400), CPU)
-    assert plan.order is not None
-    met = np.zeros((1000, 1000), int)
-    for block in (block for shard in plan.shards() for block in shard):
-        a, b = (side.ravel() for side in np.meshgrid(block.positions, np.asarray(block.others)))
-        once = plan.once(a, b)
-        np.add.at(met, (plan.order[a[once]], plan.order[b[once]]), 1)
-    met += met.T
-    assert (met[100:400] == 1 - np.eye(1000, dtype=int)[100:400]).all()
-    assert met[:100, :100].max() == met[400:, 400:].max() == 0
-    assert all(a < b for a, b in pairwise(plan.order[:300]))
