@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 
 from ..errors import InputError
-from .sources import Source
+from ..formats import FORMATS
 
 COMPRESSED = {
     b"\x1f\x8b\x08": "gzip",
@@ -24,12 +25,21 @@ _BINARY = {
     b"Obj\x01": "an Avro file: convert it to Parquet",
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive: extract it first",
     b"Rar!\x1a\x07": "a RAR archive: extract it first",
+    b"\x93NUMPY": "a NumPy file: save it as CSV",
+    b"FEA1": "a Feather file: convert it to Parquet",
+    b"ORC\x08": "an ORC file: convert it to Parquet",
+    b"{\\rtf": "a rich text document: save it as text",
+    b"\0\0\0\0\0\0\0\0": "NUL bytes, as of a copy that was not finished: copy it again",
 }
 _TEXT = {
-    rb"\s*<(!doctype\s+html|html[\s>])": "a web page, perhaps of a failed download: download the file itself",
+    rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html[\s>]|head[\s>]|body[\s>])": (
+        "a web page, perhaps of a failed download: download the file itself"
+    ),
     rb"version https://git-lfs\.github\.com/spec/": "a pointer of Git LFS: run git lfs pull",
+    rb"[./]*(git/)?annex/objects/": "a pointer of git-annex: run git annex get",
 }
 _JSON = re.compile(rb'\s*(\{\s*"|\[\s*\{\s*"|\[\s*\])')
+_XML = re.compile(rb"\s*<(\?xml\s|(\w+)[^>]*>.*</\2\s*>)", re.DOTALL)
 _TABLES = ("csv", "tsv")
 
 
@@ -38,14 +48,15 @@ def find_compression(head: bytes) -> str | None:
     return next((name for magic, name in COMPRESSED.items() if head.startswith(magic)), None)
 
 
-def check_contents(head: bytes, source: Source) -> None:
-    """Raise `InputError` where a file that should be text starts as something else, and say what it is."""
-    content = _recognise(head, source.format)
+def check_contents(head: bytes, path: str, format: str, title: str | None = None) -> None:
+    """Raise `InputError` where a file of a format, or a `title`, starts as something else, and name that."""
+    content = _recognise(head, format)
     if content is not None:
-        raise InputError(f"{source.path}: not {source.title} but {content}")
+        raise InputError(f"{path}: not {title or FORMATS[format].title} but {content}")
 
 
 def _recognise(head: bytes, format: str) -> str | None:
+    head = head.removeprefix(BOM_UTF8)
     for magic, content in _BINARY.items():
         if head.startswith(magic):
             return content
@@ -58,9 +69,9 @@ def _recognise(head: bytes, format: str) -> str | None:
 
 def _recognise_text(head: bytes, format: str) -> str | None:
     for pattern, content in _TEXT.items():
-        if re.match(pattern, head, re.IGNORECASE):
+        if re.match(pattern, head, re.IGNORECASE | re.DOTALL):
             return content
-    if format in _TABLES and head.startswith(b"<?xml"):
+    if format in _TABLES and _XML.match(head):
         return "XML: convert it to CSV; Posts.xml of Stack Exchange is read with --format stackexchange"
     if format in _TABLES and _JSON.match(head):
         return "JSON: read it with --format json"

@@ -13,8 +13,10 @@ BOMS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-_UNITS = {"utf-32-le": b".\0\0\0", "utf-32-be": b"\0\0\0.", "utf-16-le": b".\0", "utf-16-be": b"\0."}
-_SAMPLE = 1 << 16  # bytes that charset-normalizer looks at
+_WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+_BLANKS = " \n,"
+_NO_TEXT = ("Cc", "Cn", "Co")  # categories of control characters, and of what is no character
+_SAMPLE = 1 << 16  # bytes that are looked at
 _STRANGE = 0.02  # of the characters beyond ASCII, in names and quotations
 
 # Letters of Western European languages, without those that are common in what other code pages make of the
@@ -29,29 +31,37 @@ _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 def find_bom(head: bytes) -> tuple[str, int] | None:
-    """Return the encoding of a byte order mark and its length, None without one."""
-    return next(((name, len(bom)) for bom, name in BOMS.items() if head.startswith(bom)), None)
+    """Return the encoding of a byte order mark and its length, repeated ones included; None without one."""
+    for bom, name in BOMS.items():
+        if marks := re.match(b"(" + re.escape(bom) + b")+", head):
+            return name, marks.end()
+    return None
 
 
 def find_wide(head: bytes) -> str | None:
-    """Return UTF-16 or UTF-32 for text without a mark that starts with ASCII, None for other bytes."""
-    for name, unit in _UNITS.items():
-        size = len(unit)
-        if len(head) < 2 * size or any(
-            (byte == 0) != (sign == 0) for byte, sign in zip(head, unit, strict=False)
+    """Return UTF-16 or UTF-32 for text without a mark, None for other bytes.
+
+    Text has spaces, breaks or commas, of which a wrong reading of the bytes leaves few.
+    """
+    head = head[:_SAMPLE]
+    if b"\0" not in head:
+        return None
+    for name in _WIDE:
+        text = codecs.getincrementaldecoder(name)("replace").decode(head)  # its end may be half a character
+        blanks = sum(map(text.count, _BLANKS))
+        if (
+            10 * text.count("\ufffd") <= len(text)
+            and 2 * blanks >= max(sum(map(head.count, _BLANKS.encode())), 1)
+            and all(char in "\t\n\r" or unicodedata.category(char) not in _NO_TEXT for char in text)
         ):
-            continue
-        try:
-            text = head[: len(head) // size * size - 2 * size].decode(name)  # the end may be half a character
-        except UnicodeDecodeError:
-            continue
-        if all(char in "\t\n\r" or unicodedata.category(char) not in ("Cc", "Cn", "Co") for char in text):
             return name
     return None
 
 
 def is_western(data: bytes) -> bool:
     """Return whether bytes read as cp1252 look like text of a Western European language."""
+    if b"\0" in data:
+        return False
     try:
         text = data.decode("cp1252")
     except UnicodeDecodeError:

@@ -46,7 +46,7 @@ def read(source: Source, settings: CorpusSettings) -> Part:
         raise
     except Exception as error:  # openpyxl raises whatever a damaged file leads to
         if not data.startswith(b"PK"):
-            check_contents(data[:4096], source)
+            check_contents(data[:4096], source.path, source.format)
         raise InputError(
             f"{source.path}: broken Excel file ({describe_error(error)}): open it and save it again"
         ) from None

@@ -71,7 +71,7 @@ def _check_start(source: Source, settings: CorpusSettings) -> None:
     with _open(source, settings) as file:
         head = file.read(4096)
     if not head.startswith(b"PAR1"):
-        check_contents(head, source)
+        check_contents(head, source.path, source.format)
 
 
 def _stamp(source: Source) -> tuple[int, int, int] | None:

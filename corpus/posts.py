@@ -85,7 +85,8 @@ def _posts(stream: TextStream) -> Iterator[dict[str, str]]:
 
 def _parsed(stream: TextStream, path: str) -> Iterator[dict[str, str]]:
     rows = _Rows(path)
-    parser: Any = defusedxml.ElementTree.DefusedXMLParser(target=rows, forbid_dtd=True)
+    # The stream is UTF-8, whatever the declaration says.
+    parser: Any = defusedxml.ElementTree.DefusedXMLParser(target=rows, encoding="utf-8", forbid_dtd=True)
     tags = size = 0  # tags so far, and bytes since the last one
     while data := stream.read(PIECE):
         parser.feed(data)

@@ -17,6 +17,7 @@ from ..disk.folder import is_run, is_store
 from ..errors import InputError, SettingsError
 from ..formats import ARCHIVE, BY_ENDING, COMPRESSIONS, ENDINGS, FORMATS, NAMES, PACKED_ENDINGS
 from ..messages import describe_error, display, display_all, explain_unreadable
+from .contents import check_contents
 from .values import encodes
 
 logger = logging.getLogger(__name__)
@@ -113,20 +114,24 @@ def _expand(text: str, format: str) -> Iterator[str]:
 def _list_folder(folder: Path, format: str) -> list[str]:
     formats = {format} if format != "auto" else set(FORMATS)
     files = [path for path in sorted(_walk(folder, set())) if _is_named_as(path.name, formats)]
-    others = [path for path in files if not _is_from_folders(path.name)]
-    if format == "auto" and len(others) < len(files):
-        if others:
-            logger.warning(
-                "%s: %d files such as %s are not read beside data of other formats: name them to read them",
-                folder, len(others), others[0].name,
-            )  # fmt: skip
-        files = [path for path in files if _is_from_folders(path.name)]
     if not files:
         endings = ", ".join(ending for ending, name in BY_ENDING.items() if name in formats)
         raise InputError(f"{folder}: the folder has no file to read: expected names ending in {endings}")
     if dangling := next((path for path in files if not path.exists()), None):
         raise InputError(_explain_dangling(dangling))
-    return list(map(str, files))
+    return _leave_out(folder, list(map(str, files)), format)
+
+
+def _leave_out(place: str | Path, names: list[str], format: str) -> list[str]:
+    """Return the names of files without those that are not read beside others; a warning counts these."""
+    others = [name for name in names if not _is_from_folders(name)]
+    if format != "auto" or len(others) in (0, len(names)):
+        return names
+    logger.warning(
+        "%s: %d files such as %s are not read beside data of other formats: name them to read them",
+        place, len(others), display(PurePath(others[0]).name),
+    )  # fmt: skip
+    return [name for name in names if _is_from_folders(name)]
 
 
 def _is_named_as(name: str, formats: set[str]) -> bool:
@@ -207,12 +212,18 @@ def _open_archive(path: str, format: str) -> list[Source]:
         with zipfile.ZipFile(path) as archive:
             names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        with Path(path).open("rb") as file:
+            head = file.read(4096)
+        if not head.startswith(b"PK"):
+            check_contents(head, path, "zip", "a zip archive")
         problem = f"{path}: broken zip archive ({describe_error(error)}): make or download it again"
         raise InputError(problem) from None
     except OSError as error:
         raise InputError(explain_unreadable(path, error)) from None
     names = [name for name in names if not any(part.startswith(_HIDDEN) for part in PurePath(name).parts)]
-    known = [name for name in names if _split_ending(name)[0] is not None]
+    if "[Content_Types].xml" in names:
+        raise InputError(f"{path}: not an archive of data but an Office document: rename it to end in .xlsx")
+    known = _leave_out(path, [name for name in names if _split_ending(name)[0] is not None], format)
     if not known and format != "auto":
         known = names
     if not known:
@@ -220,8 +231,11 @@ def _open_archive(path: str, format: str) -> list[Source]:
             f"{path}: the archive has no file to read: expected names ending in {ENDINGS}, "
             f"found {display_all(names) or 'none'}"
         )
-    for name in set(names) - set(known):
-        logger.info("%s: %s has an unknown ending and is not read", path, display(name))
+    if others := [name for name in names if _split_ending(name)[0] is None and name not in known]:
+        logger.warning(
+            "%s: %d files such as %s are not read: their endings are unknown",
+            path, len(others), display(others[0]),
+        )  # fmt: skip
     sources = [_make_source(f"{path}/{name}", format) for name in known]
     return [replace(source, archive=path, member=name) for source, name in zip(sources, known, strict=True)]
 

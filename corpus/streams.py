@@ -49,9 +49,11 @@ class TextStream:
         self._hashed = HashedFile(file)
         buffered = io.BufferedReader(self._hashed, PIECE)
         self._compression = source.compression
+        self._head = b""  # before decompression
         self._failure: Exception | None = None
         try:
-            self._compression = self._compression or find_compression(buffered.peek(16))
+            self._head = buffered.peek()
+            self._compression = find_compression(self._head) or source.compression
         except _BROKEN as error:
             self._failure = error  # for the first read to report
         if self._compression != source.compression:
@@ -120,7 +122,7 @@ class TextStream:
         self._tail = b""
         if not self._started:
             self._started = True
-            check_contents(data, self.source)
+            check_contents(data, self.source.path, self.source.format)
             data = data[self._find_encoding(data) :]
         data = self._from_utf8(data) if self._decoder is None else self._decode(data)
         self._lines += data.count(b"\n")
@@ -135,6 +137,8 @@ class TextStream:
         except _BROKEN as error:
             if getattr(error, "errno", None) or not (compression or self.source.archive):
                 raise InputError(f"{path}: cannot be read ({describe_error(error)})") from None
+            if compression and not self._expanded:
+                check_contents(self._head, path, self.source.format, compression)
             problem = f"broken {compression or 'zip'} file ({describe_error(error)})"
             raise InputError(f"{path}: {problem}: make or download it again") from None
         self._ended = not data
@@ -191,7 +195,7 @@ class TextStream:
         if is_other and not mixes_utf8(data) and is_western(data):
             self._guess(WESTERN)
             return
-        name = guess_encoding(data) if is_other else None
+        name = guess_encoding(data) if is_other and not mixes_utf8(data) else None
         advice = f"it looks like {name}: read it with --encoding {name}" if name else (
             "read it with --encoding and the name of its encoding"
         )  # fmt: skip

@@ -38,6 +38,25 @@ WRONG_NAMES = {
     ),
     "Parquet": ("q.csv", b"PAR1\x15\x04", "not CSV but a Parquet file: read it with --format parquet"),
     "JSON": ("q.csv", b'[{"text": "a"}]', "not CSV but JSON: read it with --format json"),
+    "LFS pointer under zip": (
+        "q.zip",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "not a zip archive but a pointer of Git LFS: run git lfs pull",
+    ),
+    "LFS pointer under gzip": (
+        "q.csv.gz",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+        "q.csv.gz: not gzip but a pointer of Git LFS: run git lfs pull",
+    ),
+    "page with a comment": (
+        "q.csv",
+        b"\xef\xbb\xbf<!-- saved -->\n<HTML><body>404",
+        "not CSV but a web page",
+    ),
+    "error of a server": ("q.csv", b"<Error><Code>AccessDenied</Code></Error>", "not CSV but XML: "),
+    "git-annex pointer": ("q.csv", b"/annex/objects/SHA256E-s1--4d7a.csv\n", "a pointer of git-annex: run "),
+    "NumPy": ("q.csv", b"\x93NUMPY\x01\0v\0{'descr': '<i8'}\n", "not CSV but a NumPy file: "),
+    "unfinished copy": ("q.csv", b"\0" * 100, "q.csv: not CSV but NUL bytes, as of a copy that "),
     "PDF": ("q.txt", b"%PDF-1.7", "not text lines but a PDF: extract its text first"),
     "SQLite": ("q.jsonl", b"SQLite format 3\x00", "not JSON lines but an SQLite database: "),
     "old Excel": (
@@ -95,6 +114,12 @@ def test_more_compressions(tmp_path: Path, ending: str, pack: type[bytes]) -> No
     assert problem(write(tmp_path / f"w.csv{ending}", broken)).startswith(f"w.csv{ending}: broken ")
 
 
+def test_compression_other_than_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "q.csv.bz2", gzip.compress(TABLE.encode()))
+    assert texts_of(path) == ["Why?", PLAIN]
+    assert guesses_of(path) == {"compression": "gzip"}
+
+
 def zipped(files: dict[str, bytes]) -> bytes:
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -137,6 +162,22 @@ def test_zip_archives(tmp_path: Path) -> None:
     damaged = bytearray(zipped({"q.csv": b"text\n" + bytes(range(97, 123)) * 99}))
     damaged[45] ^= 255
     assert problem(write(tmp_path / "d.zip", bytes(damaged))).startswith("d.zip/q.csv: broken zip file (")
+
+
+def test_what_is_not_read_of_an_archive_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    inner = zipped({"more.csv": b"text\nc\n"})
+    path = write(tmp_path / "q.zip", zipped({"a.csv": b"text\na\n", "README.txt": b"b\n", "more.zip": inner}))
+    assert texts_of(path) == ["a"]
+    assert caplog.messages == [
+        f"{path}: 1 files such as README.txt are not read beside data of other formats: name them to "
+        "read them",
+        f"{path}: 1 files such as more.zip are not read: their endings are unknown",
+    ]
+    assert texts_of(write(tmp_path / "t.zip", zipped({"README.txt": b"b\n"}))) == ["b"]
+    book = workbook([["text"], ["a"]])
+    assert problem(write(tmp_path / "x.zip", book)) == (
+        "x.zip: not an archive of data but an Office document: rename it to end in .xlsx"
+    )
 
 
 ARRAY = '[\n {"id": 1, "text": "a"},\n {"id": 2, "text": "b", "x": {"y": [1]}}\n]'

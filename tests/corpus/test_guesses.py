@@ -262,6 +262,31 @@ def test_other_encodings_are_refused_and_can_be_set(tmp_path: Path, encoding: st
     assert texts_of(path, encoding=encoding) == [text]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["\u0427\u0442\u043e \u0442\u0430\u043a\u043e\u0435?", "\u041f\u043e\u0447\u0435\u043c\u0443?"],
+        ["\u4ec0\u4e48\u662f\u7231", "\u4e00\u4e8c\u4e09", "\U0001f600"],
+    ],
+)
+@pytest.mark.parametrize("times", [1, 40_000])
+def test_wide_texts_in_other_scripts(tmp_path: Path, encoding: str, lines: list[str], times: int) -> None:
+    path = write(tmp_path / "q.txt", "\n".join(lines * times).encode(encoding))
+    assert texts_of(path) == lines * times
+    assert guesses_of(path) == {"encoding": encoding}
+
+
+def test_marks_and_nuls(tmp_path: Path) -> None:
+    assert texts_of(write(tmp_path / "n.txt", b"a\0b\nc\n")) == ["a\0b", "c"]
+    twice = write(tmp_path / "q.csv", "\ufeff\ufeffid,text\nx,a\n".encode())
+    assert rows(read_corpus([twice], AUTO)) == [("x", "a")]
+    mixed = "text\ncaf\u00e9\n".encode("latin-1") + "caf\u00e9\n".encode() * 9
+    assert problem(write(tmp_path / "m.csv", mixed)).startswith(
+        "m.csv, line 2: invalid UTF-8 (byte 0xe9): read it with --encoding and the name of its encoding"
+    )
+
+
 def test_damaged_encodings(tmp_path: Path) -> None:
     mixed = "text\ncaf\u00e9\n".encode() + "caf\u00e9\n".encode("latin-1")
     assert problem(write(tmp_path / "q.csv", mixed)) == (

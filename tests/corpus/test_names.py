@@ -176,9 +176,9 @@ def test_the_docs_name_every_format() -> None:
 def test_messages_are_printable(tmp_path: Path) -> None:
     hostile = "q\x1b[31m\u202e\n.csv"
     with pytest.raises(DupmineError) as caught:
-        read_corpus([write(tmp_path / hostile, "")], AUTO)
+        read_corpus([write(tmp_path / hostile, "id,text\n1\n")], AUTO)
     message = str(caught.value)
-    assert "q\\x1b[31m\\u202e\\n.csv: the file is empty" in message
+    assert "q\\x1b[31m\\u202e\\n.csv, line 2: expected 2 fields" in message
     path = write(tmp_path / "w.jsonl", json.dumps({"id": "x\x1b", "text": 3}))
     assert message.isprintable()
     assert problem(path).isprintable()

@@ -126,6 +126,13 @@ def test_posts_xml_gives_the_titles_of_questions(tmp_path: Path) -> None:
     assert corpus.files[0].documents == 2
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1"])
+def test_posts_xml_in_other_encodings(tmp_path: Path, encoding: str) -> None:
+    text = '<posts><row Id="1" PostTypeId="1" Title="Was hei\u00dft das?" /></posts>'
+    data = f'<?xml version="1.0" encoding="{encoding}"?>{text}'.encode(encoding)
+    assert rows(read_corpus([write(tmp_path / "Posts.xml", data)], AUTO)) == [("1", "Was hei\u00dft das?")]
+
+
 @pytest.mark.parametrize(("ending", "pack"), [(".gz", gzip.compress), (".zst", zstd)])
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
