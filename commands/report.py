@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..messages import escape
+from .logs import print_report
 from .opened import RunOrStore, open_result
 
 
@@ -44,6 +45,6 @@ def report(
         labels=table,
     )
     write_report(path, html, overwrite=overwrite or out is None)
-    typer.echo(f"written to {escape(str(path))} ({len(html.encode()) / 1e6:.1f} MB)")
+    print_report([f"written to {escape(str(path))} ({len(html.encode()) / 1e6:.1f} MB)"])
     if open_:
         webbrowser.open(path.absolute().as_uri())

@@ -13,6 +13,7 @@ import typer
 
 from ..errors import missing_extra
 from ..messages import escape
+from .logs import print_report
 from .opened import RunOrStore, open_result
 
 
@@ -49,7 +50,7 @@ def review(
     if export_to is not None:
         table = read_journals(labels_folder)
         write_labels(export_to, table)
-        typer.echo(f"{len(table):,} labels written to {escape(str(export_to))}")
+        print_report([f"{len(table):,} labels written to {escape(str(export_to))}"])
         return
     name = reviewer or re.sub(r"[^\w.@+-]", "-", getpass.getuser())
     if import_from is not None:

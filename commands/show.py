@@ -9,6 +9,7 @@ import typer
 
 from ..messages import escape
 from . import options
+from .logs import print_report
 from .opened import RunOrStore, open_result
 
 
@@ -49,7 +50,7 @@ def show(
         if xlsx:
             write_xlsx(tables, xlsx, overwrite=overwrite)
             written.append(xlsx)
-        typer.echo("written: " + ", ".join(escape(str(path)) for path in written))
+        print_report(["written: " + ", ".join(escape(str(path)) for path in written)])
         return
     from ..report.health import examine
     from ..report.listing import list_one, list_selection

@@ -245,8 +245,7 @@ def export(
     from .summary import next_commands, summarise
 
     result = _open(folder, log).export(out, overwrite=overwrite)
-    if not log.quiet:
-        typer.echo(f"{summarise(result)}\n\nwritten to {escape(str(out))}\n{next_commands(out)}")
+    log.report([summarise(result), "", f"written to {escape(str(out))}", next_commands(out)])
 
 
 def _open(

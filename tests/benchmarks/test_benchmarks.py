@@ -25,6 +25,7 @@ from dupmine.benchmarks import (
     redrawn_splits,
     reference_pipeline,
     side_by_side,
+    templates,
 )
 from dupmine.benchmarks.labelled import Judge, corpus_of, read_questions
 
@@ -157,6 +158,15 @@ def test_growth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exponent = figures["exponents"][0]["seconds_total"]
     assert small["seconds_total"] * 2**exponent == pytest.approx(large["seconds_total"], rel=0.01)
     assert out.with_suffix(".svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "templates.json"
+    options = ("--sizes", "60", "--work", tmp_path, "--out", out)
+    figures = run(templates, *options, out=out, monkeypatch=monkeypatch)
+    [numbers], [names] = (figures[kind]["sizes"] for kind in ("numbers", "names"))
+    assert (numbers["texts"], numbers["template_families"], numbers["candidates"]) == (60, 1, 0)
+    assert (names["texts"], names["template_families"]) == (60, 0)  # too few
 
 
 def test_side_by_side(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

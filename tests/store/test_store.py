@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from dupmine import Store
+from dupmine import InputError, Store
 from dupmine.corpus.unique import normalised_key
 from dupmine.rerank.cascade import Cascade
 from dupmine.rerank.scorer import CrossEncoder
@@ -165,7 +165,7 @@ def test_the_status_says_what_the_store_holds(store: Store) -> None:
     assert pd.Timestamp(status["updated"]).tz is not None
 
 
-def test_a_question_is_answered_as_the_cross_encoder_ranks(store: Store, maker: Maker) -> None:
+def test_a_question_is_answered_by_meaning_and_words(store: Store, maker: Maker) -> None:
     asked = "How do I read guitar"
     answers = store.query(asked, top=1000)
     texts = {normalised_key(text): doc_id for doc_id, (text, _) in reversed(DOCUMENTS.items()) if text}
@@ -174,7 +174,7 @@ def test_a_question_is_answered_as_the_cross_encoder_ranks(store: Store, maker: 
     pairs = [(first, second) for first, second in ends]
     expected = maker.miner.score_pairs(pairs)
     np.testing.assert_allclose(answers["probability"], expected, atol=1e-5)
-    assert answers["probability"].is_monotonic_decreasing
+    assert (answers["probability"] + answers["cosine"]).is_monotonic_decreasing
     assert answers["rank"].tolist() == list(range(1, len(answers) + 1))
     assert answers["text"].tolist() == [DOCUMENTS[i][0] for i in answers["doc_id"]]
     assert (answers["is_duplicate"] == (answers["probability"] >= 0.45)).all()
@@ -184,6 +184,15 @@ def test_a_question_is_answered_as_the_cross_encoder_ranks(store: Store, maker: 
         numbers.get(i) for i in answers["doc_id"]
     ]
     pd.testing.assert_frame_equal(store.query(asked, top=3), answers.head(3))
+
+
+def test_changes_since_a_generation_to_come_are_refused(store: Store) -> None:
+    last = store.generation
+    assert store.changes(last).empty
+    with pytest.raises(
+        InputError, match=f"there is no generation {last + 1}: the last one is {last}; give it"
+    ):
+        store.changes(last + 1)
 
 
 def test_an_equal_text_comes_first_and_is_certain(store: Store) -> None:
