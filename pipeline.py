@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .rerank.cascade import Cascade, find_cascade
 from .rerank.decision import NO_DECISION, Decision, find_decision
 from .rerank.scorer import CrossEncoder
 from .rerank.thresholds import choose_threshold
+from .rerank.unread import find_unreadable, read_vocabulary
 from .results.manifest import RunRecord, peak_memory
 from .results.result import MiningResult
 from .retrieval.candidates import SearchFacts, find_candidates, pair_cosines
@@ -33,8 +35,11 @@ from .retrieval.encoder import BiEncoder, Embeddings, embed
 from .schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore
 from .settings import MiningSettings, RetrievalSettings
 
+log = logging.getLogger(__name__)
+
 _CANDIDATES = 10  # per text; labelled questions have 5
 _PAIR_BYTES = 64  # as shards and in a table
+_FEW = 0.01  # share of texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Models:
         decision = find_decision(settings.rerank, scorer.folder, *models)
         fitted = decision or scorer.calibration
         cascade = find_cascade(settings.rerank, scorer, encoder.sha256, fitted)
+        cascade = replace(cascade, max_tokens=min(settings.corpus.max_tokens, scorer.max_tokens))
         return cls(encoder, scorer, compute, same, decision, cascade)
 
     def settle(self, settings: MiningSettings) -> tuple[MiningSettings, str]:
@@ -128,7 +134,7 @@ def mine_corpus(
         run.count(template_families=len(families), texts_in_templates=families.members)
     with run.stage("tokenise"):
         tokens, pair_tokens = tokenise_texts(unique.texts, settings, models, progress)
-        run.count(**count_truncations(tokens, pair_tokens, models))
+        run.count(**count_truncations(tokens, pair_tokens, models), **count_unreadable(pair_tokens, models))
     require_space(work.folder, estimate_space(len(unique), models.encoder.dim, corpus) - work.size())
     with run.stage("embed"):
         embeddings = embed(models.encoder, unique.texts, tokens, work, progress)
@@ -273,3 +279,16 @@ def count_truncations(tokens: TokenStore | None, pair_tokens: TokenStore, models
         counts["texts_truncated"] = max(tokens.truncated, pair_tokens.truncated)
         counts["texts_truncated_by_bi_encoder"] = int((tokens.lengths > models.encoder.max_tokens).sum())
     return counts
+
+
+def count_unreadable(tokens: TokenStore, models: Models) -> dict[str, int]:
+    """Count the texts of mostly unknown words, and warn where they are more than a few."""
+    unreadable = find_unreadable(read_vocabulary(models.scorer.tokenizer), tokens)
+    if unreadable.any() and unreadable.mean() >= _FEW:
+        log.warning(
+            "%d of %d texts are mostly words that the models do not know, and only exact duplicates are "
+            "found among them: give a --bi-encoder and a --cross-encoder for their language",
+            unreadable.sum(),
+            len(unreadable),
+        )
+    return {"texts_unreadable": int(unreadable.sum())}

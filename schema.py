@@ -126,7 +126,13 @@ class CandidatePairs:
 
 
 # A store holds positions in this tuple: add a new step at the end.
-EXACT, CROSS_ENCODER, CORPUS, BANDS = DECIDERS = ("exact", "cross-encoder", "corpus", "bands")
+EXACT, CROSS_ENCODER, CORPUS, BANDS, UNREAD = DECIDERS = (
+    "exact",
+    "cross-encoder",
+    "corpus",
+    "bands",
+    "unread",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,8 @@ class ScoredPairs(CandidatePairs):
     """Candidate pairs with the scores of stage 2: `probability` is the logistic of `logit`.
 
     `pair_logit` considers the pair alone: it comes from the cross-encoder, or from the bands if they decided
-    the pair; `scored_by` names the step. The corpus-aware decision replaces `logit` and keeps `pair_logit`.
+    the pair; `scored_by` names the step. The corpus-aware decision replaces `logit` and keeps `pair_logit`,
+    except where the models did not see what tells the texts apart.
     `decided_by` and `scored_by` are positions in `DECIDERS`, `(n_pairs,) int8`.
     """
 
@@ -179,7 +186,9 @@ class ScoredPairs(CandidatePairs):
 
     def decided(self, logit: Floats) -> ScoredPairs:
         """Return the pairs with the logits of the corpus-aware decision."""
-        by = np.full(len(self), DECIDERS.index(CORPUS), np.int8)
+        unread = self.scored_by == DECIDERS.index(UNREAD)
+        logit = np.where(unread, self.pair_logit, logit)
+        by = np.where(unread, self.scored_by, DECIDERS.index(CORPUS)).astype(np.int8)
         return replace(self, logit=logit, probability=probabilities(logit), decided_by=by)
 
 
@@ -301,8 +310,9 @@ PAIRS = pa.schema(
         _described(
             "decided_by",
             pa.string(),
-            "exact: equal normalised texts; bands: the first step of the cascade; cross-encoder: its "
-            "probability; corpus: the decision that looks at the neighbours too",
+            "exact: equal normalised texts; bands: the first step of the cascade; unread: refused, as the "
+            "models do not see what tells the texts apart; cross-encoder: its probability; corpus: the "
+            "decision that looks at the neighbours too",
         ),
         _described(
             "pair_probability",
@@ -312,7 +322,7 @@ PAIRS = pa.schema(
         _described(
             "scored_by",
             pa.string(),
-            "which step computed `pair_probability`: cross-encoder, bands or exact",
+            "which step computed `pair_probability`: cross-encoder, bands, unread or exact",
         ),
     ]
 )

@@ -14,19 +14,24 @@ from ..results.result import MiningResult
 _LINES = (
     ("documents", "documents"),
     ("exact_duplicates", "exact duplicates"),
+    ("texts_truncated", "texts cut before the models read them"),
+    ("texts_unreadable", "texts of mostly unknown words"),
     ("candidates", "candidate pairs"),
     ("pairs_by_bands", "decided by bands of cosine and lexical features"),
+    ("pairs_unread", "refused, as the models cannot tell their texts apart"),
     ("accepted_pairs", "accepted pairs"),
     ("clusters", "clusters"),
     ("removed_documents", "documents that could go"),
 )
+_IF_ANY = {"texts_truncated", "texts_unreadable", "pairs_unread"}
 _MEMBERS = 4
 
 
 def summarise(result: MiningResult) -> str:
     """Return counts, seconds by stage, and the largest, the most doubtful and a random cluster."""
     counts, seconds = result.manifest["counts"], result.manifest["seconds"]
-    lines = [f"{counts[key]:>12,} {label}" for key, label in _LINES if key in counts]
+    shown = [(key, label) for key, label in _LINES if counts.get(key) or key in counts.keys() - _IF_ANY]
+    lines = [f"{counts[key]:>12,} {label}" for key, label in shown]
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items() if value >= 0.05)
     lines.append(f"{sum(seconds.values()):>12,.1f} seconds: {stages or 'none'}")
     reused, made = (result.manifest.get("shards", {}).get(key, 0) for key in ("found", "made"))

@@ -26,11 +26,42 @@ _LONG = 1000  # characters: shorter texts never take long
 def normalised_key(text: str) -> str:
     """Return the key under which texts count as equal: NFKC, case-folded, white space collapsed.
 
-    Invisible characters are removed, symbols are kept, so "C", "C++" and "C#" differ. Folding can leave text
-    that is not NFKC, hence the second normalisation (Unicode 15, section 3.13, toNFKC_Casefold).
+    Invisible characters are removed, symbols are kept, so "C", "C++" and "C#" differ. So are superscripts,
+    subscripts and fractions, which NFKC would make digits in line: "10\u2076" is not "106". Folding can
+    leave text that is not NFKC, hence the second normalisation (Unicode 15, section 3.13, toNFKC_Casefold).
     """
-    folded = _INVISIBLE.sub("", _nfkc(text).casefold())
-    return " ".join(_nfkc(folded).split())
+    folded = _INVISIBLE.sub("", _fold_width(text).casefold())
+    return " ".join(_fold_width(folded).split())
+
+
+def _fold_width(text: str) -> str:
+    """Return the NFKC form, except for raised and lowered characters and fractions, which stay."""
+    if text.isascii():
+        return text
+    pattern, units = _raised()
+    # They start a sequence and combine with nothing, so what lies between them can be normalised alone.
+    parts = pattern.split(text.translate(units))
+    return "".join(part if i % 2 else _nfkc(part) for i, part in enumerate(parts))
+
+
+@cache
+def _raised() -> tuple[re.Pattern[str], dict[int, str]]:
+    """Return a pattern for superscripts, subscripts and fractions, and units that contain one, spelt out.
+
+    "TM" and "SM" are marks and change no meaning.
+    """
+    decompositions = {chr(c): unicodedata.decomposition(chr(c)).split() for c in range(0x80, 0x20000)}
+    raised = {
+        character
+        for character, (kind, *_) in ((c, parts) for c, parts in decompositions.items() if parts)
+        if kind in {"<super>", "<sub>", "<fraction>"} and character not in "\u2120\u2122"
+    }
+    spelt = {
+        ord(character): "".join(chr(int(code, 16)) for code in parts if not code.startswith("<"))
+        for character, parts in decompositions.items()
+        if character not in raised and any(chr(int(p, 16)) in raised for p in parts if not p.startswith("<"))
+    }
+    return re.compile(f"([{''.join(sorted(raised))}])"), spelt
 
 
 def _nfkc(text: str) -> str:

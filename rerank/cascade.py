@@ -17,12 +17,14 @@ from pydantic import Field
 from scipy.special import betaincinv
 
 from ..disk.work import Work
+from ..inference.layout import LONGEST_INPUT
 from ..inference.model_files import CASCADE
 from ..progress import SILENT, Progress
 from ..schema import (
     BANDS,
     CROSS_ENCODER,
     DECIDERS,
+    UNREAD,
     CandidatePairs,
     ScoredPairs,
     TokenStore,
@@ -34,13 +36,14 @@ from .decision import Decision
 from .records import FittedOn, Record, find_mismatch, read_record, write_record
 from .scorer import CrossEncoder, PairScorer, score_pairs
 from .thresholds import HasThresholds, choose_threshold, reference_threshold
+from .unread import REFUSED, find_unread
 
 log = logging.getLogger(__name__)
 
 NO_CASCADE = "none"  # in the place of a fingerprint
 
 _FIT_AGAIN = "fit it again with `dupmine calibrate --corpus`, or set rerank.bands: off"
-_BY_BANDS, _BY_CROSS_ENCODER = DECIDERS.index(BANDS), DECIDERS.index(CROSS_ENCODER)
+_BY_BANDS, _BY_CROSS_ENCODER, _UNREAD = map(DECIDERS.index, (BANDS, CROSS_ENCODER, UNREAD))
 _AUDITED = 10  # at most one of so many skipped pairs is audited
 _EDGE = 1e-9
 _INTERVAL = (0.025, 0.975)
@@ -91,13 +94,15 @@ class Cascade:
     """The two steps of stage 2; without bands the cross-encoder scores every pair.
 
     The bands have at least one bound. Pairs with a cosine below `floor`, which only clustering asks for, are
-    left to the cross-encoder; `threshold` is its own of the fit.
+    left to the cross-encoder; `threshold` is its own of the fit. Pairs that the models cannot tell apart are
+    refused by both; of each text they read `max_tokens` tokens.
     """
 
     scorer: PairScorer
     bands: Bands | None = None
     floor: float = -1.0
     threshold: float = 0.5
+    max_tokens: int = LONGEST_INPUT
 
     def score(
         self, tokens: TokenStore, candidates: CandidatePairs, progress: Progress, work: Work | None = None
@@ -110,6 +115,8 @@ class Cascade:
             log_odds = self.bands.log_odds(tokens, candidates.where(near))
             decided = self.bands.bounds.decide(log_odds)
             logit[near[decided]], scored_by[near[decided]] = log_odds[decided], _BY_BANDS
+        unread = find_unread(self.scorer.tokenizer, self.max_tokens, tokens, candidates)
+        logit[unread], scored_by[unread] = REFUSED, _UNREAD
         rest = np.flatnonzero(scored_by == _BY_CROSS_ENCODER)
         logit[rest] = score_pairs(self.scorer, tokens, candidates.where(rest), progress, work).logit
         return ScoredPairs.from_logits(candidates.left, candidates.right, candidates.cosine, logit, scored_by)
@@ -122,13 +129,11 @@ class Cascade:
         return hashlib.sha256(f"{self.floor} {self.bands.model_dump_json()}".encode()).hexdigest()
 
     def count(self, pairs: ScoredPairs) -> dict[str, int]:
-        """Count the pairs that each step scored; nothing where there is but one."""
-        if self.bands is None:
-            return {}
-        return {
-            f"pairs_by_{DECIDERS[step].replace('-', '_')}": int((pairs.scored_by == step).sum())
-            for step in (_BY_BANDS, _BY_CROSS_ENCODER)
-        }
+        """Count the pairs that each step scored, and those that the models cannot tell apart."""
+        steps = (_UNREAD,) if self.bands is None else (_BY_BANDS, _BY_CROSS_ENCODER, _UNREAD)
+        names = {step: f"pairs_by_{DECIDERS[step].replace('-', '_')}" for step in steps}
+        names[_UNREAD] = "pairs_unread"
+        return {name: int((pairs.scored_by == step).sum()) for step, name in names.items()}
 
     def audit(
         self, pairs: ScoredPairs, tokens: TokenStore, most: int, progress: Progress = SILENT
@@ -138,7 +143,7 @@ class Cascade:
         At most `most` pairs, and a tenth of the skipped ones, are drawn by a seed that follows from the
         texts. The verdicts are those at the threshold of the fit.
         """
-        skipped = np.flatnonzero(pairs.scored_by != _BY_CROSS_ENCODER)
+        skipped = np.flatnonzero(pairs.scored_by == _BY_BANDS)
         n = min(most, -(-len(skipped) // _AUDITED))
         if self.bands is None or not n:
             return {}

@@ -18,7 +18,7 @@ from dupmine.schema import UniqueTexts
 
 # Few letters, so that equal keys come up: case, width, composed or not, white space of several kinds.
 LOOKALIKES = st.text(
-    st.sampled_from("aA\uff41bB\u00e9\u00c9e\u0301\u00df sS\u1e9e\t\u00a0\u3000\n+#"), max_size=5
+    st.sampled_from("aA\uff41bB\u00e9\u00c9e\u0301\u00df sS\u1e9e\t\u00a0\u3000\n+#\u00b22\u00bd"), max_size=5
 )
 
 
@@ -42,7 +42,14 @@ def collapse(texts: list[str]) -> UniqueTexts:
         ("\ufb01ne", "fine"),
         ("caf\u0065\u0301", "caf\u00e9"),
         ("CAF\u00c9", "caf\u00e9"),
-        ("x\u00b2", "x2"),
+        ("x\u00b2", "x\u00b2"),
+        ("10\u2076", "10\u2076"),
+        ("H\u2082O", "h\u2082o"),
+        ("3\u00bd", "3\u00bd"),
+        ("\u33a1", "m\u00b2"),  # one character for square metres
+        ("m\u00b2", "m\u00b2"),
+        ("Word\u2122", "wordtm"),
+        ("\u2460", "1"),
         ("\u01f0", "\u01f0"),
         ("J\u030c", "\u01f0"),  # folds to two code points that NFKC composes
         ("\u03a3\u03c2", "\u03c3\u03c3"),

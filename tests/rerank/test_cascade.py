@@ -77,7 +77,8 @@ def test_the_bands_decide_and_the_cross_encoder_reads_the_rest(kit: Kit) -> None
     np.testing.assert_array_equal(np.array(DECIDERS)[pairs.scored_by], expected)
     counts = [int(decided.sum()), int((~decided).sum())]
     assert min(counts) > 50
-    assert kit.cascade.count(pairs) == {"pairs_by_bands": counts[0], "pairs_by_cross_encoder": counts[1]}
+    expected_counts = {"pairs_by_bands": counts[0], "pairs_by_cross_encoder": counts[1], "pairs_unread": 0}
+    assert kit.cascade.count(pairs) == expected_counts
     logit = np.where(decided, by_bands, by_cross_encoder)
     np.testing.assert_array_equal(pairs.logit, logit)
     np.testing.assert_array_equal(pairs.pair_logit, logit)
@@ -88,7 +89,7 @@ def test_without_steps_it_is_the_cross_encoder(kit: Kit) -> None:
     alone = Cascade(kit.scorer)
     pairs = alone.score(kit.tokens, kit.pairs, SILENT)
     np.testing.assert_array_equal(pairs.logit, score_pairs(kit.scorer, kit.tokens, kit.pairs, SILENT).logit)
-    assert (alone.sha256, alone.count(pairs)) == (NO_CASCADE, {})
+    assert (alone.sha256, alone.count(pairs)) == (NO_CASCADE, {"pairs_unread": 0})
     assert alone.audit(pairs, kit.tokens, 1000) == {}
 
 
