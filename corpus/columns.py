@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -96,8 +97,22 @@ def _common_text_columns(parts: Sequence[Part]) -> Iterator[str]:
 
 
 def _check_header(part: Part, name: str) -> None:
-    """Raise `InputError` where the name of a column looks like a text, so that the header may be a row."""
-    if len(name.split()) > 3 or name.rstrip().endswith(("?", ".", "!")):
+    """Raise `InputError` where the column of texts has a name that none would choose.
+
+    One that looks like a text, or stands beside numbers and nulls, may be of a row. One with known names in
+    it may be a header with a delimiter that is not known.
+    """
+    if part.path is None:
+        return
+    names = re.split(r"[^\w ]+|  +", name.lower())
+    if len(part.table.column_names) == 1 and len(names) > 1 and {*TEXT_NAMES, *ID_NAMES}.intersection(names):
+        raise InputError(
+            f"{part.name}: the header is one column, {display(name)}: set --delimiter to what separates the "
+            "names, or name the column with --text-column"
+        )
+    is_text = len(name.split()) > 3 or name.rstrip().endswith(("?", ".", "!"))
+    others = [other for other in part.table.column_names if re.fullmatch(r"[+-]?\d+([.,]\d+)?|\\N", other)]
+    if is_text or name == r"\N" or (others and name not in others):
         raise InputError(
             f"{part.name}: the first line may be a row and not a header, as it has the column "
             f"{display(name)}: set --no-header or --columns, or name the column with --text-column"

@@ -68,6 +68,11 @@ def _rows(book: Any, path: str, settings: CorpusSettings) -> Iterator[dict[str, 
     check_width(path, width, settings.max_columns)
     names = list(settings.column_names or ())
     if not names and settings.header:
+        if width > 1 and sum(value is not None for value in rows[0]) == 1:
+            raise InputError(
+                f"{path}: the first row has one cell, {display(rows[0][-1])}, and others up to {width}: "
+                "remove what stands above the names of the columns, or set --columns"
+            )
         names = ["" if value is None else str(value) for value in rows.pop(0)]
     names += [""] * (width - len(names))
     names = [name or f"column{i}" for i, name in enumerate(names, start=1)]
@@ -77,8 +82,10 @@ def _rows(book: Any, path: str, settings: CorpusSettings) -> Iterator[dict[str, 
 
 
 def _filled_rows(sheet: Any) -> Iterator[list[Any]]:
+    from openpyxl.utils.escape import unescape  # Excel writes control characters as _x000D_
+
     for cells in sheet.iter_rows(values_only=True):
-        values = [_plain(value) for value in cells]
+        values = [unescape(value) if isinstance(value, str) else _plain(value) for value in cells]
         while values and values[-1] is None:
             values.pop()
         if values:
@@ -92,4 +99,4 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    return value if isinstance(value, int | float | bool | None) else str(value)

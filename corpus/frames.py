@@ -30,7 +30,10 @@ def to_arrow(data: Any) -> pa.Table | None:
     if isinstance(data, loaded("datasets", "Dataset")):
         return data.with_format("arrow")[:]
     if isinstance(data, loaded("polars", "LazyFrame")):
-        data = data.collect()
+        try:
+            data = data.collect()
+        except Exception as error:  # whatever the query and its sources raise
+            raise InputError(f"the LazyFrame cannot be collected: {describe_error(error)}") from None
     if isinstance(data, loaded("polars", "DataFrame")):
         return data.to_arrow()
     if isinstance(data, pa.Table):
@@ -85,7 +88,8 @@ def find_labels(data: Any) -> Any:
     index = getattr(data, "index", None)
     if not isinstance(data, loaded("pandas", "DataFrame", "Series")) or index is None:
         return None
-    return index if index.is_unique and not index.hasnans else None
+    has_nulls = index.to_frame().isna().any(axis=None)
+    return index if index.is_unique and not has_nulls else None
 
 
 def frame_table(frame: Any, max_columns: int) -> tuple[pa.Table, dict[str, int]]:

@@ -47,9 +47,26 @@ def choose_reading(
     meant = [reading for reading in several if reading.fits or reading.records or _is_known(reading)]
     if fitting and (not meant or any(reading.fits for reading in meant)):
         # A single column needs no escapes where each line is a text.
-        return min(fitting, key=lambda reading: (len(reading.names) == 1, reading.dialect.escape is not None))
+        reading = min(
+            fitting, key=lambda reading: (len(reading.names) == 1, reading.dialect.escape is not None)
+        )
+        if reading.dialect.delimiter == NO_DELIMITER and delimiter is None and not _is_known(reading):
+            _check_lines(data, path)
+        return reading
     best = max(meant or readings, key=lambda reading: (_is_known(reading), len(reading.names) > 1))
     raise InputError(_explain(best, path, header))
+
+
+def _check_lines(data: bytearray, path: str) -> None:
+    """Raise `InputError` where the names of columns stand below the first line, as under a title."""
+    for number, line in enumerate(data[:10_000].decode("utf-8", "replace").splitlines(), start=1):
+        for sign in (",", ";", "\t", "|"):
+            names = [name.strip('"').lower() for name in line.split(sign)]
+            if len(names) > 1 and _KNOWN.intersection(names) and not any(" " in name for name in names):
+                raise InputError(
+                    f"{path}, line {number}: here seem to be the names of the columns: remove the lines "
+                    "above, or set --delimiter none if each line is a text"
+                )
 
 
 def _explain(reading: Reading, path: str, header: Header) -> str:

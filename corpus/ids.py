@@ -35,6 +35,8 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
     is_period = isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "pandas.period"
     if is_period or pa.types.is_timestamp(kind):
         return list(column.to_pandas())  # Python's values would lose the unit and nanoseconds
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
+        return list(column.to_numpy())  # Python's values would show digits that these do not have
     return column.to_pylist()  # type: ignore[no-any-return]  # pyarrow has no stubs
 
 

@@ -37,7 +37,7 @@ def read(source: Source, settings: CorpusSettings) -> Part:
 
 def _check_lines(texts: list[str], path: str) -> None:
     """Raise `InputError` where the lines look like those of a table or like objects."""
-    if texts[0].startswith(('{"', '[{"')):
+    if texts[0].startswith(('{"', '[{"')) or texts[0].strip() in ("[", "{"):
         raise InputError(f"{path}: the lines are JSON: set --format jsonl, or --format txt for a text a line")
     for sign, format in _TABLES.items():
         names = [name.strip(' "').lower() for name in texts[0].split(sign)]

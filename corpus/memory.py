@@ -47,11 +47,12 @@ def corpus_from(data: object, settings: CorpusSettings) -> Corpus:
 
 
 def _assemble(data: object, settings: CorpusSettings) -> Corpus:
-    part = _read_table(data, settings.max_columns)
-    if part is None:
-        part, is_text = _read_items(data, settings.max_columns)
-        if is_text:  # settings that name columns are about tables
-            settings = settings.model_copy(update={"text_column": None, "id_column": None})
+    try:
+        part, is_text = _read_table(data, settings.max_columns) or _read_items(data, settings.max_columns)
+    except UnicodeEncodeError:
+        raise InputError(f"the table: {HALF_PAIR}") from None
+    if is_text:  # settings that name columns are about tables
+        settings = settings.model_copy(update={"text_column": None, "id_column": None})
     check_width("the table", part.table.num_columns, settings.max_columns)
     check_names("the table", part.table.column_names)
     labels = find_labels(data)
@@ -77,11 +78,11 @@ def pairs_from(data: Any) -> Iterable[Any]:
     return zip(*columns, strict=True)
 
 
-def _read_table(data: Any, max_columns: int) -> Part | None:
-    """Return the part of anything with named columns, None for anything else."""
+def _read_table(data: Any, max_columns: int) -> tuple[Part, bool] | None:
+    """Return the part of anything with named columns, which holds no texts alone; None for anything else."""
     if isinstance(data, loaded("pandas", "DataFrame")):
         table, mixed = frame_table(data, max_columns)
-        return Part(table, mixed=mixed)
+        return Part(table, mixed=mixed), False
     try:
         table = to_arrow(data)
     except InputError:
@@ -90,8 +91,8 @@ def _read_table(data: Any, max_columns: int) -> Part | None:
         problem = f"the {type(data).__name__} cannot be read as a table ({describe_error(error)})"
         raise InputError(problem) from None
     if table is not None:
-        return Part(table)
-    return _read_columns(data, max_columns) if isinstance(data, Mapping) else None
+        return Part(table), False
+    return (_read_columns(data, max_columns), False) if isinstance(data, Mapping) else None
 
 
 def _read_columns(data: Mapping[Any, Any], max_columns: int) -> Part:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -161,22 +162,47 @@ def _find_items(value: Any, path: str) -> Sequence[Any] | Mapping[str, Sequence[
         return value
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected an array of JSON objects, found {type(value).__name__}")
+    found = _find_inside(value)
+    if found is None:
+        raise InputError(
+            f"{path}: expected an array of JSON objects, or an object with one inside, found an object with "
+            f"{display_all(list(value))}: write the array to a file of its own"
+        )
+    return found
+
+
+def _find_inside(value: dict[str, Any]) -> Sequence[Any] | Mapping[str, Sequence[Any]] | None:
+    """Return the rows or columns inside an object, or itself where it is the only row."""
     arrays = {key: inner for key, inner in value.items() if isinstance(inner, list)}
+    if not arrays:
+        return _find_nested(value)
+    if _is_split(arrays) and len(arrays) == len(value):
+        return [dict(zip(value["columns"], row, strict=True)) for row in value["data"]]
+    if _rank(value) < min(map(_rank, chain(*arrays.values())), default=0):
+        return [value]  # a document with a list of tags, say
     of_objects = [inner for inner in arrays.values() if any(isinstance(item, dict) for item in inner)]
     if len(of_objects) == 1:
         return of_objects[0]
     if not of_objects and len(arrays) == 1 and len(value) > 1:
         return next(iter(arrays.values()))
-    if arrays and not of_objects and len(arrays) == len(value):
-        return arrays
-    if not arrays:
-        found = _find_nested(value)
-        if found is not None:
-            return found
-    raise InputError(
-        f"{path}: expected an array of JSON objects, or an object with one inside, found an object with "
-        f"{display_all(list(value))}: write the array to a file of its own"
+    return arrays if not of_objects and len(arrays) == len(value) else None
+
+
+def _is_split(arrays: dict[str, list[Any]]) -> bool:
+    """Return whether these are the names of columns and the rows under them, as pandas splits a table."""
+    width = len(arrays.get("columns", ()))
+    return {"columns", "data"} <= arrays.keys() <= {"columns", "index", "data"} and all(
+        isinstance(row, list) and len(row) == width for row in arrays["data"]
     )
+
+
+def _rank(item: Any) -> int:
+    """Return how good a text an item has: 0 is best, more than any name for none."""
+    if isinstance(item, dict):
+        return next(
+            (i for i, name in enumerate(TEXT_NAMES) if isinstance(item.get(name), str)), len(TEXT_NAMES)
+        )
+    return TEXT_NAMES.index("title") if isinstance(item, str) else len(TEXT_NAMES)
 
 
 def _find_nested(value: dict[str, Any]) -> Sequence[Any] | Mapping[str, Sequence[Any]] | None:

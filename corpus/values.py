@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -62,15 +62,18 @@ def id_text(value: object) -> str:
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, Mapping) and len(value) == 1 and str(next(iter(value))).startswith("$"):
+    if _is_wrapped(value):
         return id_text(next(iter(value.values())))
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, float | np.floating):
-        return repr(float(value))
     if isinstance(value, np.datetime64) and "pandas" in sys.modules:
         return str(sys.modules["pandas"].Timestamp(value))
     return str(value)
+
+
+def _is_wrapped(value: object) -> TypeGuard[Mapping[str, object]]:
+    """Return whether a value is one of MongoDB with its type, as `{"$oid": "5f"}`."""
+    return isinstance(value, Mapping) and len(value) == 1 and str(next(iter(value))).startswith("$")
 
 
 def make_chunked(values: Any, kind: pa.DataType | None = None) -> pa.ChunkedArray:
@@ -98,7 +101,7 @@ def make_column(values: Sequence[Any], max_columns: int) -> tuple[pa.ChunkedArra
 
 def _to_json(value: object) -> str:
     """Return a value as JSON, or as its own text where JSON has no such value, as for a UUID."""
-    if not isinstance(value, dict | list | tuple | int | float | None):
+    if _is_wrapped(value) or not isinstance(value, dict | list | tuple | int | float | None):
         return id_text(value)
     return json.dumps(value, ensure_ascii=False, default=str)
 

@@ -188,6 +188,21 @@ JSON = {
     "lines under .json": ("q.json", '{"id": 1, "text": "a"}\n{"id": 2, "text": "b"}\n', TWO),
     "objects one after the other": ("q.jsonl", '{\n"id": 1, "text": "a"\n}\n{"id": 2, "text": "b"}', TWO),
     "an array inside": ("q.json", f'{{"version": "1", "data": {ARRAY}, "tags": ["x"]}}', TWO),
+    "a document with tags": (
+        "q.json",
+        '{"id": "1", "text": "a", "tags": ["x", "y"], "users": [{"name": "z"}]}',
+        [("1", "a")],
+    ),
+    "an answer with a title": (
+        "q.json",
+        '{"title": "All", "message": "ok", "data": [{"id": 1, "text": "a"}]}',
+        [("1", "a")],
+    ),
+    "split by pandas": (
+        "q.json",
+        '{"columns": ["id", "text"], "index": [0, 1], "data": [[1, "a"], [2, "b"]]}',
+        TWO,
+    ),
     "texts": ("q.json", '["a", "b"]', [("q.json:1", "a"), ("q.json:2", "b")]),
     "columns": ("q.json", '{"id": [1, 2], "text": ["a", "b"]}', TWO),
     "rows by id": ("q.json", '{"1": {"text": "a"}, "2": {"text": "b", "n": 3}}', TWO),
@@ -259,6 +274,9 @@ def test_lines(tmp_path: Path) -> None:
         "n.txt: every line has 1 tabs, as in a table: set --format tsv, or --format txt for a text a line"
     )
     assert texts_of(table, format="tsv") == ["a"]
+    assert problem(write(tmp_path / "a.txt", '[\n {"text": "a"}\n]\n')).startswith(
+        "a.txt: the lines are JSON: "
+    )
     assert problem(write(tmp_path / "j.txt", '{"text": "a"}\n')) == (
         "j.txt: the lines are JSON: set --format jsonl, or --format txt for a text a line"
     )
@@ -283,6 +301,12 @@ def test_excel(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert problem(write(tmp_path / "w.xlsx", b"PK\x03\x04 no more")).startswith(
         "w.xlsx: broken Excel file ("
     )
+    titled: list[list[object]] = [["My table"], [], ["id", "text"], [1, "a"]]
+    assert problem(write(tmp_path / "t.xlsx", workbook(titled))) == (
+        "t.xlsx: the first row has one cell, My table, and others up to 2: remove what stands above the "
+        "names of the columns, or set --columns"
+    )
+    assert texts_of(write(tmp_path / "x.xlsx", workbook([["text"], ["a_x000D_b"]]))) == ["a\rb"]
     assert texts_of(write(tmp_path / "n.xlsx", workbook([["a", 1], ["b", 2]])), columns="text,n") == [
         "a",
         "b",

@@ -94,6 +94,25 @@ def test_labels_of_an_index_are_ids_and_come_back() -> None:
     assert (rows(with_ids), with_ids.labels) == ([("1", "How?"), ("2", "Why?")], None)
 
 
+def test_an_index_of_several_levels() -> None:
+    frame = pd.DataFrame({"text": ["a", "b"]}, index=pd.MultiIndex.from_tuples([(1, "x"), (1, "y")]))
+    corpus = corpus_from(frame, AUTO)
+    assert rows(corpus) == [("(1, 'x')", "a"), ("(1, 'y')", "b")]
+    assert corpus.labels.equals(frame.index)
+    assert rows(corpus_from(frame.set_index(pd.MultiIndex.from_tuples([(1, 2), (1, None)])), AUTO)) == [
+        ("0", "a"),
+        ("1", "b"),
+    ]
+
+
+def test_ids_of_half_precision_and_of_mongodb() -> None:
+    table = pa.table({"id": pa.array([0.1, 2.0], pa.float32()), "text": ["a", "b"]})
+    assert rows(corpus_from(table, AUTO)) == [("0.1", "a"), ("2.0", "b")]
+    assert id_text(np.float32(0.1)) == "0.1"
+    rows_of_two = [{"_id": {"$oid": "5f1"}, "text": "a"}, {"_id": 7, "text": "b"}]
+    assert rows(corpus_from(rows_of_two, AUTO)) == [("5f1", "a"), ("7", "b")]
+
+
 def test_frames_with_unusual_columns() -> None:
     frame = pd.DataFrame({0: ["How do I?", "Why?"], 1: [1, 2]})
     frame["sparse"] = pd.arrays.SparseArray([0.0, 1.0])

@@ -40,6 +40,18 @@ def test_text_columns_by_other_names(tmp_path: Path, caplog: pytest.LogCaptureFi
         "--no-header or --columns, or name the column with --text-column"
     )
     assert texts_of(tmp_path / "h.csv", header=False) == ["How do I learn?", "Why?"]
+    assert problem(write(tmp_path / "v.csv", "1,hello\n2,world\n")).startswith(
+        "v.csv: the first line may be a row and not a header, as it has the column hello"
+    )
+    assert problem(write(tmp_path / "w.csv", "id^text\n1^Why?\n")) == (
+        "w.csv: the header is one column, id^text: set --delimiter to what separates the names, or name the "
+        "column with --text-column"
+    )
+    assert texts_of(tmp_path / "w.csv", delimiter="^") == ["Why?"]
+    assert problem(write(tmp_path / "t.csv", "My export\n\nid,text\n1,Why?\n")) == (
+        "t.csv, line 3: here seem to be the names of the columns: remove the lines above, or set --delimiter "
+        "none if each line is a text"
+    )
     assert "no text column" in problem(write(tmp_path / "n.csv", "id,n\n1,3\n"))
 
 

@@ -244,6 +244,10 @@ def test_bad_python_data() -> None:
         assert problem(nothing) == (
             "row 1 (counted from 0): the text (column text) is null: fill it, or set nulls to drop or empty"
         )
+    for rows_or_columns in ([{"text": "\ud800"}], {"text": ["\ud800"]}):
+        assert problem(rows_or_columns) == (
+            "the table: half of a surrogate pair (\\ud800 to \\udfff) is not text: remove it"
+        )
     assert problem(["a", "\ud800"]) == (
         "row 1 (counted from 0): half of a surrogate pair (\\ud800 to \\udfff) is not text: remove it"
     )
