@@ -28,7 +28,7 @@ from .progress import Progress
 from .results.manifest import timed
 from .results.result import MiningResult
 from .results.run_folder import open_run
-from .schema import Corpus, Floats, probabilities
+from .schema import CandidatePairs, Corpus, Floats, probabilities
 from .settings import MiningSettings, load_settings
 
 if TYPE_CHECKING:
@@ -164,8 +164,10 @@ class Miner:
         with self._computing() as models:
             scorer = models.scorer
             tokens = tokenise(texts, scorer.tokenizer, max_tokens=longest, progress=self._progress)
-            logits = scorer.score(tokens, rows[::2], rows[1::2], self._progress, fill=False)
-        probability = probabilities(logits)
+            ends = rows[::2], rows[1::2]
+            logits = scorer.score(tokens, *ends, self._progress, fill=False)
+            unread = models.cascade.find_unread(tokens, CandidatePairs(*ends, logits))
+        probability = np.where(unread, np.float32(0), probabilities(logits))
         keys = np.array([normalised_key(text) for text in texts], object).reshape(-1, 2)
         probability[keys[:, 0] == keys[:, 1]] = 1.0
         probability[(keys == "").any(axis=1)] = 0.0

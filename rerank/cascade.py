@@ -26,6 +26,7 @@ from ..schema import (
     DECIDERS,
     UNREAD,
     CandidatePairs,
+    Flags,
     ScoredPairs,
     TokenStore,
     probabilities,
@@ -115,11 +116,15 @@ class Cascade:
             log_odds = self.bands.log_odds(tokens, candidates.where(near))
             decided = self.bands.bounds.decide(log_odds)
             logit[near[decided]], scored_by[near[decided]] = log_odds[decided], _BY_BANDS
-        unread = find_unread(self.scorer.tokenizer, self.max_tokens, tokens, candidates)
+        unread = self.find_unread(tokens, candidates)
         logit[unread], scored_by[unread] = REFUSED, _UNREAD
         rest = np.flatnonzero(scored_by == _BY_CROSS_ENCODER)
         logit[rest] = score_pairs(self.scorer, tokens, candidates.where(rest), progress, work).logit
         return ScoredPairs.from_logits(candidates.left, candidates.right, candidates.cosine, logit, scored_by)
+
+    def find_unread(self, tokens: TokenStore, pairs: CandidatePairs) -> Flags:
+        """Return which pairs the models cannot tell apart, `(n_pairs,) bool`."""
+        return find_unread(self.scorer.tokenizer, self.max_tokens, tokens, pairs)
 
     @property
     def sha256(self) -> str:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from dupmine import Miner
 from dupmine.inference.locate import locate_model
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
@@ -48,6 +49,21 @@ def unread(left: str, right: str, max_tokens: int = MAX_TOKENS) -> bool:
 )
 def test_what_the_models_cannot_tell_apart_is_refused(left: str, right: str, refused: bool) -> None:
     assert unread(left, right) == refused
+
+
+def test_a_run_and_scores_refuse_them_too() -> None:
+    start = "Please read the rules of the library before you answer. " * 12
+    groups = (
+        ["Is \U0001f436 or \U0001f431 better?", "Is \U0001f697 or \U0001f6b2 better?"],
+        ["How big is 10\u2076?", "How big is 106?"],
+        [f"{start}How do I renew a card?", f"{start}When does it open on Sunday?"],
+        ["\u12a0\u121b\u122d\u129b?", "\u12ad\u1265\u12f0\u1275 \u12a5?"],
+    )
+    miner = Miner(progress=False, threshold=0.001)
+    result = miner.mine([text for group in groups for text in group])
+    assert result.clusters.empty
+    assert result.manifest["counts"]["pairs_unread"] == 3  # the other pair is no candidate
+    assert (miner.score_pairs([(a, b) for a, b in groups]) == 0).all()
 
 
 @given(WORDS, st.sampled_from("\U0001f436\u2615\u12a5"), st.sampled_from("\U0001f697\U0001f355\u12ad"))
