@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from typing import Any, get_type_hints
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """Marks an option that stands for a setting."""
-
-    name: str
+from typing import Any, ClassVar, get_type_hints
 
 
 @dataclass(frozen=True, slots=True)
 class OptionGroup:
-    """Options that commands take together; each field is annotated as a parameter of a command."""
+    """Options that commands take together; each field is annotated as a parameter of a command.
+
+    Where they stand for settings, the fields have the names of the settings, of `stage` or of several stages.
+    """
+
+    stage: ClassVar[str] = ""
 
     def settings(self) -> dict[str, Any]:
         """Return the settings whose options were given, by name."""
-        return {
-            mark.name: getattr(self, name)
-            for name, hint in get_type_hints(type(self), include_extras=True).items()
-            for mark in getattr(hint, "__metadata__", ())
-            if isinstance(mark, Setting) and getattr(self, name) is not None
-        }
+        prefix = f"{self.stage}." if self.stage else ""
+        return {f"{prefix}{name}": value for name, value in asdict(self).items() if value is not None}
 
 
 def expand_groups(command: Callable[..., None]) -> Callable[..., None]:

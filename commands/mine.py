@@ -13,7 +13,7 @@ from ..formats import PACKED_ENDINGS, TITLES
 from ..messages import escape
 from ..settings import MiningSettings
 from . import options
-from .groups import OptionGroup, Setting
+from .groups import OptionGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,39 +21,26 @@ class MiningOptions(OptionGroup):
     """What is found and kept."""
 
     bi_encoder: Annotated[
-        str | None,
-        options.model_option(help="Model of stage 1: built-in, folder or hub name."),
-        Setting("retrieval.bi_encoder"),
+        str | None, options.model_option(help="Model of stage 1: built-in, folder or hub name.")
     ] = None
     cross_encoder: Annotated[
-        str | None,
-        options.model_option(help="Model of stage 2: built-in, folder or hub name."),
-        Setting("rerank.cross_encoder"),
+        str | None, options.model_option(help="Model of stage 2: built-in, folder or hub name.")
     ] = None
-    floor: Annotated[
-        float | None,
-        options.model_option(help="Pairs below this cosine are not scored."),
-        Setting("retrieval.floor"),
-    ] = None
+    floor: Annotated[float | None, options.model_option(help="Pairs below this cosine are not scored.")] = (
+        None
+    )
     threshold: Annotated[
-        float | None,
-        options.model_option(help="Probability from which a pair is a duplicate."),
-        Setting("rerank.threshold"),
+        float | None, options.model_option(help="Probability from which a pair is a duplicate.")
     ] = None
     target_precision: Annotated[
         float | None,
         options.model_option(help="Instead: the threshold that gives accepted pairs this precision."),
-        Setting("rerank.target_precision"),
     ] = None
     keep: Annotated[
-        str | None,
-        options.model_option(help="Representative: medoid, first, longest, or COLUMN:asc|desc."),
-        Setting("clustering.keep"),
+        str | None, options.model_option(help="Representative: medoid, first, longest, or COLUMN:asc|desc.")
     ] = None
     singletons: Annotated[
-        bool | None,
-        options.output_option("--singletons", help="List documents without a duplicate too."),
-        Setting("output.singletons"),
+        bool | None, options.output_option("--singletons", help="List documents without a duplicate too.")
     ] = None
 
 

@@ -14,7 +14,7 @@ import typer
 from ..formats import NAMES, PAIR_TITLES
 from ..progress import Progress
 from ..staged import StagedSettings, load_staged, parse_overrides
-from .groups import OptionGroup, Setting
+from .groups import OptionGroup
 from .logs import LogFormat, print_report, set_level
 
 S = TypeVar("S", bound=StagedSettings)
@@ -63,44 +63,33 @@ _ESCAPE = (
 class CorpusOptions(OptionGroup):
     """How the documents are read."""
 
+    stage = "corpus"
+
     text_column: Annotated[
-        str | None,
-        input_option(help="Column with the text; several joined by commas, as title,body."),
-        Setting("corpus.text_column"),
+        str | None, input_option(help="Column with the text; several joined by commas, as title,body.")
     ] = None
-    id_column: Annotated[
-        str | None, input_option(help="Column with a unique id."), Setting("corpus.id_column")
-    ] = None
-    format_: Annotated[
-        str | None,
-        input_option("--format", help=f"One of {NAMES}; by default by the file name."),
-        Setting("corpus.format"),
-    ] = None
-    encoding: Annotated[str | None, input_option(help=_ENCODING), Setting("corpus.encoding")] = None
+    id_column: Annotated[str | None, input_option(help="Column with a unique id.")] = None
+    format: Annotated[str | None, input_option(help=f"One of {NAMES}; by default by the file name.")] = None
+    encoding: Annotated[str | None, input_option(help=_ENCODING)] = None
     encoding_errors: Annotated[
         str | None,
         input_option(help="Bytes not in the encoding: strict ends with an error, replace counts them."),
-        Setting("corpus.encoding_errors"),
     ] = None
-    delimiter: Annotated[str | None, input_option(help=_DELIMITER), Setting("corpus.delimiter")] = None
-    quote: Annotated[str | None, input_option(help=_QUOTE), Setting("corpus.quote")] = None
-    escape: Annotated[str | None, input_option(help=_ESCAPE), Setting("corpus.escape")] = None
+    delimiter: Annotated[str | None, input_option(help=_DELIMITER)] = None
+    quote: Annotated[str | None, input_option(help=_QUOTE)] = None
+    escape: Annotated[str | None, input_option(help=_ESCAPE)] = None
     header: Annotated[
         bool | None,
         input_option("--header/--no-header", help="Whether the first row has the names of the columns."),
-        Setting("corpus.header"),
     ] = None
     columns: Annotated[
-        str | None,
-        input_option(metavar="A,B,…", help="Names of the columns of files without a header."),
-        Setting("corpus.columns"),
+        str | None, input_option(metavar="A,B,…", help="Names of the columns of files without a header.")
     ] = None
     nulls: Annotated[
         str | None,
         input_option(
             help="Null texts: error ends the run, drop leaves the row out, empty takes an empty text."
         ),
-        Setting("corpus.nulls"),
     ] = None
 
 
@@ -108,24 +97,20 @@ class CorpusOptions(OptionGroup):
 class PairOptions(OptionGroup):
     """How labelled pairs are read."""
 
+    stage = "pairs"
+
     text_columns: Annotated[
-        str | None,
-        input_option(metavar="A,B", help="The two columns with texts; by default found by name."),
-        Setting("pairs.text_columns"),
+        str | None, input_option(metavar="A,B", help="The two columns with texts; by default found by name.")
     ] = None
-    encoding: Annotated[str | None, input_option(help=_ENCODING), Setting("pairs.encoding")] = None
-    delimiter: Annotated[str | None, input_option(help=_DELIMITER), Setting("pairs.delimiter")] = None
-    quote: Annotated[str | None, input_option(help=_QUOTE), Setting("pairs.quote")] = None
-    escape: Annotated[str | None, input_option(help=_ESCAPE), Setting("pairs.escape")] = None
+    encoding: Annotated[str | None, input_option(help=_ENCODING)] = None
+    delimiter: Annotated[str | None, input_option(help=_DELIMITER)] = None
+    quote: Annotated[str | None, input_option(help=_QUOTE)] = None
+    escape: Annotated[str | None, input_option(help=_ESCAPE)] = None
     label_column: Annotated[
-        str | None,
-        input_option(help="Column with the label; by default is_duplicate, label or score."),
-        Setting("pairs.label_column"),
+        str | None, input_option(help="Column with the label; by default is_duplicate, label or score.")
     ] = None
     label_max: Annotated[
-        float | None,
-        input_option(help="Label of identical meaning: 5 for STS-B's 0 to 5."),
-        Setting("pairs.label_max"),
+        float | None, input_option(help="Label of identical meaning: 5 for STS-B's 0 to 5.")
     ] = None
 
 
@@ -133,10 +118,10 @@ class PairOptions(OptionGroup):
 class ComputeOptions(OptionGroup):
     """Where the models run."""
 
-    device: Annotated[
-        str | None, run_option(help="auto, cpu, mps, cuda or cuda:N."), Setting("compute.device")
-    ] = None
-    threads: Annotated[Threads, Setting("compute.threads")] = None
+    stage = "compute"
+
+    device: Annotated[str | None, run_option(help="auto, cpu, mps, cuda or cuda:N.")] = None
+    threads: Threads = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from ..errors import missing_extra
 from ..formats import PAIR_TITLES
 from ..messages import escape
 from . import options
-from .groups import OptionGroup, Setting
+from .groups import OptionGroup
 from .help import App
 
 if TYPE_CHECKING:
@@ -84,46 +84,34 @@ class TrainingOptions(OptionGroup):
     """What is trained, on what, and how long."""
 
     base: Annotated[
+        str | None, options.model_option(help="Model to start from: built-in, folder or hub name.")
+    ] = None
+    corpus: Annotated[
         str | None,
-        options.model_option(help="Model to start from: built-in, folder or hub name."),
-        Setting("model.base"),
+        options.input_option(
+            "--hard-negatives", metavar="CORPUS", help="Add negatives mined from this file or folder."
+        ),
     ] = None
-    hard_negatives: Annotated[
-        str | None,
-        options.input_option(metavar="CORPUS", help="Add negatives mined from this file or folder."),
-        Setting("negatives.corpus"),
-    ] = None
-    epochs: Annotated[
-        int | None, training_option(help="Passes over the pairs."), Setting("training.epochs")
-    ] = None
-    batch_size: Annotated[
-        int | None, training_option(help="Pairs per batch."), Setting("training.batch_size")
-    ] = None
-    learning_rate: Annotated[
-        float | None,
-        training_option(help="AdamW's rate after the warm-up."),
-        Setting("training.learning_rate"),
-    ] = None
-    seed: Annotated[
-        int | None,
-        training_option(help="Seed of the batches, the dropout and a new head."),
-        Setting("training.seed"),
-    ] = None
+    epochs: Annotated[int | None, training_option(help="Passes over the pairs.")] = None
+    batch_size: Annotated[int | None, training_option(help="Pairs per batch.")] = None
+    learning_rate: Annotated[float | None, training_option(help="AdamW's rate after the warm-up.")] = None
+    seed: Annotated[int | None, training_option(help="Seed of the batches, the dropout and a new head.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class CrossEncoderOptions(OptionGroup):
     """What only a cross-encoder has."""
 
-    head: Annotated[
-        str | None, options.model_option(help="sigmoid, softmax, nli or score."), Setting("model.head")
-    ] = None
-    pseudo_labels: Annotated[
+    head: Annotated[str | None, options.model_option(help="sigmoid, softmax, nli or score.")] = None
+    run: Annotated[
         str | None,
         options.input_option(
-            metavar="RUN", help="Add the pairs of this run, labelled with its probabilities."
+            "--pseudo-labels",
+            metavar="RUN",
+            help="Add the pairs of this run, labelled with its probabilities.",
         ),
-        Setting("pseudo_labels.run"),
     ] = None
 
 
@@ -132,9 +120,7 @@ class BiEncoderOptions(OptionGroup):
     """What only a bi-encoder has."""
 
     loss: Annotated[
-        str | None,
-        training_option(help="cosine, contrastive, online-contrastive, mnrl or cached-mnrl."),
-        Setting("objective.loss"),
+        str | None, training_option(help="cosine, contrastive, online-contrastive, mnrl or cached-mnrl.")
     ] = None
 
 

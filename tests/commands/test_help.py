@@ -74,7 +74,7 @@ def test_examples_can_be_typed(command: str) -> None:
 
 
 def test_options_know_their_settings() -> None:
-    assert MiningOptions(threshold=0.0, floor=None).settings() == {"rerank.threshold": 0.0}
+    assert MiningOptions(threshold=0.0, floor=None).settings() == {"threshold": 0.0}
     assert CorpusOptions(text_column="title").settings() == {"corpus.text_column": "title"}
 
 
