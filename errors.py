@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -82,10 +83,20 @@ def speaks_python(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def missing_extra(purpose: str, error: ImportError, extra: str) -> SettingsError:
-    """Return the error for a package that belongs to an extra of dupmine and is not installed."""
-    package = (error.name or "a package").partition(".")[0]
-    return SettingsError(f"{purpose} needs {package}, which is not installed: pip install 'dupmine[{extra}]'")
+@contextmanager
+def needs_extra(purpose: str, extra: str) -> Iterator[None]:
+    """Say which extra of dupmine has the package that an import inside lacks.
+
+    Raises:
+        SettingsError: the package is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or "a package").partition(".")[0]
+        raise SettingsError(
+            f"{purpose} needs {package}, which is not installed: pip install 'dupmine[{extra}]'"
+        ) from None
 
 
 _OUT_OF_MEMORY = re.compile(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import missing_extra
+from ..errors import needs_extra
 from ..formats import PAIR_TITLES
 from ..messages import escape
 from . import options
@@ -43,13 +43,11 @@ def compare(
     if print_config:
         typer.echo(settings.to_yaml(), nl=False)
         return
-    try:
+    with needs_extra("comparing", "train"):
         import accelerate  # noqa: F401 - the trainers need it only later, maybe after hours
 
         from ..evaluation import plots  # noqa: F401 - likewise, for the plots
         from ..training.comparison import compare as compare_approaches
-    except ImportError as error:
-        raise missing_extra("comparing", error, "train") from None
 
     out = Path(config.stem) if out is None else out
     command = shlex.join(["dupmine", *sys.argv[1:]])

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ..errors import missing_extra
+from ..errors import needs_extra
 from ..messages import escape
 from . import options
 
@@ -57,10 +57,8 @@ def export(
     from ..corpus.labelled import read_pairs
     from ..evaluation.model import EvaluateSettings
 
-    try:
+    with needs_extra("an export", "onnx"):
         from ..export.model import ExportOptions, export_model
-    except ImportError as error:
-        raise missing_extra("an export", error, "onnx") from None
     settings = config.build(EvaluateSettings, reading, {"rerank.head": head, "compute.threads": threads})
     labelled = read_pairs(pairs, settings.pairs, split=split)
     plan = ExportOptions(int8, max_loss, sample)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TextIO
 
-from ..errors import DupmineError, SettingsError, missing_extra
+from ..errors import DupmineError, SettingsError, needs_extra
 from ..messages import escape
 
 LogFormat = Literal["text", "json"]
@@ -42,10 +42,8 @@ def log_json() -> None:
     Raises:
         SettingsError: the package for it is not installed.
     """
-    try:
+    with needs_extra("--log-format json", "nightly"):
         from pythonjsonlogger.json import JsonFormatter
-    except ImportError as error:
-        raise missing_extra("--log-format json", error, "nightly") from None
 
     formatter = JsonFormatter(
         "%(asctime)s %(levelname)s %(name)s %(message)s",

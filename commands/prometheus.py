@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import OutputError, SettingsError, missing_extra
+from ..errors import OutputError, SettingsError, needs_extra
 
 if TYPE_CHECKING:
     from ..results.result import MiningResult
@@ -57,10 +57,8 @@ def metrics_of_run(path: Path | None, labels: Sequence[str] | None = None) -> It
     if path is None:
         yield lambda _gauges, _seconds: None
         return
-    try:
+    with needs_extra("--metrics", "nightly"):
         import prometheus_client  # noqa: F401 - missing packages are reported before the run
-    except ImportError as error:
-        raise missing_extra("--metrics", error, "nightly") from None
     names = _parse_labels(labels or ())
     path = path.resolve()  # a link stays, and its target is replaced
     _check(path)

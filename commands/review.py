@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import missing_extra
+from ..errors import needs_extra
 from ..messages import escape
 from .logs import print_report
 from .opened import RunOrStore, open_result
@@ -65,10 +65,8 @@ def review(
     asked = [name for name, flag in modes.items() if flag]
     if len(asked) > 1:
         raise typer.BadParameter("give one of " + ", ".join(f"--{name}" for name in modes))
-    try:
+    with needs_extra("dupmine review", "report"):
         from ..report import server
-    except ModuleNotFoundError as error:
-        raise missing_extra("dupmine review", error, "report") from None
     from ..report.review import Mode, Review, make_questions
 
     result = open_result(folder)

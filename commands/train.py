@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import missing_extra
+from ..errors import needs_extra
 from ..formats import PAIR_TITLES
 from ..messages import escape
 from . import options
@@ -66,13 +66,11 @@ class TargetOptions(OptionGroup):
             raise typer.BadParameter("name a folder for the model", param_hint="--out")
         if self.resume and self.restart:
             raise typer.BadParameter("give one of --resume and --restart", param_hint="--resume")
-        try:
+        with needs_extra("training", "train"):
             import accelerate  # noqa: F401 - the trainers need them only later
             import datasets  # noqa: F401
 
             from ..training.folder import Target
-        except ImportError as error:
-            raise missing_extra("training", error, "train") from None
         command = shlex.join(["dupmine", *sys.argv[1:]])
         return Target(
             self.out, resume=self.resume, restart=self.restart, overwrite=self.overwrite, command=command

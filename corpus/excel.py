@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import InputError, missing_extra
+from ..errors import InputError, needs_extra
 from ..messages import describe_error, display
 from ..settings import CorpusSettings
 from .contents import check_contents
@@ -28,10 +28,8 @@ def read(source: Source, settings: CorpusSettings) -> Part:
 
     Raises `InputError` where it cannot be opened or expands too far, `SettingsError` without openpyxl.
     """
-    try:
+    with needs_extra(source.path, "excel"):
         import openpyxl
-    except ImportError as error:
-        raise missing_extra(source.path, error, "excel") from None
     with open_bytes(source) as (file, _):
         data = file.read()
     try:

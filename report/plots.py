@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError, missing_extra
+from ..errors import InputError, needs_extra
 from .health import examine
 from .source import Mined
 from .thresholds import choose_thresholds, measure_thresholds
@@ -101,8 +101,6 @@ class Plots:
 
 
 def _new_axes() -> Axes:
-    try:
+    with needs_extra("result.plot", "report"):
         import matplotlib.pyplot as plt
-    except ModuleNotFoundError as error:
-        raise missing_extra("result.plot", error, "report") from None
     return plt.subplots()[1]

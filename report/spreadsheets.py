@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from ..disk.files import make_folder, output_errors, write_atomically
-from ..errors import OutputError, missing_extra
+from ..errors import OutputError, needs_extra
 from ..schema import TEXT
 from .source import positions
 
@@ -62,10 +62,8 @@ def write_xlsx(tables: dict[str, pa.Table], path: Path, *, overwrite: bool = Fal
         OutputError: the file exists or cannot be written, or a table has more rows than a sheet.
         SettingsError: XlsxWriter is not installed.
     """
-    try:
+    with needs_extra("--xlsx", "report"):
         import xlsxwriter
-    except ModuleNotFoundError as error:
-        raise missing_extra("--xlsx", error, "report") from None
     _check(path, overwrite=overwrite)
     for name, table in tables.items():
         if len(table) >= _EXCEL_ROWS:

@@ -15,7 +15,7 @@ from ..clustering import choose_representatives, cluster_pairs, weakest_links
 from ..corpus.ids import id_text
 from ..corpus.unique import collapse_exact_duplicates, find_rows, texts_of_rows
 from ..disk.files import output_errors
-from ..errors import InputError, missing_extra, speaks_python
+from ..errors import InputError, needs_extra, speaks_python
 from ..schema import DOC_ID, POSITION, TEXT, Corpus, Flags, Floats, Rows, ScoredPairs, id_ranks, pair_keys
 from ..settings import MiningSettings, load_settings
 from .explanation import Explainer, Explanation
@@ -190,10 +190,8 @@ class MiningResult:
             OutputError: the file cannot be written.
             SettingsError: openpyxl is not installed.
         """
-        try:
+        with needs_extra("to_excel", "excel"):
             import openpyxl  # noqa: F401  (pandas imports it late)
-        except ImportError as error:
-            raise missing_extra("to_excel", error, "excel") from None
         import pandas as pd
 
         with output_errors(Path(path)), pd.ExcelWriter(path, engine="openpyxl") as book:
