@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 
 from ..disk.folder import write_table
 from ..errors import DupmineError
+from ..messages import describe_error
 from ..schema import Rows
 from .source import Mined, cluster_members, fingerprint
 
@@ -118,37 +119,22 @@ def measure_threshold(mined: Mined, threshold: float) -> ThresholdPoint:
 
 
 def _compute(mined: Mined, thresholds: Sequence[float]) -> list[ThresholdPoint]:
-    """Compute points, those of many pairs in two processes."""
-    if len(mined.scored_pairs) < _FEW_PAIRS or len(thresholds) < 2:
-        return [measure_threshold(mined, threshold) for threshold in thresholds]
-    return _compute_in_processes(mined, thresholds)
-
-
-def _compute_in_processes(mined: Mined, thresholds: Sequence[float]) -> list[ThresholdPoint]:
-    """Compute points in processes of their own: a script that asks for a report need not guard its main."""
-    n = max(min(_PROCESSES, os.cpu_count() or 1), 1)
-    command = [sys.executable, "-m", f"{__package__}.worker"]
-    workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(n)]
-    content = pickle.dumps(mined, protocol=5)
+    """Compute points, those of many pairs in two processes, which do not run the main script again."""
+    n = min(_PROCESSES, os.cpu_count() or 1, len(thresholds))
+    if len(mined.scored_pairs) < _FEW_PAIRS or n < 2:
+        return _measure(mined, thresholds)
     try:
-        for i, worker in enumerate(workers):
-            assert worker.stdin is not None
-            worker.stdin.write(content)
-            # Low thresholds take longest: the processes take turns.
-            pickle.dump(list(thresholds[i::n]), worker.stdin)
-            worker.stdin.close()
-        points = []
-        for worker in workers:
-            assert worker.stdout is not None
-            answer = worker.stdout.read()
-            if worker.wait():
-                raise DupmineError(f"a process that clusters again ended with {worker.returncode}; see above")
-            points += pickle.loads(answer)
-        return points
+        # Low thresholds take longest: the processes take turns.
+        parts = Parallel(n)(delayed(_measure)(mined, thresholds[i::n]) for i in range(n))
+    except BrokenProcessPool as error:
+        raise DupmineError(f"a process that clusters again has ended: {describe_error(error)}") from None
     finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
+        get_reusable_executor().shutdown()
+    return [point for part in parts for point in part]
+
+
+def _measure(mined: Mined, thresholds: Sequence[float]) -> list[ThresholdPoint]:
+    return [measure_threshold(mined, threshold) for threshold in thresholds]
 
 
 def _read(path: Path, run: str) -> dict[float, ThresholdPoint]:
@@ -170,9 +156,8 @@ def _arrays(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(path: Path, run: str, points: Iterable[ThresholdPoint]) -> None:
-    names = [column.name for column in fields(ThresholdPoint)]
-    rows = [{name: getattr(point, name) for name in names} for point in points]
-    table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["threshold"]), schema=_SCHEMA)
+    rows = [asdict(point) for point in sorted(points, key=lambda point: point.threshold)]
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
     try:
         write_table(path, table.replace_schema_metadata({b"dupmine": _mark(run)}))
     except OSError as error:
