@@ -15,21 +15,23 @@ from ..schema import Floats, probabilities
 from ..settings import HeadKind
 from .curves import Curve, apply_curve
 from .heads import Head
-from .records import FittedOn, Record, read_record, write_record
+from .records import FittedOn, ModelRecord
 from .thresholds import Thresholds
 
 log = logging.getLogger(__name__)
 
-_FIT_AGAIN = "calibrate the model again with `dupmine calibrate`, or set rerank.calibrate: false"
 
-
-class Calibration(Record):
+class Calibration(ModelRecord):
     """What `dupmine calibrate` fitted to a model.
 
     It belongs to the weights with `weights_sha256`, read through the head. Its probabilities hold where a
     share `base_rate` of the pairs are duplicates, which adds `shift` to the log-odds of the curve. `log_loss`
     is in nats, by method, cross-validated; `ece` is the calibration error before and after.
     """
+
+    file = CALIBRATION
+    advice = "calibrate the model again with `dupmine calibrate`, or set rerank.calibrate: false"
+    indent = 2
 
     version: Literal[1] = 1
     weights_sha256: str
@@ -52,10 +54,6 @@ class Calibration(Record):
         """Return calibrated probabilities of a model's own logits, `(n_pairs,) float32`."""
         return probabilities(self.logits(logit))
 
-    def write(self, folder: Path) -> None:
-        """Write `dupmine.json` into a model's folder, whole or not at all."""
-        write_record(self, folder / CALIBRATION, indent=2)
-
 
 def load_calibration(folder: Path) -> Calibration | None:
     """Return the calibration of the model in a folder, None where it has none.
@@ -63,10 +61,11 @@ def load_calibration(folder: Path) -> Calibration | None:
     Raises:
         ModelError: it cannot be read, or belongs to other weights.
     """
-    path = folder / CALIBRATION
-    calibration = read_record(Calibration, path, _FIT_AGAIN)
+    calibration = Calibration.load(folder)
     if calibration is not None and weights_sha256(folder) not in (None, calibration.weights_sha256):
-        raise ModelError(f"{path} belongs to other weights than those beside it: {_FIT_AGAIN}")
+        raise ModelError(
+            f"{folder / CALIBRATION} belongs to other weights than those beside it: {calibration.advice}"
+        )
     return calibration
 
 
@@ -83,11 +82,11 @@ def find_calibration(folder: Path, head: Head) -> Calibration | None:
     if (calibration.head, calibration.score_max) != (head.kind, head.score_max):
         raise SettingsError(
             f"setting rerank.head: {path} is for the head {calibration.head} with score_max "
-            f"{calibration.score_max:g}, not {head.kind} with {head.score_max:g}: {_FIT_AGAIN}"
+            f"{calibration.score_max:g}, not {head.kind} with {head.score_max:g}: {calibration.advice}"
         )
     if calibration.both_orders != head.both_orders:
         orders = "both orders" if calibration.both_orders else "one order"
-        log.warning("%s was fitted with %s of each pair: %s", path, orders, _FIT_AGAIN)
+        log.warning("%s was fitted with %s of each pair: %s", path, orders, calibration.advice)
     return calibration
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -33,61 +32,37 @@ from ..schema import (
 )
 from ..settings import RerankSettings
 from .bands import FEATURES, Bands
+from .calibration import Calibration
 from .decision import Decision
-from .records import FittedOn, Record, find_mismatch, read_record, write_record
+from .records import FittedOn, FittedToModels
 from .scorer import CrossEncoder, PairScorer, score_pairs
-from .thresholds import HasThresholds, choose_threshold, reference_threshold
+from .thresholds import choose_threshold, reference_threshold
 from .unread import REFUSED, find_unread
 
 log = logging.getLogger(__name__)
 
 NO_CASCADE = "none"  # in the place of a fingerprint
 
-_FIT_AGAIN = "fit it again with `dupmine calibrate --corpus`, or set rerank.bands: off"
 _BY_BANDS, _BY_CROSS_ENCODER, _UNREAD = map(DECIDERS.index, (BANDS, CROSS_ENCODER, UNREAD))
 _AUDITED = 10  # at most one of so many skipped pairs is audited
 _EDGE = 1e-9
 _INTERVAL = (0.025, 0.975)
 
 
-class FittedCascade(Record):
+class FittedCascade(FittedToModels):
     """What `dupmine calibrate --corpus` fitted beside the decision.
 
-    It belongs to a bi-encoder and to a cross-encoder with its calibration, by fingerprint, to candidates with
-    a cosine of at least `floor`, and to a cross-encoder that accepts from a probability of `threshold`.
+    It belongs to a cross-encoder that accepts from a probability of `threshold`.
     """
 
+    file = CASCADE
+    advice = "fit it again with `dupmine calibrate --corpus`, or set rerank.bands: off"
+
     version: Literal[2] = 2
-    bi_encoder: str
-    cross_encoder: str
-    floor: float
     threshold: float = Field(ge=0.0, le=1.0)
     candidates: int
     pairs: FittedOn
     bands: Bands
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """The names of the features of the bands."""
-        return self.bands.features
-
-    @property
-    def idf(self) -> tuple[float, ...]:
-        """The inverse document frequency of each token, as the bands use it."""
-        return self.bands.idf
-
-    def write(self, folder: Path) -> None:
-        """Write `cascade.json` into a model's folder, whole or not at all."""
-        write_record(self, folder / CASCADE)
-
-
-def load_cascade(folder: Path) -> FittedCascade | None:
-    """Return the cascade beside a cross-encoder, None where there is none.
-
-    Raises:
-        ModelError: it cannot be read, or another version of dupmine wrote it.
-    """
-    return read_record(FittedCascade, folder / CASCADE, _FIT_AGAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +141,7 @@ class Cascade:
                 "the cross-encoder decides %.2f%% (%.2f%% to %.2f%%) of the skipped pairs otherwise, and "
                 "%.2f%% were expected: these texts differ from those of the fit; %s",
                 *(100 * value for value in (estimate["share"], *estimate["interval"], expected)),
-                _FIT_AGAIN,
+                FittedCascade.advice,
             )
         return {"pairs": n, **estimate, "expected": expected}
 
@@ -179,7 +154,7 @@ def estimate_share(hits: int, n: int) -> dict[str, Any]:
 
 
 def find_cascade(
-    settings: RerankSettings, scorer: CrossEncoder, bi_encoder: str, fitted: HasThresholds | None
+    settings: RerankSettings, scorer: CrossEncoder, bi_encoder: str, fitted: Calibration | Decision | None
 ) -> Cascade:
     """Return the steps for a cross-encoder and a bi-encoder with this fingerprint.
 
@@ -203,18 +178,18 @@ def find_cascade(
 
 
 def _find_fitted(settings: RerankSettings, scorer: CrossEncoder, bi_encoder: str) -> FittedCascade | None:
-    cascade = None if settings.bands == "off" else load_cascade(scorer.folder)
+    cascade = None if settings.bands == "off" else FittedCascade.load(scorer.folder)
     if cascade is None:
         return None
-    problem = find_mismatch(
-        cascade,
-        scorer.folder / CASCADE,
+    problem = cascade.find_mismatch(
+        cascade.bands,
+        scorer.folder,
         features=FEATURES,
         bi_encoder=bi_encoder,
         cross_encoder=scorer.logits_sha256,
         n_tokens=scorer.tokenizer.get_vocab_size(),
     )
     if problem is not None:
-        log.warning("the cross-encoder scores every pair: %s: %s", problem, _FIT_AGAIN)
+        log.warning("the cross-encoder scores every pair: %s: %s", problem, cascade.advice)
         return None
     return cascade

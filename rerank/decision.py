@@ -24,7 +24,7 @@ from ..settings import RerankSettings
 from .curves import Curve
 from .lexical import LexicalFeatures
 from .neighbours import NeighbourFeatures
-from .records import FittedOn, Record, find_mismatch, read_record, write_record
+from .records import FittedOn, FittedToModels
 from .thresholds import Thresholds
 from .tree_text import check_trees
 from .trees import Features, load_trees, predict_log_odds, stack_features
@@ -36,21 +36,18 @@ log = logging.getLogger(__name__)
 
 NO_DECISION = "none"  # in the place of a fingerprint
 
-_FIT_AGAIN = "fit it again with `dupmine calibrate --corpus`, or set rerank.decision: pair"
 
-
-class Decision(Record):
+class Decision(FittedToModels):
     """What `dupmine calibrate --corpus` fitted.
 
-    It belongs to a bi-encoder and to a cross-encoder with its calibration, by fingerprint, and to pairs with
-    a cosine of at least `floor`. `trees` is LightGBM's text format, `idf` the inverse document frequency of
+    `trees` is LightGBM's text format, `idf` the inverse document frequency of
     each token of the cross-encoder's vocabulary; `curve` calibrates the log-odds of the trees.
     """
 
+    file = DECISION
+    advice = "fit it again with `dupmine calibrate --corpus`, or set rerank.decision: pair"
+
     version: Literal[1] = 1
-    bi_encoder: str
-    cross_encoder: str
-    floor: float
     corpus_texts: int
     pairs: FittedOn
     features: tuple[str, ...]
@@ -106,10 +103,6 @@ class Decision(Record):
             for name, value, contribution in zip([*FEATURES, "base"], [*table[0], 1.0], added, strict=True)
         }
 
-    def write(self, folder: Path) -> None:
-        """Write `decision.json` into a model's folder, whole or not at all."""
-        write_record(self, folder / DECISION)
-
 
 class PairFeatures:
     """Features of pairs among all scored pairs of a corpus."""
@@ -158,12 +151,12 @@ def find_decision(
     """
     if settings.decision == "pair":
         return None
-    decision = load_decision(folder)
+    decision = Decision.load(folder)
     problem: str | None = f"model {settings.cross_encoder} has none"
     if decision is not None:
-        problem = find_mismatch(
+        problem = decision.find_mismatch(
             decision,
-            folder / DECISION,
+            folder,
             features=FEATURES,
             bi_encoder=bi_encoder,
             cross_encoder=cross_encoder,
@@ -173,17 +166,8 @@ def find_decision(
             return decision
     if settings.decision == "corpus":
         raise SettingsError(
-            f"setting rerank.decision: corpus needs a fitted decision, and {problem}: {_FIT_AGAIN}"
+            f"setting rerank.decision: corpus needs a fitted decision, and {problem}: {Decision.advice}"
         )
     if decision is not None:
-        log.warning("each pair is decided on its own: %s: %s", problem, _FIT_AGAIN)
+        log.warning("each pair is decided on its own: %s: %s", problem, decision.advice)
     return None
-
-
-def load_decision(folder: Path) -> Decision | None:
-    """Return the decision beside a cross-encoder, None where there is none.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    return read_record(Decision, folder / DECISION, _FIT_AGAIN)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import SettingsError
 from ..settings import RerankSettings
 from .records import Record
+
+if TYPE_CHECKING:
+    from .calibration import Calibration
+    from .decision import Decision
 
 UNCALIBRATED_THRESHOLD = 0.5
 
@@ -47,15 +51,7 @@ class Thresholds(Record):
         return next(thresholds, None)
 
 
-class HasThresholds(Protocol):
-    """A calibration or a decision."""
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """The thresholds of its probabilities."""
-
-
-def choose_threshold(settings: RerankSettings, fitted: HasThresholds | None) -> tuple[float, str]:
+def choose_threshold(settings: RerankSettings, fitted: Calibration | Decision | None) -> tuple[float, str]:
     """Return the probability from which a pair is a duplicate, and where it comes from.
 
     Raises:
@@ -70,12 +66,14 @@ def choose_threshold(settings: RerankSettings, fitted: HasThresholds | None) -> 
     return reference_threshold(fitted), by
 
 
-def reference_threshold(fitted: HasThresholds | None) -> float:
+def reference_threshold(fitted: Calibration | Decision | None) -> float:
     """Return the threshold with the best F1, 0.5 where nothing was fitted."""
     return UNCALIBRATED_THRESHOLD if fitted is None else fitted.thresholds.best_f1.threshold
 
 
-def _threshold_for_target(settings: RerankSettings, target: float, fitted: HasThresholds | None) -> float:
+def _threshold_for_target(
+    settings: RerankSettings, target: float, fitted: Calibration | Decision | None
+) -> float:
     setting, name = f"setting rerank.target_precision: {target:g}", settings.cross_encoder
     if not settings.calibrate:
         raise SettingsError(f"{setting} needs the calibration that rerank.calibrate: false leaves out")

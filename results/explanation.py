@@ -161,12 +161,12 @@ class Explainer:
 
         Nothing if the model that decided is no longer there.
         """
-        from ..rerank.decision import load_decision
+        from ..rerank.decision import Decision
 
         result = self._result
         try:
             folder = locate_model(result.settings.rerank.cross_encoder)
-            decision = load_decision(folder)
+            decision = Decision.load(folder)
             tokenizer = load_tokenizer(folder)
         except ModelError:
             return ()

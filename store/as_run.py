@@ -9,7 +9,7 @@ from ..errors import ModelError
 from ..inference.locate import locate_model
 from ..inference.model_files import DECISION
 from ..progress import SILENT
-from ..rerank.decision import Decision, load_decision
+from ..rerank.decision import Decision
 from ..results.manifest import RunRecord
 from ..results.result import MiningResult
 from ..results.tables import stored_clusters
@@ -51,7 +51,7 @@ def as_result(snapshot: Snapshot) -> MiningResult:
 
 def _load_same_decision(commit: Commit, settings: MiningSettings) -> Decision:
     folder = locate_model(settings.rerank.cross_encoder)
-    decision = load_decision(folder)
+    decision = Decision.load(folder)
     if decision is None or decision.sha256 != commit.models["decision"]["sha256"]:
         raise ModelError(
             f"{folder / DECISION} is not the decision the store was made with: restore that file, or run "

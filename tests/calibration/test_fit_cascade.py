@@ -14,8 +14,8 @@ from dupmine.calibration.bounds import HeldOutPairs
 from dupmine.inference.locate import fingerprint, load_tokenizer
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
-from dupmine.rerank.cascade import FittedCascade, load_cascade
-from dupmine.rerank.decision import load_decision
+from dupmine.rerank.cascade import FittedCascade
+from dupmine.rerank.decision import Decision
 from dupmine.schema import DECIDERS
 
 from ..helpers.shell import dupmine
@@ -70,7 +70,7 @@ def scene(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 @pytest.fixture(scope="module")
 def cascade(scene: Scene) -> FittedCascade:
-    loaded = load_cascade(scene.fitted)
+    loaded = FittedCascade.load(scene.fitted)
     assert loaded is not None
     return loaded
 
@@ -97,7 +97,7 @@ def test_the_bands_predict_the_decision(scene: Scene, tmp_path: Path) -> None:
     few = ("--corpus", scene.run, "--set", "calibration.folds=3", "--threads", "1", "--out", tmp_path / "out")
     outcome = dupmine("calibrate", scene.model, labels, *few)
     assert outcome.code == 0, outcome.err
-    cascade, decision = load_cascade(tmp_path / "out"), load_decision(tmp_path / "out")
+    cascade, decision = FittedCascade.load(tmp_path / "out"), Decision.load(tmp_path / "out")
     assert cascade is not None
     assert decision is not None
     tokens = tokenise(texts, load_tokenizer(scene.model), max_tokens=512, progress=SILENT)

@@ -13,7 +13,7 @@ import pytest
 
 from dupmine import MiningResult
 from dupmine.inference.model_files import FITTED
-from dupmine.rerank.decision import load_decision
+from dupmine.rerank.decision import Decision
 from dupmine.rerank.neighbours import NeighbourFeatures
 
 from ..helpers.shell import dupmine
@@ -86,7 +86,7 @@ def fitted(scene: Scene) -> Path:
 
 
 def test_it_learns_what_only_the_neighbours_say(fitted: Path) -> None:
-    decision = load_decision(fitted)
+    decision = Decision.load(fitted)
     assert decision is not None
     assert decision.average_precision["decision"] > 0.95
     assert decision.average_precision["decision"] > decision.average_precision["cross_encoder"] + 0.1
@@ -171,7 +171,7 @@ def test_the_order_of_the_input_changes_nothing(scene: Scene, fitted: Path, tmp_
 
 
 def test_a_target_precision_is_the_decisions(scene: Scene, fitted: Path, tmp_path: Path) -> None:
-    decision = load_decision(fitted)
+    decision = Decision.load(fitted)
     assert decision is not None
     models = ("--cross-encoder", fitted, "--bi-encoder", scene.bi_encoder, "--target-precision", "0.9")
     assert dupmine("mine", scene.corpus, "--out", tmp_path / "run", *models, *FEW).code == 0

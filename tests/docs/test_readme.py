@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from dupmine import Miner, MiningResult, Store, load_settings
-from dupmine.rerank.decision import load_decision
+from dupmine.rerank.decision import Decision
 from dupmine.settings import MiningSettings
 from dupmine.staged import load_staged
 from dupmine.training.settings import CrossEncoderTraining
@@ -22,7 +22,7 @@ from ..helpers.shell import dupmine
 ROOT = Path(__file__).parents[2]
 # The header of the sample and questions that form doubtful pairs.
 ALIKE = "id,qu q0610 q0404 q0039 q1881 q0646 q0616 q0915 q0078 q1055 q1381 q0365 q1597 q0950 q0354"
-SHIPPED = load_decision(ROOT / "models" / "quora-minilm-l6")
+SHIPPED = Decision.load(ROOT / "models" / "quora-minilm-l6")
 assert SHIPPED is not None
 OWN_THRESHOLD = SHIPPED.thresholds.best_f1.threshold
 CONFIGS = sorted(

@@ -18,7 +18,7 @@ from dupmine.inference.model_files import CASCADE
 from dupmine.inference.tokens import tokenise
 from dupmine.progress import SILENT
 from dupmine.rerank.bands import Bands
-from dupmine.rerank.cascade import NO_CASCADE, Cascade, estimate_share, find_cascade, load_cascade
+from dupmine.rerank.cascade import NO_CASCADE, Cascade, FittedCascade, estimate_share, find_cascade
 from dupmine.rerank.scorer import CrossEncoder, score_pairs
 from dupmine.schema import (
     BANDS,
@@ -185,7 +185,7 @@ def test_only_the_bound_that_is_safe_is_used(
 
 
 def test_files_that_do_not_fit(model: Path, tiny: TinyModels, caplog: pytest.LogCaptureFixture) -> None:
-    cascade = load_cascade(model)
+    cascade = FittedCascade.load(model)
     assert cascade is not None
     cascade.model_copy(update={"cross_encoder": "other"}).write(model)
     assert find(model, tiny).sha256 == NO_CASCADE

@@ -11,7 +11,7 @@ import pytest
 from dupmine.errors import ModelError, SettingsError
 from dupmine.inference.model_files import DECISION
 from dupmine.progress import SILENT
-from dupmine.rerank.decision import FEATURES, Decision, find_decision, load_decision
+from dupmine.rerank.decision import FEATURES, Decision, find_decision
 from dupmine.schema import CORPUS, DECIDERS, ScoredPairs, TokenStore, probabilities
 from dupmine.settings import RerankSettings
 
@@ -137,7 +137,7 @@ def test_which_decision_is_found(
 def test_a_broken_file_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / DECISION).write_bytes(content)
     with pytest.raises(ModelError, match=r"decision\.json cannot be read"):
-        load_decision(tmp_path)
+        Decision.load(tmp_path)
 
 
 def test_no_pairs_no_decision(decision: Decision, tokens: TokenStore) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from dupmine.errors import ModelError
 from dupmine.inference.model_files import DECISION
-from dupmine.rerank.decision import FEATURES, Decision, load_decision
+from dupmine.rerank.decision import FEATURES, Decision
 from dupmine.rerank.tree_text import check_trees
 from dupmine.rerank.trees import load_trees
 
@@ -96,21 +96,21 @@ def _with_sizes(text: str) -> str:
 def test_a_changed_file_is_refused(decision: Decision, tmp_path: Path) -> None:
     decision.write(tmp_path)
     path = tmp_path / DECISION
-    assert load_decision(tmp_path) == decision
+    assert Decision.load(tmp_path) == decision
     path.write_text(path.read_text().replace('"floor": 0.6', '"floor": 0.7'))
     with pytest.raises(
         ModelError, match=r"is damaged \(its checksum does not match\): fit it again"
     ) as caught:
-        load_decision(tmp_path)
+        Decision.load(tmp_path)
     assert str(caught.value).startswith(f"{path} ")
 
 
 def test_a_file_of_unknown_origin_is_validated(decision: Decision, tmp_path: Path) -> None:
     path = tmp_path / DECISION
     path.write_text(decision.model_dump_json())
-    assert load_decision(tmp_path) == decision
+    assert Decision.load(tmp_path) == decision
     path.write_text(decision.model_dump_json().replace("num_leaves=4", "num_leaves=9", 1))
     with pytest.raises(
         ModelError, match=r"cannot be read \(.*tree_sizes are not those|tree 0: a field is not"
     ):
-        load_decision(tmp_path)
+        Decision.load(tmp_path)
