@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from ..errors import needs_extra
 from ..messages import escape
@@ -13,12 +12,6 @@ from . import options
 
 if TYPE_CHECKING:
     from ..export.check import ExportCheck
-
-
-class ExportFormat(StrEnum):
-    """What a model can be exported to."""
-
-    onnx = "onnx"
 
 
 def export(
@@ -32,8 +25,8 @@ def export(
         ),
     ],
     format_: Annotated[
-        ExportFormat, options.output_option("--format", help="The only one so far.")
-    ] = ExportFormat.onnx,
+        Literal["onnx"], options.output_option("--format", help="The only one so far.")
+    ] = "onnx",
     int8: Annotated[
         bool,
         options.output_option("--int8", help="Linear layers in eight bits: several times faster on a CPU."),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,13 +18,6 @@ if TYPE_CHECKING:
     from ..evaluation.splits import Leak
 
 SPLITS = ("train", "valid", "test")
-
-
-class By(StrEnum):
-    """What a split keeps together."""
-
-    question = "question"
-    pair = "pair"
 
 
 class SplitSettings(StagedSettings):
@@ -42,8 +34,9 @@ def split(
     ],
     overwrite: options.Overwrite = False,
     by: Annotated[
-        By, typer.Option(help="question: no question is in two splits; pair: pairs are divided at random.")
-    ] = By.question,
+        Literal["question", "pair"],
+        typer.Option(help="question: no question is in two splits; pair: pairs are divided at random."),
+    ] = "question",
     shares: Annotated[str, typer.Option(help="Shares of train, valid and test.")] = "0.8,0.1,0.1",
     sample: Annotated[
         int | None, typer.Option(min=1, help="Number of pairs to divide, drawn at random; by default all.")
@@ -63,7 +56,7 @@ def split(
 
     files = [f"{name}.parquet" for name in SPLITS]
     check_target(out, files, overwrite=overwrite)
-    tables, leaks = split_file(pairs, settings, shares=shares_by_name, by=by.value, sample=sample, seed=seed)
+    tables, leaks = split_file(pairs, settings, shares=shares_by_name, by=by, sample=sample, seed=seed)
     with replacing(out, files, overwrite=overwrite) as folder:
         for name, table in tables.items():
             write_table(folder / f"{name}.parquet", table)
