@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,21 +66,17 @@ def quiet_loading() -> Iterator[None]:
     # Some of their functions are untyped.
     hub_logging: Any = huggingface_hub.utils.logging
     model_logging: Any = transformers.utils.logging
-    hub_bars, model_bars = not are_progress_bars_disabled(), model_logging.is_progress_bar_enabled()
-    levels = hub_logging.get_verbosity(), model_logging.get_verbosity()
-    disable_progress_bars()
-    model_logging.disable_progress_bar()
-    hub_logging.set_verbosity_error()
-    model_logging.set_verbosity_error()
-    try:
+    with ExitStack() as stack:
+        for logs in (hub_logging, model_logging):
+            stack.callback(logs.set_verbosity, logs.get_verbosity())
+            logs.set_verbosity_error()
+        if model_logging.is_progress_bar_enabled():
+            stack.callback(model_logging.enable_progress_bar)
+            model_logging.disable_progress_bar()
+        if not are_progress_bars_disabled():
+            stack.callback(enable_progress_bars)
+            disable_progress_bars()
         yield
-    finally:
-        hub_logging.set_verbosity(levels[0])
-        model_logging.set_verbosity(levels[1])
-        if model_bars:
-            model_logging.enable_progress_bar()
-        if hub_bars:
-            enable_progress_bars()
 
 
 def _local_folder(name: str) -> Path | None:
@@ -170,11 +166,21 @@ def fingerprint(folder: Path) -> str:
 
     These are its weights, configuration, tokenizer and calibration, not its decision or cascade.
     """
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        place = path.relative_to(folder)
-        if path.is_file() and place.parts[0] not in NOT_SCORING and path.suffix in _SCORING_SUFFIXES:
-            digest.update(str(place).encode() + b"\0")
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    paths = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.suffix in _SCORING_SUFFIXES
+        and path.relative_to(folder).parts[0] not in NOT_SCORING
+    ]
+    return digest_files(folder, paths)
+
+
+def digest_files(folder: Path, paths: Iterable[Path]) -> str:
+    """Return a SHA-256 over the places in a folder and the contents of files."""
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").digest()
+        total.update(str(path.relative_to(folder)).encode() + b"\0" + content)
+    return total.hexdigest()

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from ..errors import ModelError, SettingsError
+from ..inference.locate import digest_files
 from ..inference.model_files import CALIBRATION
 from ..schema import Floats, probabilities
 from ..settings import HeadKind
@@ -92,12 +93,8 @@ def find_calibration(folder: Path, head: Head) -> Calibration | None:
 
 def weights_sha256(folder: Path) -> str | None:
     """Return a SHA-256 over a model's safetensors files, None where there are none (as in ONNX)."""
-    total = hashlib.sha256()
     paths = sorted(folder.glob("*.safetensors"))
-    for path in paths:
-        with path.open("rb") as file:
-            total.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest() if paths else None
+    return digest_files(folder, paths) if paths else None
 
 
 def fingerprint_logits(folder: Path, calibration: Calibration | None) -> str:
