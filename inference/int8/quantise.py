@@ -23,6 +23,7 @@ from ..cache import read_cache_entry, write_cache_entry
 from ..device import DeviceConfig
 from ..layout import Ids
 from ..locate import first_line
+from ..threads import using_threads
 from ..token_model import TokenModel, input_batches
 from ..tokens import tokenise
 from .layers import quantise_layers
@@ -101,7 +102,7 @@ def _measure(
     The agreement is the mean cosine of vectors, or the lowest correlation of a classifier's outputs.
     """
     inputs = list(_sample_inputs(model, tokenizer))
-    with _single_thread(), _record_ranges(model.module) as ranges:
+    with using_threads(1), _record_ranges(model.module) as ranges:  # several round differently
         before = np.concatenate([model.run(*batch) for batch in inputs])
     if not ranges:
         raise _UnsuitableError("it has no linear layer over tokens")
@@ -144,17 +145,6 @@ def _widened(value: float) -> float:
     part, exponent = math.frexp(value)
     rounded = math.ceil(abs(part) * 2**_RANGE_BITS)
     return math.copysign(math.ldexp(rounded, exponent - _RANGE_BITS), value)
-
-
-@contextmanager
-def _single_thread() -> Iterator[None]:
-    """Use one thread: several round differently."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _sample_inputs(model: TokenModel, tokenizer: Tokenizer) -> Iterator[tuple[Ids, Ids]]:
