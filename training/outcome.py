@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 from transformers import TrainerState
 
 from ..evaluation.classification import ClassificationMetrics, CorrelationMetrics, Scores, evaluate_pairs
+from ..results.manifest import versions
 from ..schema import Floats, LabelledPairs, probabilities
 from .callback import History, elapsed_seconds
 from .settings import TrainSettings
@@ -56,8 +56,7 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of `training.json`."""
-        versions = {name: _version(name) for name in _PACKAGES}
-        record = asdict(self) | {"settings": self.settings.model_dump(), "versions": versions}
+        record = asdict(self) | {"settings": self.settings.model_dump(), "versions": versions(_PACKAGES)}
         del record["score"]
         return record
 
@@ -105,10 +104,3 @@ def evaluate_training(
         score=value,
         history=history,
     )
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
