@@ -86,7 +86,8 @@ class Miner:
 
     def __repr__(self) -> str:
         """Return the settings that differ from the defaults, and whether the models are loaded."""
-        settings = [f"{name}={value!r}" for name, value in self.settings.changes()]
+        changed = self.settings.model_dump(exclude_defaults=True)
+        settings = [f"{name}={value!r}" for stage in changed.values() for name, value in stage.items()]
         return f"Miner({', '.join([*settings, 'loaded' if 'models' in vars(self) else 'not loaded'])})"
 
     @contextmanager

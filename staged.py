@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -32,14 +32,6 @@ class StagedSettings(Stage):
     def stages(cls) -> dict[str, type[BaseModel]]:
         """Return the stages by name."""
         return {name: type(field.default) for name, field in cls.model_fields.items()}
-
-    def changes(self) -> Iterator[tuple[str, Any]]:
-        """Yield the settings that differ from their defaults, by their own names, and their values."""
-        for stage in self.stages():
-            values, defaults = getattr(self, stage), type(self).model_fields[stage].default
-            for name in type(values).model_fields:
-                if getattr(values, name) != getattr(defaults, name):
-                    yield name, getattr(values, name)
 
     def to_yaml(self) -> str:
         """Return all settings as YAML that `load_staged` reads back."""
