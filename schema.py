@@ -274,25 +274,26 @@ def id_ranks(documents: pa.Table) -> Rows:
     return ranks
 
 
-def _described(name: str, kind: pa.DataType, description: str, *, nullable: bool = False) -> pa.Field:
+def described(name: str, kind: pa.DataType, description: str, *, nullable: bool = False) -> pa.Field:
+    """Return a column that carries its description."""
     return pa.field(name, kind, nullable=nullable, metadata={"description": description})
 
 
 CLUSTERS = pa.schema(
     [
-        _described("cluster_id", pa.int64(), "number of the cluster, from 0, in order of its first text"),
-        _described("doc_id", pa.string(), "the document's id"),
-        _described("text", pa.string(), "the document's text"),
-        _described("is_representative", pa.bool_(), "whether this document stands for its cluster"),
-        _described("cluster_size", pa.int64(), "documents in the cluster"),
-        _described(
+        described("cluster_id", pa.int64(), "number of the cluster, from 0, in order of its first text"),
+        described("doc_id", pa.string(), "the document's id"),
+        described("text", pa.string(), "the document's text"),
+        described("is_representative", pa.bool_(), "whether this document stands for its cluster"),
+        described("cluster_size", pa.int64(), "documents in the cluster"),
+        described(
             "probability",
             pa.float32(),
             "probability that the document and the representative are duplicates, 0 to 1; "
             "null where it is not known (only after a new threshold)",
             nullable=True,
         ),
-        _described(
+        described(
             "weakest_link",
             pa.float32(),
             "lowest probability on the strongest paths that connect the cluster, 0 to 1",
@@ -302,24 +303,24 @@ CLUSTERS = pa.schema(
 
 PAIRS = pa.schema(
     [
-        _described("left_id", pa.string(), "doc_id of one document"),
-        _described("right_id", pa.string(), "doc_id of the other document"),
-        _described("cosine", pa.float32(), "bi-encoder's cosine similarity, -1 to 1"),
-        _described("probability", pa.float32(), "probability that the two are duplicates, 0 to 1"),
-        _described("is_duplicate", pa.bool_(), "whether the pair was accepted"),
-        _described(
+        described("left_id", pa.string(), "doc_id of one document"),
+        described("right_id", pa.string(), "doc_id of the other document"),
+        described("cosine", pa.float32(), "bi-encoder's cosine similarity, -1 to 1"),
+        described("probability", pa.float32(), "probability that the two are duplicates, 0 to 1"),
+        described("is_duplicate", pa.bool_(), "whether the pair was accepted"),
+        described(
             "decided_by",
             pa.string(),
             "exact: equal normalised texts; bands: the first step of the cascade; unread: refused, as the "
             "models do not see what tells the texts apart; cross-encoder: its probability; corpus: the "
             "decision that looks at the neighbours too",
         ),
-        _described(
+        described(
             "pair_probability",
             pa.float32(),
             "probability by the pair alone, before the corpus-aware decision, 0 to 1",
         ),
-        _described(
+        described(
             "scored_by",
             pa.string(),
             "which step computed `pair_probability`: cross-encoder, bands, unread or exact",

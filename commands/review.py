@@ -43,13 +43,13 @@ def review(
     ] = None,
 ) -> None:
     """Label pairs in the browser: do these two ask the same?"""
+    from ..disk.folder import write_table
     from ..report.journal import open_journal, read_journals, review_folder
-    from ..report.labels import write_labels
 
     labels_folder = review_folder(folder)
     if export_to is not None:
         table = read_journals(labels_folder)
-        write_labels(export_to, table)
+        write_table(export_to, table)
         print_report([f"{len(table):,} labels written to {escape(str(export_to))}"])
         return
     name = reviewer or re.sub(r"[^\w.@+-]", "-", getpass.getuser())

@@ -12,14 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import norm, t
 
-from ..schema import Rows
+from ..schema import Flags, Rows
 from .strata import Frame, allocate
-
-Doubles = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 Z = float(norm.ppf(0.975))
 

@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from ..schema import Floats, Rows, ScoredPairs
+from ..schema import Doubles, Floats, Rows, ScoredPairs
 from .bridges import Bridge, find_bridges
 from .source import Members, Mined, cluster_members, texts
-
-Doubles = npt.NDArray[np.float64]
 
 _BANDS = np.array([2, 3, 4, 5, 6, 8, 12, 20, 50])  # sizes that are compared with each other begin here
 _LOOSE = 0.67  # a denser cluster is not called loose

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from ..corpus.gold import PAIRS, read_gold
 from ..errors import InputError
-from .audit import Flags, Point, Share, wilson
+from ..schema import Flags
+from .audit import Point, Share, wilson
 from .journal import Journal
 from .labels import DIFFERENT, DUPLICATE
 from .source import Mined, fingerprint, positions, text_hash, texts
@@ -69,15 +70,9 @@ def measure_imported(mined: Mined, table: pa.Table, thresholds: Sequence[float])
     if not known.any():
         return []
     same = (np.array(table["label"].to_pylist()) == DUPLICATE)[known]
-    rows = np.sort(mined.row_of[ends[:, known]], axis=0)
-    pairs, n = mined.scored_pairs, int(mined.row_of.max()) + 1
-    keys = pairs.left * n + pairs.right
-    order = np.argsort(keys)
-    sought = rows[0] * n + rows[1]
-    at = order[np.minimum(np.searchsorted(keys, sought, sorter=order), len(keys) - 1)] if len(keys) else None
-    probability = np.where(rows[0] == rows[1], 1.0, 0.0)
-    if at is not None:
-        probability = np.where(keys[at] == sought, pairs.probability[at], probability)
+    rows, pairs = mined.row_of[ends[:, known]], mined.scored_pairs
+    scored = np.append(pairs.probability, 0.0)[pairs.positions(*rows)]
+    probability = np.where(rows[0] == rows[1], 1.0, scored)
     return [_point(threshold, probability >= threshold, same) for threshold in thresholds]
 
 

@@ -13,9 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..disk.folder import write_table
 from ..errors import InputError
-from ..schema import DOC_ID
+from ..schema import DOC_ID, described
 from .audit import Labelled
 from .source import Mined, fingerprint, positions
 from .strata import Frame
@@ -24,32 +23,30 @@ DUPLICATE, DIFFERENT, UNSURE = ANSWERS = ("duplicate", "different", "unsure")
 SOURCES = ("audit", "borderline", "cluster", "import")
 
 
-def _column(name: str, kind: pa.DataType, description: str, *, nullable: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable=nullable, metadata={"description": description})
-
-
 LABELS = pa.schema(
     [
-        _column("left_id", pa.string(), "doc_id of one document"),
-        _column("right_id", pa.string(), "doc_id of the other document"),
-        _column("left_hash", pa.string(), "SHA-256 of its normalised text, 32 digits"),
-        _column("right_hash", pa.string(), "SHA-256 of the other's normalised text, 32 digits"),
-        _column("label", pa.string(), "duplicate, different or unsure"),
-        _column("reviewer", pa.string(), "who decided"),
-        _column("decided_at", pa.timestamp("us", "UTC"), "when"),
-        _column("session", pa.string(), "in which session"),
-        _column("seconds", pa.float32(), "seconds from the question to the answer"),
-        _column("note", pa.string(), "what the reviewer wrote, or empty"),
-        _column("revealed_score", pa.bool_(), "whether the score and the cluster were shown"),
-        _column("source", pa.string(), "why it was asked: audit, borderline, cluster or import"),
-        _column("sample_id", pa.string(), "the sample of an audit", nullable=True),
-        _column("stratum", pa.string(), "its stratum", nullable=True),
-        _column(
+        described("left_id", pa.string(), "doc_id of one document"),
+        described("right_id", pa.string(), "doc_id of the other document"),
+        described("left_hash", pa.string(), "SHA-256 of its normalised text, 32 digits"),
+        described("right_hash", pa.string(), "SHA-256 of the other's normalised text, 32 digits"),
+        described("label", pa.string(), "duplicate, different or unsure"),
+        described("reviewer", pa.string(), "who decided"),
+        described("decided_at", pa.timestamp("us", "UTC"), "when"),
+        described("session", pa.string(), "in which session"),
+        described("seconds", pa.float32(), "seconds from the question to the answer"),
+        described("note", pa.string(), "what the reviewer wrote, or empty"),
+        described("revealed_score", pa.bool_(), "whether the score and the cluster were shown"),
+        described("source", pa.string(), "why it was asked: audit, borderline, cluster or import"),
+        described("sample_id", pa.string(), "the sample of an audit", nullable=True),
+        described("stratum", pa.string(), "its stratum", nullable=True),
+        described(
             "inclusion_probability", pa.float64(), "chance of the pair to be in the sample", nullable=True
         ),
-        _column("probability_then", pa.float32(), "the pair's probability when it was asked", nullable=True),
-        _column("threshold_then", pa.float64(), "the result's threshold when it was asked"),
-        _column("run", pa.string(), "fingerprint of the result"),
+        described(
+            "probability_then", pa.float32(), "the pair's probability when it was asked", nullable=True
+        ),
+        described("threshold_then", pa.float64(), "the result's threshold when it was asked"),
+        described("run", pa.string(), "fingerprint of the result"),
     ]
 )
 
@@ -66,11 +63,6 @@ def labels_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 def _key(row: Mapping[str, Any]) -> tuple[str, str, str, bool]:
     left, right = sorted((str(row["left_id"]), str(row["right_id"])))
     return left, right, str(row["reviewer"]), row["source"] == "audit"
-
-
-def write_labels(path: Path, table: pa.Table) -> None:
-    """Write a table of labels as Parquet."""
-    write_table(path, table)
 
 
 def read_labels(path: Path) -> pa.Table:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .health import examine
-from .page import render_report, write_report
+from .page import write_report
 from .selection import Strategy, select_clusters
 from .source import Mined, texts
 from .words import shorten
@@ -41,11 +41,6 @@ class Report:
             f'<iframe srcdoc="{source}" sandbox="allow-scripts" title="dupmine report" '
             'style="width:100%;height:40rem;border:1px solid #999"></iframe>'
         )
-
-
-def make_report(mined: Mined, name: str) -> Report:
-    """Return the report of a result."""
-    return Report(render_report(mined, name=name))
 
 
 def summary_html(mined: Mined) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..schema import Rows, ScoredPairs
+from ..schema import Floats, Rows, ScoredPairs
 from .health import Health, examine
 from .source import Members, Mined, doc_ids, texts
 
@@ -62,20 +63,14 @@ def sample_pairs(mined: Mined, n: int, strategy: Strategy, seed: int = SEED) -> 
     health = examine(mined)
     places = select_clusters(health, strategy, n, seed)
     lines = [_farthest(health.members, place) for place in places.tolist()]
-    left = health.members.document[health.members.start[places]]
-    right = health.members.document[np.array(lines, np.int64)]
-    probability = health.members.probability[np.array(lines, np.int64)]
-    return pd.DataFrame(
-        {
-            "left_id": doc_ids(mined, left),
-            "right_id": doc_ids(mined, right),
-            "left_text": texts(mined, left),
-            "right_text": texts(mined, right),
-            "probability": probability,
-            "is_duplicate": probability >= mined.settings.rerank.accepts_from,
-            "cluster_id": pd.array(health.members.cluster_id[places], "Int64"),
-            "reason": ["; ".join(health.reasons.get(place, [])) for place in places.tolist()],
-        }
+    right, cluster = np.array(lines, np.int64), pd.array(health.members.cluster_id[places], "Int64")
+    return _frame(
+        mined,
+        health.members.document[health.members.start[places]],
+        health.members.document[right],
+        probability=health.members.probability[right],
+        cluster_id=cluster,
+        reason=["; ".join(health.reasons.get(place, [])) for place in places.tolist()],
     )
 
 
@@ -86,20 +81,24 @@ def _farthest(members: Members, place: int) -> int:
 
 def pairs_frame(mined: Mined, pairs: ScoredPairs) -> pd.DataFrame:
     """Return pairs with their ids and texts."""
-    left, right = mined.anchors[pairs.left], mined.anchors[pairs.right]
     labels = mined.row_labels
     together = labels[pairs.left] == labels[pairs.right]
     cluster = pd.array(np.where(together, labels[pairs.left], -1), "Int64")
     cluster[~together] = pd.NA
+    left, right = mined.anchors[pairs.left], mined.anchors[pairs.right]
+    return _frame(mined, left, right, probability=pairs.probability, cluster_id=cluster, reason="")
+
+
+def _frame(mined: Mined, left: Rows, right: Rows, *, probability: Floats, **columns: Any) -> pd.DataFrame:
+    """Return pairs of documents with their ids and texts, and other columns."""
     return pd.DataFrame(
         {
             "left_id": doc_ids(mined, left),
             "right_id": doc_ids(mined, right),
             "left_text": texts(mined, left),
             "right_text": texts(mined, right),
-            "probability": pairs.probability,
-            "is_duplicate": pairs.probability >= mined.settings.rerank.accepts_from,
-            "cluster_id": cluster,
-            "reason": "",
+            "probability": probability,
+            "is_duplicate": probability >= mined.settings.rerank.accepts_from,
+            **columns,
         }
     )

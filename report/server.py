@@ -22,10 +22,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from ..disk.folder import write_table
 from ..disk.json_text import parse_json
 from ..errors import DupmineError, OutputError
 from .journal import read_journals
-from .labels import kappa, write_labels
+from .labels import kappa
 from .review import Review
 
 HOST = "127.0.0.1"
@@ -170,7 +171,7 @@ def export(folder: Path) -> dict[str, Any]:
     """Write `labels.parquet` of all reviewers; return its path, counts, kappa and disagreements."""
     table = read_journals(folder)
     path = folder / "labels.parquet"
-    write_labels(path, table)
+    write_table(path, table)
     by_reviewer: dict[str, dict[tuple[str, str], str]] = {}
     names: dict[tuple[str, str], tuple[str, str]] = {}
     for row in table.to_pylist():

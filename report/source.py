@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -97,15 +96,6 @@ def positions(mined: Mined, doc_ids: pa.ChunkedArray) -> Rows:
     """Return the positions of documents, -1 where there is none with that id."""
     known = mined.corpus.documents[DOC_ID].combine_chunks()
     return np.asarray(pc.fill_null(pc.index_in(doc_ids, known), -1).to_numpy(), np.int64)
-
-
-def removed(mined: Mined) -> npt.NDArray[np.bool_]:
-    """Return which documents could go, `(n_documents,)`."""
-    table = mined.clusters_table
-    gone = table.filter(pc.invert(table["is_representative"]))[DOC_ID]
-    mask = np.zeros(len(mined.row_of), bool)
-    mask[positions(mined, gone)] = True
-    return mask
 
 
 def doc_ids(mined: Mined, at: Rows) -> list[str]:

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..schema import Floats, Rows, ranges
+from ..schema import Doubles, Flags, Floats, Rows, ranges
 from .source import Mined, cluster_members
-
-Doubles = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 LEAST = 8  # labels in a stratum that has as many pairs
 SEED = 42

@@ -359,9 +359,10 @@ class MiningResult:
             >>> result = dupmine.mine(["Is Mars red?", "is mars  red?"], progress=False)
             >>> result.report().save("report.html")
         """
-        from ..report.notebook import make_report
+        from ..report.notebook import Report
+        from ..report.page import render_report
 
-        return make_report(self, name)
+        return Report(render_report(self, name=name))
 
     @property
     def plot(self) -> Plots:

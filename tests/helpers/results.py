@@ -9,7 +9,7 @@ from dupmine.clustering import cluster_pairs
 from dupmine.corpus.unique import collapse_exact_duplicates
 from dupmine.results.manifest import RunRecord
 from dupmine.results.result import MiningResult
-from dupmine.schema import Corpus, ScoredPairs
+from dupmine.schema import POSITION, Corpus, Flags, ScoredPairs
 from dupmine.settings import load_settings
 
 HOSTILE = (
@@ -81,3 +81,8 @@ def _score(group_of: np.ndarray, generator: np.random.Generator) -> ScoredPairs:
     logit = np.where(same, generator.normal(1.8, 1.5, len(left)), generator.normal(-2.2, 1.3, len(left)))
     cosine = generator.uniform(0.6, 1, len(left))
     return ScoredPairs.from_logits(left, right, cosine.astype(np.float32), logit.astype(np.float32))
+
+
+def removed(result: MiningResult) -> Flags:
+    """Return which documents could go, `(n_documents,)`."""
+    return np.isin(np.arange(len(result.row_of)), result.removed_table[POSITION].to_numpy())

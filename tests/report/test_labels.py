@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from dupmine import InputError, LockError, SettingsError
+from dupmine.disk.folder import write_table
 from dupmine.report.journal import open_journal, read_journals
-from dupmine.report.labels import LABELS, kappa, labels_for_audit, labels_table, read_labels, write_labels
+from dupmine.report.labels import LABELS, kappa, labels_for_audit, labels_table, read_labels
 from dupmine.report.review import Mode, Review, make_questions
 from dupmine.report.source import fingerprint, text_hash
 from dupmine.report.strata import audit_frame
@@ -102,7 +103,7 @@ def test_the_latest_label_of_a_reviewer_counts() -> None:
 
 def test_labels_survive_a_file(tmp_path: Path) -> None:
     path = tmp_path / "labels.parquet"
-    write_labels(path, labels_table([ROW, ROW | {"left_id": "c", "inclusion_probability": None}]))
+    write_table(path, labels_table([ROW, ROW | {"left_id": "c", "inclusion_probability": None}]))
     table = read_labels(path)
     assert table.schema.equals(LABELS)
     assert table["inclusion_probability"].to_pylist() == [0.5, None]

@@ -15,9 +15,8 @@ from dupmine.report import payload
 from dupmine.report.health import examine
 from dupmine.report.page import render_report, write_report
 from dupmine.report.selection import Strategy, select_clusters
-from dupmine.report.source import removed
 
-from ..helpers.results import HOSTILE, make_result
+from ..helpers.results import HOSTILE, make_result, removed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

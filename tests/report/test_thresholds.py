@@ -10,12 +10,11 @@ import pytest
 
 from dupmine import Miner, MiningResult
 from dupmine.report import thresholds
-from dupmine.report.source import removed
 from dupmine.report.targets import target_thresholds
 from dupmine.report.thresholds import ThresholdPoint, choose_thresholds, measure_thresholds
 from dupmine.rerank.thresholds import choose_threshold
 
-from ..helpers.results import make_result
+from ..helpers.results import make_result, removed
 
 
 @pytest.fixture(scope="module", params=["guarded", "components"])
