@@ -44,7 +44,7 @@ def evaluate(
     The threshold is the one with the best F1 on other pairs, if there are any.
     """
     from ..corpus.labelled import read_pairs
-    from ..evaluation.model import EvaluateSettings, evaluate_model, write_evaluation
+    from ..evaluation.model import FILES, EvaluateSettings, evaluate_model, write_evaluation
 
     settings = config.build(
         EvaluateSettings, reading, {"rerank.head": head, "rerank.symmetric": symmetric}, compute
@@ -57,7 +57,10 @@ def evaluate(
             "--valid: these are the test pairs; choose the threshold on other pairs, else it is optimistic"
         )
     if out is not None:
-        _check_out(out, overwrite=overwrite)
+        from ..disk.folder import check_target
+        from ..evaluation import plots  # noqa: F401 - missing packages are reported before hours of work
+
+        check_target(out, FILES, overwrite=overwrite)
     read = {name: read_pairs(path, settings.pairs, split=split) for name, (path, split) in sources.items()}
     evaluation = evaluate_model(model, read["test"], read.get("valid"), settings, log.progress)
     if out is not None:
@@ -84,12 +87,3 @@ def evaluate_run(
 
     stages = evaluate_stages(run, labels)
     typer.echo(json.dumps(stages, indent=2) if as_json else "\n".join(run_lines(stages)))
-
-
-def _check_out(out: Path, *, overwrite: bool) -> None:
-    """Check the folder and the extra for plots before the model runs, which can take an hour."""
-    from ..disk.folder import check_target
-    from ..evaluation import plots  # noqa: F401 - the import is the check
-    from ..evaluation.model import FILES
-
-    check_target(out, FILES, overwrite=overwrite)

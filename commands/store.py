@@ -224,9 +224,12 @@ def query(
     queries = [*(texts or []), *(_lines(file) if file is not None else [])]
     if not queries and file is None:
         raise typer.BadParameter("give at least one text, or a file with --file", param_hint="TEXT")
+    from ..corpus.values import encodes
     from .store_view import query_lines, records
 
-    _check_unicode(queries)
+    for position, text in enumerate(queries):
+        if not encodes(text):
+            raise InputError(f"text {position} (counted from 0) is not valid UTF-8: {text!r:.80}")
     answers = _open(folder, log, settings=compute.settings()).query(queries, top)
     if duplicates_only:
         answers = answers[answers["is_duplicate"]]
@@ -269,11 +272,3 @@ def _lines(file: str) -> list[str]:
         line = content[: error.start].count(b"\n") + 1
         raise InputError(f"{file}, line {line}: invalid UTF-8: convert the file to UTF-8") from None
     return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
-
-
-def _check_unicode(texts: list[str]) -> None:
-    for position, text in enumerate(texts):
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"text {position} (counted from 0) is not valid UTF-8: {text!r:.80}") from None

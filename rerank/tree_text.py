@@ -109,15 +109,10 @@ def _check_children(left: Rows, right: Rows, n_leaves: int) -> None:
 
 
 def _read_lines(lines: Sequence[str]) -> dict[str, str]:
-    values = dict(_split(line) for line in lines)
+    values = {name: value for name, _, value in (line.partition("=") for line in lines)}
     if len(values) != len(lines):
         raise ValueError("a field is there twice")
     return values
-
-
-def _split(line: str) -> tuple[str, str]:
-    name, _, value = line.partition("=")
-    return name, value
 
 
 def _integers(text: str, n: int | None = None) -> Rows:
