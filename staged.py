@@ -20,9 +20,9 @@ _UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 
 
 class Stage(BaseModel):
-    """The settings of one stage."""
+    """The settings of one stage, each described by the string below it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class StagedSettings(Stage):
@@ -167,7 +167,8 @@ def _problem(kind: type[StagedSettings], problem: dict[str, Any]) -> str:
         return _unknown(name, _setting_names(kind) if stage else _stage_names(kind))
     message = problem["msg"].replace("Input should", "should")
     if problem["type"] == "string_pattern_mismatch":
-        message = f"should be {kind.stages()[stage[0]].model_fields[key].description}"
+        description = str(kind.stages()[stage[0]].model_fields[key].description)
+        message = f"should be {' '.join(description.split())}"
     return f"setting {name}: {message}, not {problem['input']!r:.80}"
 
 

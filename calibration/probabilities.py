@@ -46,17 +46,12 @@ _LEAST = 20  # pairs of each label
 class CalibrationSettings(Stage):
     """How a calibration is fitted."""
 
-    base_rate: float | None = Field(
-        default=None,
-        gt=0.0,
-        lt=1.0,
-        description="share of duplicates among the pairs that will be mined; by default that of the labelled "
-        "pairs",
-    )
-    folds: int = Field(
-        default=5, ge=2, le=20, description="parts for cross-validation, which share no question"
-    )
-    seed: int = Field(default=42, ge=0, description="seed of the folds and of the intervals")
+    base_rate: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """share of duplicates among the pairs that will be mined; by default that of the labelled pairs"""
+    folds: int = Field(default=5, ge=2, le=20)
+    """parts for cross-validation, which share no question"""
+    seed: int = Field(default=42, ge=0)
+    """seed of the folds and of the intervals"""
 
 
 class CalibrateSettings(StagedSettings):

@@ -25,21 +25,20 @@ _KINDS: dict[ModelKind, type[BiEncoderTraining] | type[CrossEncoderTraining]] = 
 class SplitSettings(Stage):
     """Which pairs the approaches are compared on, and how they are divided."""
 
-    file: str | None = Field(
-        default=None, min_length=1, description="file of labelled pairs; --pairs replaces it"
-    )
-    sample: int | None = Field(
-        default=None, ge=1, description="number of pairs to divide, stratified by label; by default all"
-    )
-    by: Literal["pair", "question"] = Field(
-        default="question", description="question: no question is in two splits; pair: at random"
-    )
-    train: float = Field(default=0.8, gt=0.0, lt=1.0, description="share of the pairs to train on")
-    valid: float = Field(
-        default=0.1, gt=0.0, lt=1.0, description="share on which checkpoint and threshold are chosen"
-    )
-    test: float = Field(default=0.1, gt=0.0, lt=1.0, description="share to test on")
-    seed: int = Field(default=42, ge=0, le=2**32 - 1, description="seed of the sample and the splits")
+    file: str | None = Field(default=None, min_length=1)
+    """file of labelled pairs; --pairs replaces it"""
+    sample: int | None = Field(default=None, ge=1)
+    """number of pairs to divide, stratified by label; by default all"""
+    by: Literal["pair", "question"] = "question"
+    """question: no question is in two splits; pair: at random"""
+    train: float = Field(default=0.8, gt=0.0, lt=1.0)
+    """share of the pairs to train on"""
+    valid: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """share on which checkpoint and threshold are chosen"""
+    test: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """share to test on"""
+    seed: int = Field(default=42, ge=0, le=2**32 - 1)
+    """seed of the sample and the splits"""
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:

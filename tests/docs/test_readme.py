@@ -108,7 +108,8 @@ def test_configs_are_complete_and_commented(config: Path) -> None:
     if kind is CrossEncoderTraining:
         said = " ".join(line.strip().removeprefix("# ") for line in text.splitlines())
         for stage in kind.stages().values():
-            assert all(str(field.description) in said for field in stage.model_fields.values())
+            descriptions = [" ".join(str(field.description).split()) for field in stage.model_fields.values()]
+            assert all(description in said for description in descriptions)
     lines = text.splitlines()
     for before, line in itertools.pairwise(lines):
         if re.match(r"  \w+:", line):
