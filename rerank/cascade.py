@@ -35,7 +35,7 @@ from .bands import FEATURES, Bands
 from .calibration import Calibration
 from .decision import Decision
 from .records import FittedOn, FittedToModels
-from .scorer import CrossEncoder, PairScorer, score_pairs
+from .scorer import CrossEncoder, score_pairs
 from .thresholds import choose_threshold, reference_threshold
 from .unread import REFUSED, find_unread
 
@@ -74,7 +74,7 @@ class Cascade:
     refused by both; of each text they read `max_tokens` tokens.
     """
 
-    scorer: PairScorer
+    scorer: CrossEncoder
     bands: Bands | None = None
     floor: float = -1.0
     threshold: float = 0.5

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from functools import cached_property, partial
-from typing import Protocol
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from ..disk.work import Work, shard_name
 from ..errors import ModelError
@@ -30,21 +28,6 @@ SHARD = 8_192  # pairs on a CPU
 _LONG_RUN = 5  # minutes
 
 
-class PairScorer(Protocol):
-    """What stage 2 needs of a cross-encoder."""
-
-    max_tokens: int
-    orders: int  # forward passes per pair
-    tokenizer: Tokenizer
-
-    @property
-    def shard(self) -> int:
-        """Pairs that are scored, and written to disk, at a time."""
-
-    def score(self, tokens: TokenStore, left: Rows, right: Rows, progress: Progress) -> Floats:
-        """Return one logit per pair of rows, `(n_pairs,)`."""
-
-
 class CrossEncoder:
     """Any Hugging Face sequence classifier over pairs, read through its head."""
 
@@ -63,7 +46,7 @@ class CrossEncoder:
         self.precision = apply_precision(name, self.model, self.sha256, device)
         self.head = find_head(name, self.model.config, self.model.dim, settings)
         self.calibration = find_calibration(self.folder, self.head) if settings.calibrate else None
-        self.orders = 2 if self.head.both_orders else 1
+        self.orders = 2 if self.head.both_orders else 1  # forward passes per pair
         self.tokenizer = self.model.tokenizer
         self.runner = BatchRunner(name, self.model, self.precision, device)
         self.max_tokens = self.runner.max_tokens
@@ -75,7 +58,7 @@ class CrossEncoder:
 
     @property
     def shard(self) -> int:
-        """See `PairScorer`."""
+        """Pairs that are scored, and written to disk, at a time."""
         return SHARD * self.runner.batch_factor
 
     def score(
@@ -112,7 +95,7 @@ class CrossEncoder:
 
 
 def score_pairs(
-    scorer: PairScorer,
+    scorer: CrossEncoder,
     tokens: TokenStore,
     candidates: CandidatePairs,
     progress: Progress,
@@ -138,7 +121,7 @@ def _warn_of_long_run(n: int, seconds: float, share: float) -> None:
 
 
 def _score_shards(
-    scorer: PairScorer, tokens: TokenStore, ends: tuple[Rows, Rows], progress: Progress, work: Work
+    scorer: CrossEncoder, tokens: TokenStore, ends: tuple[Rows, Rows], progress: Progress, work: Work
 ) -> Floats:
     """Return the logit of each pair; pairs of similar length share a shard."""
     lengths = tokens.lengths[ends[0]] + tokens.lengths[ends[1]]
