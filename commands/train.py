@@ -98,30 +98,6 @@ class TrainingOptions(OptionGroup):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CrossEncoderOptions(OptionGroup):
-    """What only a cross-encoder has."""
-
-    head: Annotated[str | None, options.model_option(help="sigmoid, softmax, nli or score.")] = None
-    run: Annotated[
-        str | None,
-        options.input_option(
-            "--pseudo-labels",
-            metavar="RUN",
-            help="Add the pairs of this run, labelled with its probabilities.",
-        ),
-    ] = None
-
-
-@dataclass(frozen=True, slots=True)
-class BiEncoderOptions(OptionGroup):
-    """What only a bi-encoder has."""
-
-    loss: Annotated[
-        str | None, training_option(help="cosine, contrastive, online-contrastive, mnrl or cached-mnrl.")
-    ] = None
-
-
 @train.command("cross-encoder")
 def cross_encoder(
     pairs: Pairs,
@@ -130,7 +106,13 @@ def cross_encoder(
     valid: Valid = None,
     reading: options.PairOptions,
     training: TrainingOptions,
-    only: CrossEncoderOptions,
+    head: Annotated[str | None, options.model_option(help="sigmoid, softmax, nli or score.")] = None,
+    pseudo_labels: Annotated[
+        str | None,
+        options.input_option(
+            metavar="RUN", help="Add the pairs of this run, labelled with its probabilities."
+        ),
+    ] = None,
     config: options.ConfigOptions,
     print_config: options.PrintConfig = False,
     compute: options.ComputeOptions,
@@ -139,6 +121,7 @@ def cross_encoder(
     """Train a model for stage 2, which reads both texts of a pair together."""
     from ..training.settings import CrossEncoderTraining
 
+    only = {"model.head": head, "pseudo_labels.run": pseudo_labels}
     settings = config.build(CrossEncoderTraining, reading, training, only, compute)
     _train(pairs, valid, settings, target, log, print_config=print_config)
 
@@ -151,7 +134,10 @@ def bi_encoder(
     valid: Valid = None,
     reading: options.PairOptions,
     training: TrainingOptions,
-    only: BiEncoderOptions,
+    loss: Annotated[
+        str | None,
+        training_option(help="cosine, contrastive, online-contrastive, mnrl or cached-mnrl."),
+    ] = None,
     config: options.ConfigOptions,
     print_config: options.PrintConfig = False,
     compute: options.ComputeOptions,
@@ -160,7 +146,7 @@ def bi_encoder(
     """Train a model for stage 1, which encodes each text as a vector."""
     from ..training.settings import BiEncoderTraining
 
-    settings = config.build(BiEncoderTraining, reading, training, only, compute)
+    settings = config.build(BiEncoderTraining, reading, training, {"objective.loss": loss}, compute)
     _train(pairs, valid, settings, target, log, print_config=print_config)
 
 
