@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 
 from ..errors import ModelError
 from ..schema import Rows, TokenStore, ranges
+from .tokens import without_limits
 
 LONGEST_INPUT = 100_000  # tokens, where a model states no limit
 
@@ -103,10 +104,7 @@ def require_ids(name: str, tokenizer: Tokenizer, transformer: Any) -> None:
 
 def find_layout(tokenizer: Tokenizer, n_texts: int) -> Layout:
     """Return the layout of a tokenizer for one text or a pair, from its tokens of the text "a"."""
-    plain = Tokenizer.from_str(tokenizer.to_str())
-    plain.no_padding()
-    plain.no_truncation()
-    probe = plain.encode("a", "a" if n_texts == 2 else None)
+    probe = without_limits(tokenizer).encode("a", "a" if n_texts == 2 else None)
     spans = [_span(probe, i) for i in range(n_texts)]
     edges = [0, *(edge for span in spans for edge in span), len(probe.ids)]
     ids, types = np.array(probe.ids, np.int64), np.array(probe.type_ids, np.int64)

@@ -24,8 +24,8 @@ def tokenise(
     texts: Sequence[str], tokenizer: Tokenizer, *, max_tokens: int, progress: Progress
 ) -> TokenStore:
     """Tokenise every text once, keeping at most `max_tokens` of each."""
-    plain, can_shorten = _without_limits(tokenizer)
-    max_length = max_tokens * _LENGTH_PER_TOKEN if can_shorten else None
+    plain = without_limits(tokenizer)
+    max_length = max_tokens * _LENGTH_PER_TOKEN if _splits_at_spaces(plain) else None
     ids, lengths = [np.empty(0, np.int32)], [np.zeros(1, np.int64)]
     truncated = 0
     with progress.bar("tokenise", len(texts), "texts") as bar:
@@ -44,12 +44,12 @@ def tokenise(
 
 
 @lru_cache(maxsize=4)
-def _without_limits(tokenizer: Tokenizer) -> tuple[Tokenizer, bool]:
-    """Return a copy that neither pads nor truncates, and whether it splits texts at spaces first."""
+def without_limits(tokenizer: Tokenizer) -> Tokenizer:
+    """Return a copy that neither pads nor truncates."""
     plain = Tokenizer.from_str(tokenizer.to_str())
     plain.no_padding()
     plain.no_truncation()
-    return plain, _splits_at_spaces(plain)
+    return plain
 
 
 def _encode(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
@@ -78,6 +78,7 @@ def _shorten(text: str, max_length: int | None) -> str:
     return text if space is None else text[: space.start()]
 
 
+@lru_cache(maxsize=4)
 def _splits_at_spaces(tokenizer: Tokenizer) -> bool:
     """Whether the tokens of `"a b"` are those of `"a"` followed by those of `" b"`, for any a and b.
 
