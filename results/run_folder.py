@@ -58,7 +58,7 @@ def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[RunFolder]:
     """
     with output_errors(folder):
         folder = _resolve(folder)
-        place = Workplace(folder, WORK, _owns, _owns_work)
+        place = Workplace(folder, WORK, RUN_FILES.__contains__, _owns_work)
         place.put_back()
         _check_target(place, overwrite=overwrite)
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -74,12 +74,8 @@ def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[RunFolder]:
         remove_empty(missing)
 
 
-def _owns(path: str) -> bool:
-    return path in RUN_FILES
-
-
 def _owns_work(path: str) -> bool:
-    return owns_shard(path) or (path.startswith(f"{RESULT}/") and _owns(path.removeprefix(f"{RESULT}/")))
+    return owns_shard(path) or path in {f"{RESULT}/{name}" for name in RUN_FILES}
 
 
 @contextmanager
@@ -138,15 +134,11 @@ def _check_target(place: Workplace, *, overwrite: bool) -> None:
 def write_run(staging: Path, tables: Mapping[str, pa.Table], manifest: Mapping[str, Any]) -> None:
     """Write the tables as zstd Parquet and the manifest into a folder from `open_run`."""
     for name, table in tables.items():
-        _write_table(staging / f"{name}.parquet", table)
+        try:
+            write_table(staging / f"{name}.parquet", table)
+        except pa.ArrowNotImplementedError as error:
+            raise OutputError(f"{name}.parquet: {error}; convert or drop that column") from error
     write_json(staging / MANIFEST, manifest)
-
-
-def _write_table(path: Path, table: pa.Table) -> None:
-    try:
-        write_table(path, table)
-    except pa.ArrowNotImplementedError as error:
-        raise OutputError(f"{path.name}: {error}; convert or drop that column") from error
 
 
 def read_run(folder: Path) -> tuple[dict[str, pa.Table], dict[str, Any]]:
