@@ -7,7 +7,7 @@ import re
 import secrets
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from ..errors import needs_extra
 from ..messages import escape
 from .logs import print_report
 from .opened import RunOrStore, open_result
+
+if TYPE_CHECKING:
+    from ..report.review import Mode
 
 
 def review(
@@ -61,16 +64,16 @@ def review(
         unknown = f"; {left:,} left out: a document is not in the result" if left else ""
         typer.echo(f"{taken:,} labels taken over{unknown}\nsee them: dupmine report {escape(str(folder))}")
         return
-    modes = {"audit": audit, "borderline": borderline, "suspicious": suspicious}
+    modes: dict[Mode, bool] = {"audit": audit, "borderline": borderline, "suspicious": suspicious}
     asked = [name for name, flag in modes.items() if flag]
     if len(asked) > 1:
         raise typer.BadParameter("give one of " + ", ".join(f"--{name}" for name in modes))
     with needs_extra("dupmine review", "report"):
         from ..report import server
-    from ..report.review import Mode, Review, make_questions
+    from ..report.review import Review, make_questions
 
     result = open_result(folder)
-    questions = make_questions(result, Mode(asked[0] if asked else "audit"), size)
+    questions = make_questions(result, asked[0] if asked else "audit", size)
     with open_journal(labels_folder, name) as journal, server.free_socket(port) as bound:
         started = Review(result, questions, journal, name)
         token = secrets.token_urlsafe(32)

@@ -46,6 +46,11 @@ class Health:
         """Return the scored pairs inside a cluster."""
         return self.pairs.where(np.arange(self.pair_start[place], self.pair_start[place + 1]))
 
+    def place_of(self, cluster_id: int) -> int | None:
+        """Return the place of the cluster with a number, None where there is none."""
+        found = np.flatnonzero(self.members.cluster_id == cluster_id)
+        return int(found[0]) if len(found) else None
+
     def most_suspicious(self) -> Rows:
         """Return the places of the suspicious clusters, the worst first."""
         order = np.lexsort((-self.members.size, -self.suspicion))

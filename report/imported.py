@@ -73,11 +73,10 @@ def measure_imported(mined: Mined, table: pa.Table, thresholds: Sequence[float])
     rows, pairs = mined.row_of[ends[:, known]], mined.scored_pairs
     scored = np.append(pairs.probability, 0.0)[pairs.positions(*rows)]
     probability = np.where(rows[0] == rows[1], 1.0, scored)
-    return [_point(threshold, probability >= threshold, same) for threshold in thresholds]
-
-
-def _point(threshold: float, accepted: Flags, same: Flags) -> Point:
-    return Point(threshold, _share(same[accepted]), _share(accepted[same]))
+    accepted = {threshold: probability >= threshold for threshold in thresholds}
+    return [
+        Point(threshold, _share(same[above]), _share(above[same])) for threshold, above in accepted.items()
+    ]
 
 
 def _share(hits: Flags) -> Share:

@@ -79,7 +79,8 @@ def list_one(mined: Mined, health: Health, name: str, *, is_document: bool = Fal
         InputError: there is neither.
     """
     documents = mined.corpus.documents
-    place = None if is_document else _cluster_place(health, name)
+    is_number = name.isascii() and name.isdigit() and not is_document
+    place = health.place_of(int(name)) if is_number else None
     ids: list[str] = documents["doc_id"].to_pylist()
     position = ids.index(name) if name in ids else None
     if place is not None:
@@ -94,10 +95,3 @@ def list_one(mined: Mined, health: Health, name: str, *, is_document: bool = Fal
     if not len(found):
         return [f"{visible(name)}: {shorten(texts(mined, np.array([position]))[0])}", "  no duplicates"]
     return cluster_lines(mined, health, int(health.members.cluster_of[found[0]]))
-
-
-def _cluster_place(health: Health, name: str) -> int | None:
-    if not (name.isascii() and name.isdigit()):
-        return None
-    found = np.flatnonzero(health.members.cluster_id == int(name))
-    return int(found[0]) if len(found) else None

@@ -73,10 +73,9 @@ class Plots:
             InputError: there is no such cluster, or it has more than 40 texts.
         """
         health = examine(self._mined)
-        found = np.flatnonzero(health.members.cluster_id == cluster_id)
-        if not len(found):
+        place = health.place_of(cluster_id)
+        if place is None:
             raise InputError(f"there is no cluster {cluster_id}")
-        place = int(found[0])
         rows, first = np.unique(health.members.row[health.members.lines(place)], return_index=True)
         rows = rows[np.argsort(first)]
         if len(rows) > _MOST_TEXTS:

@@ -8,8 +8,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,13 +24,7 @@ from .strata import SEED, allocate, audit_frame, draw
 SESSION = 50  # questions
 _LONGEST_NOTE = 2_000
 
-
-class Mode(StrEnum):
-    """What a review asks about."""
-
-    audit = "audit"
-    borderline = "borderline"
-    suspicious = "suspicious"
+Mode = Literal["audit", "borderline", "suspicious"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +92,10 @@ def suspicious_questions(mined: Mined, size: int) -> list[Question]:
 
 
 def make_questions(mined: Mined, mode: Mode, size: int, seed: int = SEED) -> list[Question]:
-    """Return the questions of a mode."""
-    if mode is Mode.audit:
+    """Return what a review asks: a stratified sample, pairs near the threshold, or suspicious clusters."""
+    if mode == "audit":
         return audit_questions(mined, size, seed)
-    return borderline_questions(mined, size) if mode is Mode.borderline else suspicious_questions(mined, size)
+    return borderline_questions(mined, size) if mode == "borderline" else suspicious_questions(mined, size)
 
 
 class Review:

@@ -173,18 +173,17 @@ def export(folder: Path) -> dict[str, Any]:
     path = folder / "labels.parquet"
     write_table(path, table)
     by_reviewer: dict[str, dict[tuple[str, str], str]] = {}
+    by_pair: dict[tuple[str, str], dict[str, str]] = {}
     names: dict[tuple[str, str], tuple[str, str]] = {}
     for row in table.to_pylist():
         key = tuple(sorted((row["left_hash"], row["right_hash"])))
         by_reviewer.setdefault(row["reviewer"], {})[key] = row["label"]
+        by_pair.setdefault(key, {})[row["reviewer"]] = row["label"]
         names[key] = (row["left_id"], row["right_id"])
     divided = [
         {"pair": names[key], "labels": labels}
-        for key in names
-        if len(
-            set((labels := {who: given[key] for who, given in by_reviewer.items() if key in given}).values())
-        )
-        > 1
+        for key, labels in by_pair.items()
+        if len(set(labels.values())) > 1
     ]
     return {
         "path": str(path),

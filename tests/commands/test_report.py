@@ -12,7 +12,7 @@ import pytest
 
 from dupmine import Miner, MiningResult, Store
 from dupmine.report.journal import open_journal, review_folder
-from dupmine.report.review import Mode, Review, make_questions
+from dupmine.report.review import Review, make_questions
 
 from ..helpers import shell
 from ..helpers.results import make_result
@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> Path:
 def label(folder: Path, result: MiningResult, size: int = 150) -> None:
     """Answer an audit as a reviewer does who knows the groups of the made-up texts."""
     with open_journal(review_folder(folder), "ann") as journal:
-        review = Review(result, make_questions(result, Mode.audit, size), journal, "ann")
+        review = Review(result, make_questions(result, "audit", size), journal, "ann")
         while question := review.state()["question"]:
             left, right = (text.lower().split(" ")[1] for text in question["texts"])
             review.answer(question["number"], ["duplicate" if left == right else "different"])

@@ -13,7 +13,7 @@ from dupmine import InputError, LockError, SettingsError
 from dupmine.disk.folder import write_table
 from dupmine.report.journal import open_journal, read_journals
 from dupmine.report.labels import LABELS, kappa, labels_for_audit, labels_table, read_labels
-from dupmine.report.review import Mode, Review, make_questions
+from dupmine.report.review import Review, make_questions
 from dupmine.report.source import fingerprint, text_hash
 from dupmine.report.strata import audit_frame
 
@@ -134,7 +134,7 @@ def test_an_audit_takes_only_what_was_drawn_for_it(tmp_path: Path) -> None:
     result = make_result(40)
     frame = audit_frame(result)
     with open_journal(tmp_path, "ann") as journal:
-        review = Review(result, make_questions(result, Mode.audit, 100), journal, "ann")
+        review = Review(result, make_questions(result, "audit", 100), journal, "ann")
         for answer in ["duplicate"] * 30 + ["different"] * 5 + ["unsure"] * 5:
             review.answer(review.state()["question"]["number"], [answer])
     rows = read_journals(tmp_path).to_pylist()
