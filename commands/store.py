@@ -27,7 +27,7 @@ Exit codes:
   2    an error in the input, the settings, a model or a folder
   3    another process writes to the store: try again, or use --wait
   4    the store is damaged: use dupmine store verify --repair
-  5    no space on the disk
+  5    no space on the disk, or not enough memory
   130  stopped by SIGINT (143 by SIGTERM, 129 by SIGHUP)
 After every code but 0 the store is unchanged.
 """

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..store.history import UpdateReport
 
 _NARROWEST = 20
+_WORTH_COMPACTING = 0.25  # of the documents and texts
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -144,6 +145,9 @@ def _details(row: dict[str, Any]) -> str:
 def status_lines(status: dict[str, Any]) -> list[str]:
     """Format the status of a store; settings and models are in the JSON only."""
     facts = {name: value for name, value in status.items() if name not in {"settings", "models"}}
+    frees = facts["compact_frees"]
+    advice = ", which helps: run `dupmine store compact`" if frees >= _WORTH_COMPACTING else ""
+    facts["compact_frees"] = f"{frees:.0%} of the documents and texts{advice}"
     width = max(map(len, facts))
     return [f"{name.replace('_', ' '):>{width}}  {escape(_shown(value))}" for name, value in facts.items()]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ..schema import DOC_ID, Flags, Rows
 
@@ -106,8 +108,36 @@ def find_changes(before: pa.Table, after: pa.Table) -> pa.Table:
     return _with_representatives(events, after, before_ids)
 
 
+# As it is stored: the changes of some generations, oldest first.
+LOG = CHANGES.insert(0, _field("generation", pa.int64(), "the generation that the change led to"))
+
+
+def log_of(changes: pa.Table, generation: int) -> pa.Table:
+    """Return the changes that led to a generation as they are stored; schema `LOG`."""
+    numbers = pa.array([generation] * len(changes), pa.int64())
+    return pa.table([numbers, *changes.columns], schema=LOG)
+
+
+def read_log(store: Path) -> Iterator[pa.Table]:
+    """Yield the changes of each generation of a store, oldest first, without those of an interrupted update.
+
+    Several files may hold a generation, with the same lines: later files hold those that merged.
+    """
+    newest = max(file.stem for file in (store / "generations").glob("????????.json"))
+    files = (store / "changes").glob("????????.parquet")
+    tables = [pq.read_table(file) for file in sorted(files, reverse=True) if file.stem <= newest]
+    whole: dict[int, pa.Table] = {}
+    for table in tables:
+        for generation in pc.unique(table["generation"]).to_pylist():
+            whole.setdefault(generation, table.filter(pc.equal(table["generation"], generation)))
+    yield from (whole[generation] for generation in sorted(whole))
+
+
 def replay(changes: Iterable[pa.Table]) -> pa.Table:
-    """Return the clusters after all `changes`, oldest first: `MEMBERS`, sorted by cluster and document."""
+    """Return the clusters after all `changes`, a table per generation, oldest first.
+
+    The table has the schema `MEMBERS`, sorted by cluster and document.
+    """
     ids: list[pa.Array] = []
     clusters: list[Rows] = [np.empty(0, np.int64)]
     with_representative: list[pa.Table] = [CHANGES.empty_table()]
@@ -117,7 +147,7 @@ def replay(changes: Iterable[pa.Table]) -> pa.Table:
             ids += [lists.flatten()]
             row = np.repeat(np.arange(len(table)), pc.list_value_length(lists).to_numpy())
             clusters.append(_clusters(table)[row] if name == "joined" else np.full(len(row), _NONE))
-        with_representative.append(table.filter(table["representative_id"].is_valid()))
+        with_representative.append(table.filter(table["representative_id"].is_valid()).select(CHANGES.names))
     documents, cluster = pa.chunked_array(ids, pa.string()), np.concatenate(clusters)
     last = _last_positions(documents.dictionary_encode().combine_chunks().indices.to_numpy())
     last = last[cluster[last] != _NONE]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import time
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +22,7 @@ from .layout import GENERATIONS, commit_file, copy_of, generation_of, is_data, i
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 _MAKE_AGAIN = "make a new one with `dupmine store init` and add the documents again"
 
 
@@ -48,8 +51,8 @@ class Segment:
 class Commit:
     """One generation of a store. A file that no commit lists is not part of the store.
 
-    The keys of `files` are paths relative to the store's folder. No field depends on the time or the
-    machine, so an update that is interrupted and run again writes the same bytes.
+    The keys of `files` are paths relative to the store's folder. No field but `time` depends on the time or
+    the machine, so an update that is interrupted and run again writes the same files.
     """
 
     generation: Count
@@ -62,6 +65,7 @@ class Commit:
     segments: tuple[Segment, ...]
     files: dict[str, StoredFile]
     previous: str  # the identity of the commit before, "" for the first
+    time: str  # of the commit, in UTC
 
     @property
     def identity(self) -> str:
@@ -86,6 +90,12 @@ class Commit:
 
 
 _COMMIT = TypeAdapter(Commit)
+
+
+def commit_time() -> str:
+    """Return the time now, or `DUPMINE_NOW` in seconds, with which equal updates write equal bytes."""
+    seconds = float(os.environ.get("DUPMINE_NOW") or time.time())
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def generations(store: Path) -> list[int]:

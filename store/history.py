@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from ..disk.lock import current_writer
-from ..errors import InputError
-from .changes import CHANGES
+from ..errors import CorruptStoreError, InputError
+from .changes import LOG
 from .commits import Commit, generations, latest_commit
-from .layout import changes_file, commit_file
-from .segments import require_intact
+from .merging import changes_in, read_changes_file
 
 _COMPUTED = ("texts_embedded", "pairs_scored", "texts_reclustered")  # counts of work done
 _COUNTS = ("documents", "unique_texts", "pairs", "clusters")
@@ -48,7 +46,7 @@ class UpdateReport:
 
 
 def read_changes(store: Path, since: int) -> pa.Table:
-    """Return the changes of the generations after `since`, oldest first: `generation` and `CHANGES`.
+    """Return the changes of the generations after `since`, oldest first; schema `LOG`.
 
     Raises `InputError` for a generation that does not exist yet.
     """
@@ -58,35 +56,42 @@ def read_changes(store: Path, since: int) -> pa.Table:
             f"{store}: there is no generation {since}: the last one is {last.generation}; give it or an "
             "earlier one with --since"
         )
-    tables = [(since, CHANGES.empty_table())]
-    for number in range(since + 1, last.generation + 1):
-        if changes_file(number) in last.files:
-            require_intact(store, changes_file(number), last.files[changes_file(number)])
-            tables.append((number, pq.read_table(store / changes_file(number))))
-    numbered = (
-        table.add_column(0, "generation", pa.array([number] * len(table), pa.int64()))
-        for number, table in tables
-    )
-    return pa.concat_tables(numbered)
+    while True:
+        try:
+            return _read_log(store, last, since)
+        except (CorruptStoreError, FileNotFoundError):
+            # Meanwhile a writer may have merged the files, and removed them.
+            before, last = last, latest_commit(store)
+            if last.generation == before.generation:
+                raise
+
+
+def _read_log(store: Path, commit: Commit, since: int) -> pa.Table:
+    numbers = [number for number in changes_in(commit) if number > since]
+    tables = [read_changes_file(store, commit, number) for number in numbers]
+    log = pa.concat_tables([LOG.empty_table(), *tables])
+    return log.filter(pc.greater(log["generation"], since))
+
+
+def _unused_share(commit: Commit) -> float:
+    """Return the share of the stored documents and texts that are deleted, replaced or no longer used."""
+    stored = sum(segment.documents + segment.texts for segment in commit.segments)
+    used = commit.counts.get("documents", 0) + commit.counts.get("unique_texts", 0)
+    return max(0.0, 1 - used / stored) if stored else 0.0
 
 
 def describe(store: Path) -> dict[str, Any]:
     """Return number, counts, bytes, time (UTC) and settings of the last generation, and the writer."""
     commit = latest_commit(store)
-    try:
-        committed = (store / commit_file(commit.generation)).stat().st_mtime
-    except FileNotFoundError:  # a writer committed and removed this one
-        if latest_commit(store).generation == commit.generation:
-            raise
-        return describe(store)
     return {
         "generation": commit.generation,
         "operation": commit.operation,
-        "updated": datetime.fromtimestamp(committed, UTC).isoformat(timespec="seconds"),
+        "updated": commit.time,
         "kept_generations": generations(store),
         **{name: commit.counts.get(name, 0) for name in _COUNTS},
         "segments": len(commit.segments),
         "bytes": sum(file.bytes for file in commit.files.values()),
+        "compact_frees": round(_unused_share(commit), 3),
         "models": commit.models,
         "settings": commit.settings,
         "writer": current_writer(store),

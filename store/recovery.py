@@ -15,12 +15,13 @@ from ..rerank.cascade import NO_CASCADE
 from ..rerank.decision import NO_DECISION
 from ..settings import MiningSettings
 from .changes import MEMBERS, find_changes
-from .commits import Commit, generations, read_commit
+from .commits import Commit, commit_time, generations, read_commit
 from .compatibility import stored_settings
 from .documents import add_documents
 from .generation import Reuse
 from .layout import commit_file, copy_of, state_file, unseen_file
 from .maintenance import COMPUTED, Damage, Outcome, drop_generation, find_damage, restore_from_copies
+from .merging import merge_changes
 from .segments import write_state
 from .snapshot import Snapshot, read_snapshot, read_without
 
@@ -64,14 +65,16 @@ def restore_generation(store: Path, before: Snapshot, generation: int) -> tuple[
     state_files = {state_file(generation), unseen_file(generation)}
     state_files |= {copy_of(name) for name in state_files}
     files = {name: file for name, file in earlier.commit.files.items() if name not in state_files}
-    files |= {name: file for name, file in before.commit.files.items() if name.startswith("changes/")}
-    files |= write_state(store, number, earlier.state, earlier.unseen, changes)
+    files = {name: file for name, file in files.items() if not name.startswith("changes/")}
+    shared, log = merge_changes(store, before.commit, number, changes)
+    files |= shared | write_state(store, number, earlier.state, earlier.unseen, log)
     next_id = max(before.commit.next_cluster_id, earlier.commit.next_cluster_id)
     counts = add_documents(before, earlier.documents).counts
     counts["deleted"] = len(before.documents) - counts["edited"] - counts["unchanged"]
     commit = replace(
         earlier.commit,
         generation=number,
+        time=commit_time(),
         operation="rollback",
         next_cluster_id=next_id,
         previous=before.commit.identity,

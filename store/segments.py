@@ -89,13 +89,13 @@ def write_segment(  # noqa: PLR0913 - the parts of a segment, each named at the 
 
 
 def write_state(
-    store: Path, generation: int, state: pa.Table, unseen: tuple[Rows, Rows], changes: pa.Table
+    store: Path, generation: int, state: pa.Table, unseen: tuple[Rows, Rows], log: pa.Table
 ) -> dict[str, StoredFile]:
-    """Write the state of a generation, the pairs its clustering requested and its changes, each twice."""
+    """Write the state of a generation, the pairs its clustering requested and changes, each twice."""
     tables = {
         state_file(generation): state,
         unseen_file(generation): pa.table(list(unseen), schema=LINKS),
-        changes_file(generation): changes,
+        changes_file(generation): log,
     }
     return dict(
         _write_file(store, path, partial(_write_table, table))

@@ -23,13 +23,14 @@ from ..results.manifest import timed
 from ..results.tables import STORED
 from ..schema import DOC_ID, Corpus, Rows
 from ..settings import MiningSettings
-from .changes import CHANGES, MEMBERS, find_changes, keep_ids
-from .commits import Commit, Segment, StoredFile
+from .changes import LOG, MEMBERS, find_changes, keep_ids
+from .commits import Commit, Segment, StoredFile, commit_time
 from .documents import TargetDocuments
 from .generation import Generation, GenerationTask, Reuse, derive_generation
 from .history import UpdateReport
 from .layout import segment_folder
 from .maintenance import remove_unreferenced, require_new
+from .merging import count_kept, merge_changes, merge_segments, size_of
 from .segments import STATE, write_segment, write_state
 from .snapshot import Snapshot
 
@@ -66,8 +67,20 @@ def create_store(folder: Path, settings: MiningSettings, models: dict[str, Any])
     """
     require_new(folder)
     no_rows = np.empty(0, np.int64)
-    files = write_state(folder, 0, STATE.empty_table(), (no_rows, no_rows), CHANGES.empty_table())
-    commit = Commit(0, "init", settings.model_dump(), models, {}, 0, {"documents": 0}, (), files, previous="")
+    files = write_state(folder, 0, STATE.empty_table(), (no_rows, no_rows), LOG.empty_table())
+    commit = Commit(
+        generation=0,
+        time=commit_time(),
+        operation="init",
+        settings=settings.model_dump(),
+        models=models,
+        columns={},
+        next_cluster_id=0,
+        counts={"documents": 0},
+        segments=(),
+        files=files,
+        previous="",
+    )
     commit.write(folder)
     remove_unreferenced(folder, 1)
 
@@ -154,21 +167,29 @@ def _commit(
     fresh = text_number < 0 if not rewrite else np.ones(len(text_number), bool)
     text_of_row = text_number.copy()
     text_of_row[fresh] = (0 if rewrite else before.n_texts) + np.arange(int(fresh.sum()))
-    files, segments = _shared_with(before.commit, rewrite)
     added = _segment_parts(generation, target, rewrite, np.flatnonzero(fresh), text_of_row)
-    sizes = [len(added[part]) for part in ("documents", "texts", "pairs")]
-    if any(sizes):
+    n_rows = sum(_count(added))
+    kept = 0 if rewrite else len(before.commit.segments)
+    if n_rows and not rewrite:
+        kept = count_kept(list(map(size_of, before.commit.segments)), n_rows)
+        if kept < len(before.commit.segments):
+            require_space(store, _bytes_from(before.commit, kept))
+            added = merge_segments(store, before, kept, added)
+    files, segments = _shared_with(before.commit, kept)
+    if n_rows:
         files |= write_segment(store, number, **added)
-        segments = (*segments, Segment(number, *sizes))
+        segments = (*segments, Segment(number, *_count(added)))
     provisional = generation.result.clusters_table.select(MEMBERS.names)
     ids, next_id = keep_ids(before.members, provisional, before.commit.next_cluster_id)
     changes = find_changes(before.members, provisional.set_column(1, MEMBERS.field(1), pa.array(ids)))
     numbers = np.arange(len(target.numbers)) if rewrite else target.numbers
     unseen = (text_of_row[generation.unseen.left], text_of_row[generation.unseen.right])
-    files |= write_state(store, number, _state(generation, numbers, text_of_row, ids), unseen, changes)
+    shared, log = merge_changes(store, before.commit, number, changes)
+    files |= shared | write_state(store, number, _state(generation, numbers, text_of_row, ids), unseen, log)
     commit = replace(
         draft,
         generation=number,
+        time=commit_time(),
         previous=before.commit.identity,
         next_cluster_id=next_id,
         counts=generation.counts | target.counts,
@@ -179,11 +200,20 @@ def _commit(
     return commit, changes
 
 
-def _shared_with(before: Commit, rewrite: bool) -> tuple[dict[str, StoredFile], tuple[Segment, ...]]:
-    """Return the files and segments that the next generation shares with the last one."""
-    segments = () if rewrite else before.segments
-    folders = (segment_folder(segment.generation) + "/" for segment in segments)
-    prefixes = ("changes/", *folders)
+def _count(parts: dict[str, Any]) -> list[int]:
+    return [len(parts[name]) for name in ("documents", "texts", "pairs")]
+
+
+def _bytes_from(before: Commit, kept: int) -> int:
+    """Return the bytes of the segments after the first `kept` ones."""
+    folders = tuple(segment_folder(segment.generation) + "/" for segment in before.segments[kept:])
+    return sum(file.bytes for name, file in before.files.items() if name.startswith(folders))
+
+
+def _shared_with(before: Commit, kept: int) -> tuple[dict[str, StoredFile], tuple[Segment, ...]]:
+    """Return the first `kept` segments, which the next generation shares, and their files."""
+    segments = before.segments[:kept]
+    prefixes = tuple(segment_folder(segment.generation) + "/" for segment in segments)
     return {name: file for name, file in before.files.items() if name.startswith(prefixes)}, segments
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+os.environ["DUPMINE_NOW"] = "1700000000"  # so that the same updates write the same commits
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the hub's library is imported; no test needs it
 
 import pytest

@@ -175,6 +175,7 @@ def test_status(store: Path) -> None:
         "clusters",
         "segments",
         "bytes",
+        "compact_frees",
         "models",
         "settings",
         "writer",

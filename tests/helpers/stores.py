@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dupmine import Miner, MiningResult, Store
@@ -127,9 +128,13 @@ def commit_of(store: Store) -> Commit:
 
 
 def logged(store: Store) -> list[pa.Table]:
-    """Return the committed tables of changes, oldest first."""
+    """Return the committed changes by generation, oldest first."""
     names = sorted(n for n in commit_of(store).files if n.startswith("changes/") and ".copy." not in n)
-    return [pq.read_table(store.path / name) for name in names]
+    log = pa.concat_tables([pq.read_table(store.path / name) for name in names])
+    return [
+        log.filter(pc.equal(log["generation"], number)).drop_columns("generation")
+        for number in range(store.generation + 1)
+    ]
 
 
 def committed(path: Path) -> dict[str, bytes]:

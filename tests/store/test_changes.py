@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dupmine.store.changes import CHANGES, EVENTS, MEMBERS, find_changes, keep_ids, replay
+from dupmine.store.changes import CHANGES, EVENTS, MEMBERS, find_changes, keep_ids, log_of, replay
 
 EMPTY = MEMBERS.empty_table()
 GUIDE = Path(__file__).parents[2] / "docs" / "changes.md"
@@ -364,11 +364,12 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pa.Table:
     week = a_week()
     for generation, changes in enumerate(logs(week), start=1):
         for copy in ("", ".copy"):
-            pq.write_table(changes, folders[0] / f"{generation:08}{copy}.parquet")
+            pq.write_table(log_of(changes, generation), folders[0] / f"{generation:08}{copy}.parquet")
             (folders[1] / f"{generation:08}{copy}.json").touch()
-    pq.write_table(
-        find_changes(week[-1], EMPTY), folders[0] / "00000099.parquet"
-    )  # of no committed generation
+    merged = [pq.read_table(folders[0] / f"{number:08}.parquet") for number in (3, 4)]
+    pq.write_table(pa.concat_tables(merged), folders[0] / "00000004.parquet")  # and 3 is kept for a rollback
+    interrupted = log_of(find_changes(week[-1], EMPTY), 99)  # of no committed generation
+    pq.write_table(pa.concat_tables([*merged, interrupted]), folders[0] / "00000099.parquet")
     return in_order(week[-1])
 
 

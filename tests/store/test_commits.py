@@ -32,6 +32,7 @@ COMMIT = Commit(
     segments=(Segment(0, 3, 2, 1),),
     files={"states/00000000.parquet": StoredFile(10, "cd")},
     previous="",
+    time="2026-01-01T00:00:00+00:00",
 )
 
 
@@ -80,12 +81,12 @@ def test_what_is_no_commit_is_damage(content: str, tmp_path: Path) -> None:
     [
         (
             FORMAT - 1,
-            "an older version of dupmine wrote this store (format 2, not 3): make a new one with `dupmine "
+            "an older version of dupmine wrote this store (format 3, not 4): make a new one with `dupmine "
             "store init` and add the documents again",
         ),
         (
             FORMAT + 1,
-            "a newer version of dupmine wrote this store (format 4, not 3): use that version",
+            "a newer version of dupmine wrote this store (format 5, not 4): use that version",
         ),
     ],
 )

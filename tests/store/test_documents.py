@@ -34,7 +34,7 @@ def documents(lines: dict[str, Any], kind: pa.DataType | None = None) -> pa.Tabl
 
 def holding(held: pa.Table, numbers: list[int] | None = None) -> Snapshot:
     """Return a generation of a store with some documents, under their numbers."""
-    commit = Commit(1, "update", {}, {}, {}, 0, {}, (Segment(1, 100, 0, 0),), {}, "")
+    commit = Commit(1, "update", {}, {}, {}, 0, {}, (Segment(1, 100, 0, 0),), {}, "", "")
     state = pa.table(
         {
             "document": numbers or list(range(len(held))),

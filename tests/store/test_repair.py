@@ -22,7 +22,7 @@ COMMIT, SEGMENT, STATE, UNSEEN, CHANGES = (
     "segments/00000002",
     "states/00000003.parquet",
     "states/00000003.unseen.parquet",
-    "changes/00000002.parquet",
+    "changes/00000003.parquet",  # of all generations: those before have merged
 )
 DOCUMENTS = f"{SEGMENT}/documents.parquet"
 # kind -> a file of it; all the files of a store are of these kinds
@@ -136,7 +136,7 @@ def test_reading_damaged_changes_names_the_file(how: str, store: Store) -> None:
     DAMAGES[how](store.path / CHANGES)
     with pytest.raises(CorruptStoreError, match=f"{CHANGES} is damaged"):
         store.changes()
-    assert store.changes(since=2)["generation"].unique().tolist() == [3]
+    assert store.clusters()["doc_id"].is_unique  # which needs no changes
 
 
 def lost(generation: int, last: int) -> Damage:

@@ -11,7 +11,7 @@ import pytest
 
 from dupmine import CorruptStoreError
 from dupmine.schema import BANDS, DECIDERS, ScoredPairs, TokenStore
-from dupmine.store.changes import CHANGES
+from dupmine.store.changes import LOG
 from dupmine.store.commits import Commit, Segment
 from dupmine.store.segments import STATE, check_file, write_segment, write_state
 from dupmine.store.snapshot import read_snapshot, read_without, stack_documents
@@ -71,10 +71,12 @@ def commit(tmp_path: Path) -> Commit:
         pairs=pairs((0, 2, -0.25), (1, 2, 0.75)),
     )
     files |= write_state(
-        tmp_path, 3, state([0, 2], ["a", "c"]), (np.array([0]), np.array([2])), CHANGES.empty_table()
+        tmp_path, 3, state([0, 2], ["a", "c"]), (np.array([0]), np.array([2])), LOG.empty_table()
     )
     models = {"bi_encoder": {"dim": 2}}
-    return Commit(3, "delete", {}, models, {}, 5, {}, (Segment(1, 2, 2, 1), Segment(2, 1, 1, 2)), files, "")
+    return Commit(
+        3, "delete", {}, models, {}, 5, {}, (Segment(1, 2, 2, 1), Segment(2, 1, 1, 2)), files, "", ""
+    )
 
 
 def test_who_scored_a_pair_is_kept(tmp_path: Path) -> None:
@@ -90,8 +92,10 @@ def test_who_scored_a_pair_is_kept(tmp_path: Path) -> None:
         embeddings=VECTORS[:2],
         pairs=scored,
     )
-    files |= write_state(tmp_path, 1, state([0, 1], ["a", "b"]), (NOTHING, NOTHING), CHANGES.empty_table())
-    commit = Commit(1, "update", {}, {"bi_encoder": {"dim": 2}}, {}, 5, {}, (Segment(1, 2, 2, 1),), files, "")
+    files |= write_state(tmp_path, 1, state([0, 1], ["a", "b"]), (NOTHING, NOTHING), LOG.empty_table())
+    commit = Commit(
+        1, "update", {}, {"bi_encoder": {"dim": 2}}, {}, 5, {}, (Segment(1, 2, 2, 1),), files, "", ""
+    )
     read = read_snapshot(tmp_path, commit).pairs
     assert [DECIDERS[i] for i in (*read.scored_by, *read.decided_by)] == [BANDS, BANDS]
 
