@@ -29,8 +29,9 @@ docs: $(DEV)  ## build the documentation site into out/site; any warning fails
 bench: $(DEV)  ## quality and seconds on labelled questions: make bench DATA=folder/with/qqp
 	$(BIN)/python benchmarks/quora.py $(DATA)
 
-chaos: $(DEV)  ## kill writers 100 times, refuse every call to the disk; compare with writers nobody disturbed
+chaos: $(DEV)  ## kill writers 100 times, change commits, trees and models 1,000 times each, refuse every call to the disk
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.chaos --kills 100 --out benchmarks/results/chaos.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.mutations --each 1000 --out benchmarks/results/mutations.json
 	DUPMINE_EVERY_FAULT=1 $(BIN)/python -m pytest tests/store/test_faults.py
 
 smoke: $(DEV)  ## build the wheel, look inside, install it in a clean environment and mine with it
