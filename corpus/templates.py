@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -61,11 +62,12 @@ class Families:
     `family` is the number of each text's family, -1 for none, `(n_texts,)`. A text is in one family.
     """
 
-    def __init__(self, masked: Sequence[_Masked], family: Rows, gaps: dict[int, int]) -> None:
+    def __init__(self, texts: Sequence[str], family: Rows, gaps: dict[int, int]) -> None:
         """Hold the families; `gaps` has the place of the word for families that differ in one."""
         self.family = family
-        self._masked = masked
         self._gaps = gaps
+        self._texts = texts
+        self._masks: dict[int, _Masked] = {}  # those of few texts are asked for
 
     def __len__(self) -> int:
         """Return the number of families."""
@@ -144,7 +146,7 @@ class Families:
 
     def _fillings(self, row: int, family: int) -> Iterable[str]:
         """Return what a row may fill the gaps of a family with."""
-        masked = self._masked[row]
+        masked = self._mask(row)
         if family not in self._gaps:
             return (masked.filling,)
         own = int(self.family[row])
@@ -153,8 +155,13 @@ class Families:
 
     def _filling(self, row: int) -> str:
         """Return what fills the gaps of a member of a family."""
-        masked, gap = self._masked[row], self._gaps.get(int(self.family[row]))
+        masked, gap = self._mask(row), self._gaps.get(int(self.family[row]))
         return masked.filling if gap is None else _fill(masked.words[gap], masked.filling)
+
+    def _mask(self, row: int) -> _Masked:
+        if row not in self._masks:
+            self._masks[row] = _mask(self._texts[row])
+        return self._masks[row]
 
     @cached_property
     def _rows_of_families(self) -> list[Rows]:
@@ -180,42 +187,51 @@ def find_families(texts: Sequence[str]) -> Families:
     At least 50 texts that are equal but for numbers and codes are one, codes being words with a digit; and at
     least 500 that are equal but for these and one word at the same place among six others or more.
     """
-    masked = [_mask(text) for text in texts]
     family = np.full(len(texts), -1, np.int64)
+    masks = np.zeros(len(texts), np.int64)  # hashes, 0 where a text has no number
+    halves = np.zeros((2, len(texts)), np.int64)  # hashes, 0 where a text has too few or too many words
+    for row, text in enumerate(texts):
+        masked = _mask(text)
+        words, middle = masked.words, len(masked.words) // 2
+        if masked.filling:
+            masks[row] = hash(words)
+        if _FIXED_WORDS < len(words) <= _LONGEST:
+            halves[:, row] = hash((len(words), words[:middle])), hash((len(words), words[middle:]))
     number = 0
-    by_words: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for row, text in enumerate(masked):
-        if text.filling:
-            by_words[text.words].append(row)
-    for rows in by_words.values():
-        if len(rows) >= LEAST_OF_NUMBERS:
-            family[rows] = number
-            number += 1
+    for rows in _group(masks, LEAST_OF_NUMBERS):
+        family[rows] = number
+        number += 1
     gaps: dict[int, int] = {}
-    for gap, rows_of_gap in _group_by_gap(masked, np.flatnonzero(family < 0)):
-        free = rows_of_gap[family[rows_of_gap] < 0]
+    for gap, rows in _group_by_gap(texts, np.where(family < 0, halves, 0)):
+        free = rows[family[rows] < 0]
         if len(free) >= LEAST_OF_WORDS:
             family[free], gaps[number] = number, gap
             number += 1
-    return Families(masked, family, gaps)
+    return Families(texts, family, gaps)
 
 
-def _group_by_gap(masked: Sequence[_Masked], rows: Rows) -> Iterator[tuple[int, Rows]]:
-    """Yield rows that are equal but for the word at some place, the largest groups first, and the place."""
-    if len(rows) < LEAST_OF_WORDS:
-        return
-    keys, owners, places = [], [], []
-    for row in rows.tolist():
-        words = masked[row].words
-        if _FIXED_WORDS < len(words) <= _LONGEST:
-            for place in range(len(words)):
+def _group(keys: Rows, least: int) -> list[Rows]:
+    """Return the positions of each key but 0 that occurs at least so often, the most frequent first."""
+    order = np.argsort(keys, kind="stable")
+    found, starts, sizes = np.unique(keys[order], return_index=True, return_counts=True)
+    large = np.flatnonzero((sizes >= least) & (found != 0))
+    groups = [order[starts[i] : starts[i] + sizes[i]] for i in large]
+    return sorted(groups, key=lambda group: (-len(group), group[0]))
+
+
+def _group_by_gap(texts: Sequence[str], halves: Rows) -> Iterator[tuple[int, Rows]]:
+    """Yield rows that are equal but for the word at some place, and the place, the largest groups first.
+
+    A word differs in one half of the texts, so that many have the other half in common: others are left out.
+    """
+    keys, rows, places = array("q"), array("q"), array("q")
+    for side, hashes in enumerate(halves):
+        for row in np.sort(np.concatenate([np.empty(0, np.int64), *_group(hashes, LEAST_OF_WORDS)])).tolist():
+            words = _mask(texts[row]).words
+            middle = len(words) // 2
+            for place in range(middle, len(words)) if side == 0 else range(middle):
                 keys.append(hash((place, words[:place], words[place + 1 :])))
-                owners.append(row)
+                rows.append(row)
                 places.append(place)
-    _, group, sizes = np.unique(np.array(keys, np.int64), return_inverse=True, return_counts=True)
-    order = np.argsort(group, kind="stable")
-    ends = np.cumsum(sizes)
-    large = np.flatnonzero(sizes >= LEAST_OF_WORDS)
-    for i in sorted(large.tolist(), key=lambda i: (-sizes[i], owners[order[ends[i] - sizes[i]]])):
-        at = order[ends[i] - sizes[i] : ends[i]]
-        yield places[at[0]], np.array(owners, np.int64)[at]
+    for group in _group(np.array(keys, np.int64), LEAST_OF_WORDS):
+        yield places[int(group[0])], np.array(rows, np.int64)[group]
