@@ -35,8 +35,8 @@ from dupmine.errors import DupmineError
 from dupmine.inference.device import DeviceConfig
 from dupmine.inference.model_files import CASCADE, DECISION
 from dupmine.progress import SILENT
-from dupmine.rerank.cascade import load_cascade
-from dupmine.rerank.decision import load_decision
+from dupmine.rerank.cascade import FittedCascade
+from dupmine.rerank.decision import Decision
 from dupmine.rerank.scorer import CrossEncoder
 from dupmine.retrieval.encoder import BiEncoder, encode_texts
 from dupmine.schema import CandidatePairs, ScoredPairs, TokenStore
@@ -187,7 +187,7 @@ def update_store(folder: Path) -> None:
 
 def decide(folder: Path) -> None:
     """Decide pairs with the decision in a folder."""
-    if (decision := load_decision(folder)) is not None:
+    if (decision := Decision.load(folder)) is not None:
         tokens, pairs = _pairs(len(decision.idf))
         scored = ScoredPairs.from_logits(pairs.left, pairs.right, pairs.cosine, 4 * pairs.cosine - 2)
         decision.decide(scored, tokens, SILENT)
@@ -195,7 +195,7 @@ def decide(folder: Path) -> None:
 
 def band(folder: Path) -> None:
     """Decide pairs with the cascade in a folder."""
-    if (cascade := load_cascade(folder)) is not None:
+    if (cascade := FittedCascade.load(folder)) is not None:
         cascade.bands.bounds.decide(cascade.bands.log_odds(*_pairs(len(cascade.bands.idf))))
 
 
