@@ -116,7 +116,7 @@ def _read_header(data: bytearray, skipped: int, delimiter: str) -> tuple[list[st
 
     Only the header counts: a character that is cut at the end of the block lies behind it.
     """
-    lines = Lines(data[skipped : skipped + BLOCK])
+    lines = Lines(memoryview(data)[skipped : skipped + BLOCK])
     try:
         with LongFields():
             names = next((names for names in Dialect(delimiter).read(lines) if names), [])

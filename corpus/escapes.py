@@ -24,6 +24,8 @@ def find_runs(data: bytearray) -> Iterator[tuple[int, int, bytes]]:
 
 def may_be_spark(data: bytearray, delimiter: str) -> bool:
     """Return whether quotes stand behind backslashes, and nowhere as doubled ones would."""
+    if b'"' not in data or b'\\"' not in data:
+        return False
     ends = (b"", delimiter.encode(), b"\r", b"\n")
     found = False
     for start, length, after in find_runs(data):
@@ -72,14 +74,21 @@ def choose_program(data: bytearray, delimiter: str) -> str | None:
 
 def may_be_escapes(data: bytearray) -> bool:
     """Return whether backslashes could be escapes; doubled quotes tell of another writer."""
-    if b"\\" not in data or _DOUBLED.search(data):
+    if b"\\" not in data:
         return False
+    if b'"' in data:  # a byte is found faster than two
+        if b'""' in data and _DOUBLED.search(data):
+            return False
+        if b'\\"' in data:
+            return True
     letters = _MYSQL_LETTERS + _BREAKS + b'N"'
-    return b'\\"' in data or all(length % 2 == 0 or after in letters for _, length, after in find_runs(data))
+    return all(length % 2 == 0 or after in letters for _, length, after in find_runs(data))
 
 
 def has_single_quotes(data: bytearray, delimiter: str) -> bool:
     """Return whether a field is enclosed in single quotes and has doubled ones inside."""
+    if b"'" not in data:
+        return False
     pattern = re.compile(_ENCLOSED.format(re.escape(delimiter)).encode())
     place = data.find(b"''")
     while place >= 0:

@@ -39,7 +39,9 @@ def scan_quotes(data: bytearray, delimiter: str, width: int) -> Quotes:
     breaks = _find(content, _LINE)
     inside = _are_inside(breaks, quotes)
     if not inside.any():
-        returns = _find(content, _RETURN) if b"\r" in data else breaks[:0]
+        # Those before line breaks stand where these do.
+        has_others = data.count(b"\r") > np.count_nonzero(content[breaks - 1] == _RETURN)
+        returns = _find(content, _RETURN) if has_others else breaks[:0]
         return Quotes(True, hold_breaks=bool(_are_inside(returns, quotes).any()))
     counts = _count_delimiters(content, breaks, ord(delimiter))
     starts = np.flatnonzero(np.append(True, ~inside))  # of records, by line
@@ -56,11 +58,12 @@ def _find(content: Bytes, byte: int) -> Positions:
 
 def _close_fields(content: Bytes, quotes: Positions, delimiter: int) -> bool:
     """Return whether odd quotes stand at the start of a field and even ones at its end, or beside another."""
-    borders = np.array([delimiter, _LINE, _RETURN, _QUOTE], np.uint8)
+    is_border = np.zeros(256, bool)
+    is_border[[delimiter, _LINE, _RETURN, _QUOTE]] = True
     opening, closing = quotes[0::2], quotes[1::2]
     before = content[opening[opening > 0] - 1]
     after = content[closing[closing + 1 < len(content)] + 1]
-    return bool(np.isin(before, borders).all() and np.isin(after, borders).all())
+    return bool(is_border[before].all() and is_border[after].all())
 
 
 def _are_inside(positions: Positions, quotes: Positions) -> npt.NDArray[np.bool_]:
