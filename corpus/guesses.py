@@ -57,16 +57,24 @@ def choose_reading(
     raise InputError(_explain(best, path, header))
 
 
+def find_names(line: str) -> str | None:
+    """Return the delimiter under which a line has names of columns, None for a text."""
+    for sign in (",", ";", "\t", "|"):
+        names = [name.strip('" ').lower() for name in line.split(sign)]
+        if len(names) > 1 and _KNOWN.intersection(names) and all(0 < len(name.split()) < 3 for name in names):
+            return sign
+    return None
+
+
 def _check_lines(data: bytearray, path: str) -> None:
     """Raise `InputError` where the names of columns stand below the first line, as under a title."""
-    for number, line in enumerate(data[:10_000].decode("utf-8", "replace").splitlines(), start=1):
-        for sign in (",", ";", "\t", "|"):
-            names = [name.strip('"').lower() for name in line.split(sign)]
-            if len(names) > 1 and _KNOWN.intersection(names) and not any(" " in name for name in names):
-                raise InputError(
-                    f"{path}, line {number}: here seem to be the names of the columns: remove the lines "
-                    "above, or set --delimiter none if each line is a text"
-                )
+    lines = data[:10_000].decode("utf-8", "replace").splitlines()
+    number = next((number for number, line in enumerate(lines, start=1) if find_names(line)), None)
+    if number is not None:
+        raise InputError(
+            f"{path}, line {number}: here seem to be the names of the columns: remove the lines above, or "
+            "set --delimiter none if each line is a text"
+        )
 
 
 def _explain(reading: Reading, path: str, header: Header) -> str:

@@ -9,14 +9,11 @@ import pyarrow.compute as pc
 from ..errors import InputError
 from ..schema import TEXT
 from ..settings import CorpusSettings
-from .columns import ID_NAMES, TEXT_NAMES
+from .guesses import find_names
 from .parts import Part
 from .sources import Source
 from .streams import open_text
 from .values import make_chunked
-
-_TABLES = {",": "csv", ";": "csv", "|": "csv", "\t": "tsv"}
-_NAMES = {*TEXT_NAMES, *map(str.lower, ID_NAMES), "question1", "sentence1", "text1"}
 
 
 def read(source: Source, settings: CorpusSettings) -> Part:
@@ -39,13 +36,12 @@ def _check_lines(texts: list[str], path: str) -> None:
     """Raise `InputError` where the lines look like those of a table or like objects."""
     if texts[0].startswith(('{"', '[{"')) or texts[0].strip() in ("[", "{"):
         raise InputError(f"{path}: the lines are JSON: set --format jsonl, or --format txt for a text a line")
-    for sign, format in _TABLES.items():
-        names = [name.strip(' "').lower() for name in texts[0].split(sign)]
-        if len(names) > 1 and _NAMES.intersection(names) and all(names):
-            raise InputError(
-                f"{path}: the first line has names of columns, as in a table: set --format {format}, or "
-                "--format txt for a text a line"
-            )
+    if sign := find_names(texts[0]):
+        format = "tsv" if sign == "\t" else "csv"
+        raise InputError(
+            f"{path}: the first line has names of columns, as in a table: set --format "
+            f"{format}, or --format txt for a text a line"
+        )
     tabs = pc.unique(pc.count_substring(pa.array(texts, pa.large_string()), "\t")).to_pylist()
     if len(texts) > 1 and len(tabs) == 1 and tabs[0] > 0:
         raise InputError(
