@@ -25,6 +25,7 @@ from dupmine.benchmarks import (
     redrawn_splits,
     reference_pipeline,
     side_by_side,
+    stage1,
     templates,
 )
 from dupmine.benchmarks.labelled import Judge, corpus_of, read_questions
@@ -293,3 +294,18 @@ def test_other_domains_are_evaluated(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert figures["groups"]["small en"]["pair_precision"] == 1.0
     assert figures["macro"]["groups_bcubed_f1"] == 1.0
     assert "| small en |" in capsys.readouterr().out
+
+
+def test_stage1(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "stage1.json"
+    files = (data / "questions-eval.csv", "--pairs", data / "pairs.parquet", "--vectors", tmp_path)
+    options = ("--index", "flat", "IVF4,Flat", "--other", ROOT, "--json", out)
+    monkeypatch.setattr(sys, "argv", ["stage1.py", *map(str, (*files, *options))])
+    stage1.main()
+    figures = json.loads(out.read_text())
+    flat, ivf, other = (figures["searches"][name] for name in ("flat", "IVF4,Flat", "other"))
+    for name in ("pairs", "share_of_pairs", "labelled_duplicates_test"):
+        assert flat[name] == other[name]
+    assert (flat["index"], flat["share_of_pairs"]) == ({"kind": "flat"}, 1.0)
+    assert ivf["index"]["recall"] == ivf["share_of_pairs"] == round(ivf["pairs"] / flat["pairs"], 4)
+    assert 0.5 < flat["labelled_duplicates_test"] <= 1
