@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         SettingsError,
         SpaceError,
     )
-    from .miner import Miner, clear_models, mine, score_pairs
+    from .miner import Miner, clear_models, mine, rank, score_pairs
     from .results.explanation import Explanation
     from .results.result import MiningResult
     from .settings import MiningSettings, load_settings
@@ -43,6 +43,7 @@ __all__ = [
     "clear_models",
     "load_settings",
     "mine",
+    "rank",
     "score_pairs",
 ]
 
@@ -58,7 +59,7 @@ _HOMES = {
         "SpaceError",
     ),
     "results.explanation": ("Explanation",),
-    "miner": ("Miner", "clear_models", "mine", "score_pairs"),
+    "miner": ("Miner", "clear_models", "mine", "rank", "score_pairs"),
     "store.store": ("Store",),
     "store.history": ("UpdateReport",),
     "results.result": ("MiningResult",),

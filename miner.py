@@ -28,10 +28,12 @@ from .progress import Progress
 from .results.manifest import timed
 from .results.result import MiningResult
 from .results.run_folder import open_run
-from .schema import CandidatePairs, Corpus, Floats, probabilities
+from .schema import CandidatePairs, Corpus, Floats, Rows, probabilities
 from .settings import MiningSettings, load_settings
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .pipeline import Models
 
 
@@ -174,6 +176,36 @@ class Miner:
         probability[(keys == "").any(axis=1)] = 0.0
         return probability
 
+    @speaks_python
+    def rank(self, query: str, texts: Iterable[str], top: int = 10) -> pd.DataFrame:
+        """Return the texts that ask the same as a query, the most probable first; see `dupmine.rank`.
+
+        Raises:
+            DupmineError: a text that is not a string, bad settings or models.
+        """
+        checked = [query, *texts]
+        for position, text in enumerate(checked):
+            if not isinstance(text, str) or not encodes(text):
+                place = f"text {position - 1} (counted from 0)" if position else "the query"
+                raise InputError(f"{place}: expected a string, found {text!r:.80}")
+        filled = np.array([i for i, text in enumerate(checked) if i and normalised_key(text)], np.int64)
+        if not (normalised_key(query) and len(filled)):
+            return _ranking([], filled[:0], np.empty((2, 0), np.float32))
+        with self._computing() as models:
+            from .pipeline import rank_texts
+
+            some = [query, *(checked[i] for i in filled)]
+            order, scores = rank_texts(some, top, self.settings, models, self._progress)
+        return _ranking([some[1 + i] for i in order], filled[order] - 1, scores)
+
+
+def _ranking(texts: list[str], positions: Rows, scores: Floats) -> pd.DataFrame:
+    import pandas as pd
+
+    rank, (cosine, probability) = np.arange(1, 1 + len(texts)), scores
+    columns = {"rank": rank, "position": positions, "text": texts}
+    return pd.DataFrame(columns | {"cosine": cosine, "probability": probability})
+
 
 def _pair(position: int, pair: object) -> tuple[str, str]:
     place = f"pair {position} (counted from 0)"
@@ -299,6 +331,45 @@ def score_pairs(
         [True, False]
     """
     return _miner(settings, config, progress, overrides).score_pairs(pairs)
+
+
+def rank(
+    query: str,
+    texts: Iterable[str],
+    top: int = 10,
+    settings: MiningSettings | None = None,
+    *,
+    config: str | Path | None = None,
+    progress: bool | None = None,
+    **overrides: Unpack[SettingKeywords],
+) -> pd.DataFrame:
+    """Rank texts by whether they ask the same as a query.
+
+    The bi-encoder finds the 100 texts that are nearest to the query, the cross-encoder scores these, and they
+    are ranked by the sum of cosine and probability, as by the queries of a store. A text that is equal to the
+    query once normalised has probability 1; an empty one is left out. The models stay loaded as after `mine`.
+
+    Args:
+        query: the text that is asked for.
+        texts: the texts to rank.
+        top: at most so many are returned; above 100, so many are scored.
+        settings: as for `mine`.
+        config: as for `mine`.
+        progress: as for `mine`.
+        overrides: as for `mine`.
+
+    Returns:
+        A frame with the columns rank (from 1), position (in `texts`, from 0), text, cosine and probability.
+
+    Raises:
+        DupmineError: a text that is not a string, bad settings or models.
+
+    Examples:
+        >>> texts = ["Where do pythons live?", "How can I learn Python?"]
+        >>> rank("How do I learn Python?", texts, progress=False)["text"][0]
+        'How can I learn Python?'
+    """
+    return _miner(settings, config, progress, overrides).rank(query, texts, top)
 
 
 def clear_models() -> None:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from .clustering import cluster_pairs
 from .corpus.templates import Families, find_families
-from .corpus.unique import collapse_exact_duplicates
+from .corpus.unique import collapse_exact_duplicates, normalised_key
 from .disk.files import require_space
 from .disk.work import Work
 from .inference.device import DeviceConfig, resolve_device
@@ -32,11 +32,13 @@ from .results.manifest import RunRecord, peak_memory
 from .results.result import MiningResult
 from .retrieval.candidates import SearchFacts, find_candidates, pair_cosines
 from .retrieval.encoder import BiEncoder, Embeddings, embed
-from .schema import TEXT, CandidatePairs, Corpus, Rows, ScoredPairs, TokenStore
+from .retrieval.index import flat_index
+from .schema import TEXT, CandidatePairs, Corpus, Floats, Rows, ScoredPairs, TokenStore, probabilities
 from .settings import MiningSettings, RetrievalSettings
 
 log = logging.getLogger(__name__)
 
+NEAREST = 100  # texts whose pairs with a query are scored
 _CANDIDATES = 10  # per text; labelled questions have 5
 _PAIR_BYTES = 64  # as shards and in a table
 _FEW = 0.01  # share of texts
@@ -242,6 +244,32 @@ def decide(pairs: ScoredPairs, tokens: TokenStore, models: Models, progress: Pro
     if models.decision is None:
         return pairs
     return models.decision.decide(pairs, tokens, progress)
+
+
+def rank_texts(
+    texts: list[str], top: int, settings: MiningSettings, models: Models, progress: Progress
+) -> tuple[Rows, Floats]:
+    """Rank texts by whether they ask the same as the first: the bi-encoder's nearest, by the cross-encoder.
+
+    Returns the places of at most `top` among the other texts, best first, and their cosines and probabilities
+    of being duplicates, `(2, n)`.
+    """
+    tokens, pair_tokens = tokenise_texts(texts, settings, models, progress)
+    vectors = models.encoder.encode(texts, tokens, progress, fill=False)
+    index = flat_index(models.encoder.dim, models.compute.device)
+    index.add(vectors[1:])
+    row = 1 + np.sort(index.nearest(vectors[:1], min(max(NEAREST, top), len(index)))[1][0])
+    cosine = pair_cosines(vectors, np.zeros_like(row), row)
+    keys = [normalised_key(texts[i]) for i in (0, *row)]
+    # As in mining, pairs are in the order of normalised texts.
+    first = np.array([keys[0] <= key for key in keys[1:]])
+    left, right = np.where(first, 0, row), np.where(first, row, 0)
+    logits = models.scorer.score(pair_tokens, left, right, progress, fill=False)
+    unread = models.cascade.find_unread(pair_tokens, CandidatePairs(left, right, cosine))
+    probability = np.where(unread, np.float32(0), probabilities(logits))
+    probability[[key == keys[0] for key in keys[1:]]] = 1.0
+    order = np.argsort(-(cosine + probability), kind="stable")[:top]
+    return row[order] - 1, np.stack([cosine, probability])[:, order]
 
 
 def tokenise_texts(

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..corpus.unique import normalised_key
-from ..pipeline import Models, tokenise_texts
+from ..pipeline import NEAREST, Models, tokenise_texts
 from ..progress import SILENT, Progress
 from ..retrieval.candidates import pair_cosines
 from ..retrieval.index import Index, flat_index
@@ -17,7 +17,6 @@ from ..schema import DOC_ID, TEXT, Floats, Rows, TokenStore, probabilities
 from ..settings import MiningSettings
 from .snapshot import Snapshot
 
-NEAREST = 100
 _BLOCK = 256  # query texts per batch
 ANSWERS = pa.schema(
     [

@@ -51,7 +51,7 @@ def test_keywords_are_settings_and_stages_only() -> None:
 
 def test_a_type_checker_finds_wrong_names_and_values(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
-    calls = ["mine(['a']", "score_pairs([('a', 'b')]", "Miner(None", "Store.create('s'"]
+    calls = ["mine(['a']", "score_pairs([('a', 'b')]", "rank('a', ['b']", "Miner(None", "Store.create('s'"]
     (tmp_path / "calls.py").write_text("".join(CALLS.format(call=call) for call in calls))
     (tmp_path / "mypy.ini").write_text(CONFIG)
     command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "calls.py"]

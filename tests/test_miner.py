@@ -17,6 +17,7 @@ import pytest
 
 import dupmine
 from dupmine import InputError, Miner, SettingsError
+from dupmine.corpus.unique import normalised_key
 from dupmine.keywords import SettingKeywords
 from dupmine.pipeline import Models
 from dupmine.settings import MiningSettings
@@ -36,6 +37,35 @@ def test_score_pairs(miner: Miner) -> None:
     assert miner.score_pairs([]).shape == (0,)
     equal = [("How old are you?", " how OLD are you?"), ("", ""), ("", "How old are you?")]
     assert miner.score_pairs(equal).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_rank(miner: Miner) -> None:
+    asked = "How do I learn Python?"
+    others = [f"Where is the city number {i}?" for i in range(150)]
+    same = ["What is the best way to learn Python?", "How can I learn Python?"]
+    texts = [*others[:100], same[0], "", *others[100:], " how do i LEARN python?", same[1]]
+    found = miner.rank(asked, iter(texts), top=5)
+    assert found.columns.tolist() == ["rank", "position", "text", "cosine", "probability"]
+    assert found["rank"].tolist() == [1, 2, 3, 4, 5]
+    assert found["text"].tolist()[0] == " how do i LEARN python?"
+    assert set(found["text"][1:3]) == set(same)
+    assert [texts[i] for i in found["position"]] == found["text"].tolist()
+    assert found["probability"][0] == 1.0
+    assert (found["cosine"] + found["probability"]).is_monotonic_decreasing
+    for text, probability in zip(found["text"][1:], found["probability"][1:], strict=True):
+        pair = sorted([asked, text], key=normalised_key)
+        assert miner.score_pairs([tuple(pair)])[0] == pytest.approx(probability, abs=1e-3)
+    assert len(miner.rank(asked, texts, top=1000)) == len(texts) - 1
+    assert miner.rank(asked, []).empty
+    assert miner.rank(" ", same).empty
+    assert miner.rank(asked, [""]).columns.tolist() == found.columns.tolist()
+
+
+def test_rank_names_what_is_no_text(miner: Miner) -> None:
+    with pytest.raises(InputError, match=r"^text 1 \(counted from 0\): expected a string, found 3$"):
+        miner.rank("a", ["b", 3])  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"^the query: expected a string, found None$"):
+        miner.rank(None, ["b"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
