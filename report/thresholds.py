@@ -125,11 +125,11 @@ def _compute(mined: Mined, thresholds: Sequence[float]) -> list[ThresholdPoint]:
         return _measure(mined, thresholds)
     try:
         # Low thresholds take longest: the processes take turns.
-        parts = Parallel(n)(delayed(_measure)(mined, thresholds[i::n]) for i in range(n))
+        parts = Parallel(n, max_nbytes=None)(delayed(_measure)(mined, thresholds[i::n]) for i in range(n))
     except BrokenProcessPool as error:
         raise DupmineError(f"a process that clusters again has ended: {describe_error(error)}") from None
     finally:
-        get_reusable_executor().shutdown()
+        get_reusable_executor(reuse=True).shutdown()
     return [point for part in parts for point in part]
 
 

@@ -40,8 +40,8 @@ NO_DECISION = "none"  # in the place of a fingerprint
 class Decision(FittedToModels):
     """What `dupmine calibrate --corpus` fitted.
 
-    `trees` is LightGBM's text format, `idf` the inverse document frequency of
-    each token of the cross-encoder's vocabulary; `curve` calibrates the log-odds of the trees.
+    `trees` is LightGBM's text format, `idf` the inverse document frequency of each token of the
+    cross-encoder's vocabulary; `curve` calibrates the log-odds of the trees.
     """
 
     file = DECISION
