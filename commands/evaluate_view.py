@@ -21,14 +21,15 @@ _STAGES = {
 
 def run_lines(stages: Mapping[str, Mapping[str, float | int]]) -> list[str]:
     """Return a line per metric of a run: of its clusters, then of each stage under a heading."""
-    lines = [_metric(name, value) for name, value in stages["clusters"].items()]
+    lines = [metric_line(name, value) for name, value in stages["clusters"].items()]
     for stage, heading in _STAGES.items():
         if stage in stages:
-            lines += ["", heading, *(_metric(name, value) for name, value in stages[stage].items())]
+            lines += ["", heading, *(metric_line(name, value) for name, value in stages[stage].items())]
     return lines
 
 
-def _metric(name: str, value: float) -> str:
+def metric_line(name: str, value: float) -> str:
+    """Return a line with a figure and its name."""
     return f"{value:>12,.4f} {name}" if isinstance(value, float) else f"{value:>12,} {name}"
 
 

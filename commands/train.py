@@ -165,10 +165,8 @@ def _train(
         return
     folder = target.target()
     from ..training.run import train_model
+    from .evaluate_view import metric_line
 
     outcome = train_model(pairs, valid, settings, folder, log.progress)
-    facts = (
-        f"{value:>12,.4f} {name}" if isinstance(value, float) else f"{value:>12,} {name}"
-        for name, value in outcome.summary().items()
-    )
+    facts = (metric_line(name, value) for name, value in outcome.summary().items())
     log.report([*facts, "", f"written to {escape(str(folder.folder))}"])
