@@ -25,6 +25,7 @@ class CorpusKeywords(TypedDict, total=False):
     max_tokens: int
     max_columns: int
     max_expansion: int
+    strict_language: bool
 
 
 class RetrievalKeywords(TypedDict, total=False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -15,19 +14,21 @@ import torch
 from tokenizers import Tokenizer
 
 from .clustering import cluster_pairs
+from .corpus.language import check_languages
 from .corpus.templates import Families, find_families
 from .corpus.unique import collapse_exact_duplicates, normalised_key
 from .disk.files import require_space
 from .disk.work import Work
 from .inference.device import DeviceConfig, resolve_device
 from .inference.locate import quiet_loading
+from .inference.model_card import read_languages
 from .inference.tokens import tokenise
 from .progress import Progress
 from .rerank.cascade import Cascade, find_cascade
 from .rerank.decision import NO_DECISION, Decision, find_decision
 from .rerank.scorer import CrossEncoder
 from .rerank.thresholds import choose_threshold
-from .rerank.unread import find_unreadable, read_vocabulary
+from .rerank.unread import count_unreadable
 from .results.manifest import RunRecord, peak_memory
 from .results.result import MiningResult
 from .retrieval.candidates import SearchFacts, find_candidates, pair_cosines
@@ -36,12 +37,9 @@ from .retrieval.index import flat_index
 from .schema import TEXT, CandidatePairs, Corpus, Floats, Rows, ScoredPairs, TokenStore, probabilities
 from .settings import MiningSettings, RetrievalSettings
 
-log = logging.getLogger(__name__)
-
 NEAREST = 100  # texts whose pairs with a query are scored
 _CANDIDATES = 10  # per text; labelled questions have 5
 _PAIR_BYTES = 64  # as shards and in a table
-_FEW = 0.01  # share of texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +133,11 @@ def mine_corpus(
         families = find_families(unique.texts)
         run.count(template_families=len(families), texts_in_templates=families.members)
     with run.stage("tokenise"):
+        languages = check_languages(unique.texts, read_languages(models.scorer.folder), settings)
+        run.describe(languages=languages.facts)
         tokens, pair_tokens = tokenise_texts(unique.texts, settings, models, progress)
-        run.count(**count_truncations(tokens, pair_tokens, models), **count_unreadable(pair_tokens, models))
+        run.count(texts_foreign=languages.foreign, **count_truncations(tokens, pair_tokens, models))
+        run.count(texts_unreadable=count_unreadable(pair_tokens, models.scorer.tokenizer))
     require_space(work.folder, estimate_space(len(unique), models.encoder.dim, corpus) - work.size())
     with run.stage("embed"):
         embeddings = embed(models.encoder, unique.texts, tokens, work, progress)
@@ -307,16 +308,3 @@ def count_truncations(tokens: TokenStore | None, pair_tokens: TokenStore, models
         counts["texts_truncated"] = max(tokens.truncated, pair_tokens.truncated)
         counts["texts_truncated_by_bi_encoder"] = int((tokens.lengths > models.encoder.max_tokens).sum())
     return counts
-
-
-def count_unreadable(tokens: TokenStore, models: Models) -> dict[str, int]:
-    """Count the texts of mostly unknown words, and warn where they are more than a few."""
-    unreadable = find_unreadable(read_vocabulary(models.scorer.tokenizer), tokens)
-    if unreadable.any() and unreadable.mean() >= _FEW:
-        log.warning(
-            "%d of %d texts are mostly words that the models do not know, and only exact duplicates are "
-            "found among them: give a --bi-encoder and a --cross-encoder for their language",
-            unreadable.sum(),
-            len(unreadable),
-        )
-    return {"texts_unreadable": int(unreadable.sum())}

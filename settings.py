@@ -80,6 +80,9 @@ class CorpusSettings(FileSettings):
     max_expansion: int = Field(default=100, ge=1)
     """a compressed or Parquet file that expands to more than 64 MiB and so many times its size ends the run
     too"""
+    strict_language: bool = False
+    """end a run over a corpus in a language that the cross-encoder's card does not name, instead of a
+    warning"""
 
     @property
     def column_names(self) -> tuple[str, ...] | None:

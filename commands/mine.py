@@ -39,6 +39,12 @@ class MiningOptions(OptionGroup):
     keep: Annotated[
         str | None, options.model_option(help="Representative: medoid, first, longest, or COLUMN:asc|desc.")
     ] = None
+    strict_language: Annotated[
+        bool | None,
+        options.input_option(
+            "--strict-language", help="End the run if the corpus is in a language the model does not know."
+        ),
+    ] = None
     singletons: Annotated[
         bool | None, options.output_option("--singletons", help="List documents without a duplicate too.")
     ] = None

@@ -15,6 +15,7 @@ _LINES = (
     ("documents", "documents"),
     ("exact_duplicates", "exact duplicates"),
     ("texts_truncated", "texts cut before the models read them"),
+    ("texts_foreign", "texts in a language that the cross-encoder does not know"),
     ("texts_unreadable", "texts of mostly unknown words"),
     ("candidates", "candidate pairs"),
     ("pairs_by_bands", "decided by bands of cosine and lexical features"),
@@ -23,7 +24,7 @@ _LINES = (
     ("clusters", "clusters"),
     ("removed_documents", "documents that could go"),
 )
-_IF_ANY = {"texts_truncated", "texts_unreadable", "pairs_unread"}
+_IF_ANY = {"texts_foreign", "texts_truncated", "texts_unreadable", "pairs_unread"}
 _MEMBERS = 4
 
 

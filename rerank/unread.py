@@ -7,6 +7,7 @@ differ in marks that it removes. Only the tokens of the pair count, so a store d
 from __future__ import annotations
 
 import json
+import logging
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,9 +18,12 @@ from tokenizers import Tokenizer
 
 from ..schema import CandidatePairs, Flags, Rows, TokenStore
 
+log = logging.getLogger(__name__)
+
 REFUSED = -30.0  # logit
 
 _MOSTLY = 0.5  # share of unknown words
+_FEW = 0.01  # share of texts
 _PIECE = "#\u0120\u2581"  # what tokenizers put before pieces of words, or before words
 _MARKED_SCRIPTS = ("LATIN", "GREEK")  # a letter without its accent is a spelling of the same word
 _PLAIN_DIGIT, _RAISED_DIGIT = "2", "\u00b2"
@@ -65,6 +69,19 @@ def find_unreadable(vocabulary: Vocabulary, tokens: TokenStore) -> Flags:
     """Return which texts are at least half words that the tokenizer does not know, `(n_rows,) bool`."""
     words = _sums(vocabulary.word | vocabulary.unknown, tokens)
     return np.asarray(_sums(vocabulary.unknown, tokens) >= _MOSTLY * np.maximum(words, 1), bool)
+
+
+def count_unreadable(tokens: TokenStore, tokenizer: Tokenizer) -> int:
+    """Count the texts of mostly unknown words, and warn where they are more than a few."""
+    unreadable = int(find_unreadable(read_vocabulary(tokenizer), tokens).sum())
+    if unreadable and unreadable >= _FEW * len(tokens.lengths):
+        log.warning(
+            "%d of %d texts are mostly words that the models do not know, and only exact duplicates are "
+            "found among them: give a --bi-encoder and a --cross-encoder for their language",
+            unreadable,
+            len(tokens.lengths),
+        )
+    return unreadable
 
 
 @lru_cache(maxsize=4)
