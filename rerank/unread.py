@@ -34,8 +34,8 @@ class Vocabulary:
     """What a tokenizer's tokens are: each flag is `(n_tokens,) bool`.
 
     `marked` are letters of scripts in which a mark makes another letter, `raised` tokens that NFKC changes,
-    such as superscripts, and `pieces` what it makes of each token. `folds` tells that the tokenizer itself
-    reads superscripts as digits in line.
+    such as superscripts, and `in_line` what it makes of each of the `pieces`. `folds` tells that the
+    tokenizer itself reads superscripts as digits in line.
     """
 
     unknown: Flags
@@ -44,6 +44,7 @@ class Vocabulary:
     digit: Flags
     raised: Flags
     pieces: list[str]
+    in_line: list[str]
     folds: bool
 
 
@@ -58,10 +59,10 @@ def find_unread(tokenizer: Tokenizer, max_tokens: int, tokens: TokenStore, pairs
     vocabulary, texts = read_vocabulary(tokenizer), tokens.take(rows)
     mostly = find_unreadable(vocabulary, texts)
     same = _same_tokens(vocabulary, texts, max_tokens)
-    level = _in_line(vocabulary, texts)
+    level, spelt = _in_line(vocabulary, texts)
     refused: Flags = mostly[left] | mostly[right]
-    for key in (same, level):
-        refused |= (key[left] == key[right]) & (key[left] >= 0)
+    refused |= (same[left] == same[right]) & (same[left] >= 0)
+    refused |= (level[left] == level[right]) & (spelt[left] != spelt[right])
     return refused
 
 
@@ -100,7 +101,8 @@ def read_vocabulary(tokenizer: Tokenizer) -> Vocabulary:
         marked=np.array([any(map(_takes_marks, piece)) for piece in pieces]),
         digit=np.array([any(map(str.isdigit, piece)) for piece in pieces]),
         raised=np.array([unicodedata.normalize("NFKC", piece) != piece for piece in pieces]),
-        pieces=[unicodedata.normalize("NFKC", piece) for piece in pieces],
+        pieces=pieces,
+        in_line=[unicodedata.normalize("NFKC", piece) for piece in pieces],
         folds=_ids(tokenizer, _PLAIN_DIGIT) == _ids(tokenizer, _RAISED_DIGIT),
     )
 
@@ -132,21 +134,21 @@ def _same_tokens(vocabulary: Vocabulary, tokens: TokenStore, max_tokens: int) ->
     return _numbered(len(tokens.lengths), rows, keys)
 
 
-def _in_line(vocabulary: Vocabulary, tokens: TokenStore) -> Rows:
-    """Return a number that texts share which are equal with their raised digits in line, -1 without digits.
+def _in_line(vocabulary: Vocabulary, tokens: TokenStore) -> tuple[Rows, Rows]:
+    """Return a number that texts of the same letters and digits share, raised ones in line, and raised.
 
-    Only texts that hold raised characters, and those that such a text is equal to, have one.
+    Texts whose first numbers are equal and whose second differ are told apart by raised characters alone.
+    Without digits and raised characters both are -1.
     """
-    raised = np.flatnonzero(_sums(vocabulary.raised, tokens))
-    if not len(raised):
-        return np.full(len(tokens.lengths), -1, np.int64)
+    none = np.full(len(tokens.lengths), -1, np.int64)
+    if not _sums(vocabulary.raised, tokens).any():
+        return none, none
     rows = np.flatnonzero(_sums(vocabulary.digit | vocabulary.raised, tokens))
-
-    def spell(row: int) -> str:
-        ids = tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]]
-        return "".join(vocabulary.pieces[token] for token in ids)
-
-    return _numbered(len(tokens.lengths), rows, [spell(row) for row in rows.tolist()])
+    edges = zip(tokens.offsets[rows].tolist(), tokens.offsets[rows + 1].tolist(), strict=True)
+    ids = [tokens.ids[start:end].tolist() for start, end in edges]
+    level = ["".join(vocabulary.in_line[token] for token in row) for row in ids]
+    spelt = ["".join(vocabulary.pieces[token] for token in row) for row in ids]
+    return _numbered(len(none), rows, level), _numbered(len(none), rows, spelt)
 
 
 def _numbered(n: int, rows: Rows, keys: list[Any]) -> Rows:

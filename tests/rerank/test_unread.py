@@ -89,6 +89,13 @@ def test_a_raised_digit_is_never_one_in_line(words: list[str], raised: str) -> N
     assert unread(f"{text} x{raised}", f"{text} x{level}", max_tokens=128)
 
 
+def test_other_texts_of_the_corpus_do_not_matter() -> None:
+    texts = ["Is 35k enough ?", "Is 35k enough?", "What is x\u00b2 ?", "What is x\u00b2?", "What is x2?"]
+    tokens = tokenise(texts, TOKENIZER, max_tokens=MAX_TOKENS, progress=SILENT)
+    pairs = CandidatePairs(np.array([0, 2, 2, 3]), np.array([1, 3, 4, 4]), np.ones(4, np.float32))
+    assert find_unread(TOKENIZER, MAX_TOKENS, tokens, pairs).tolist() == [False, False, True, True]
+
+
 def test_the_decision_leaves_them_refused() -> None:
     ends, by = (np.array([0, 0]), np.array([1, 2])), np.array([DECIDERS.index(UNREAD), 1], np.int8)
     pairs = ScoredPairs.from_logits(*ends, np.ones(2, np.float32), np.array([-30, 0], np.float32), by)
