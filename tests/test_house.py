@@ -69,6 +69,11 @@ def test_only_the_command_line_reads_the_public_names(graph: grimp.ImportGraph) 
     assert graph.find_modules_that_directly_import("dupmine") == {"dupmine.cli"}  # for the version
 
 
+def test_one_module_imports_faiss() -> None:
+    whole = grimp.build_graph("dupmine", cache_dir=None, include_external_packages=True)
+    assert whole.find_modules_that_directly_import("faiss") == {"dupmine.retrieval.index"}
+
+
 def test_an_arrow_that_runs_up_is_seen() -> None:
     assert runs_up("dupmine.rerank.scorer", "dupmine.training.trainer")
     assert runs_up("dupmine.rerank.scorer", "dupmine.retrieval.index")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
+import faiss
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from dupmine import Miner, MiningResult
+from dupmine import Miner, MiningResult, Store
 from dupmine.corpus.unique import normalised_key
+from dupmine.schema import Floats
 
 from .helpers.planted import plant
 
@@ -81,3 +84,34 @@ def test_an_ivf_index_finds_what_a_flat_one_finds(small: MiningResult) -> None:
     )
     assert result.manifest["index"] == {"kind": "ivf", "nlist": 16, "nprobe": 16, "recall": 1.0}
     assert partition(result) == partition(small)
+
+
+def test_texts_go_into_a_faiss_index(miner: Miner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vectors that FAISS gets from a run, an update, queries and a ranking, each with the defaults."""
+    sizes: list[int] = []
+    add = faiss.IndexFlatIP.add
+
+    def counting(index: faiss.IndexFlatIP, vectors: Floats) -> None:
+        add(index, vectors)
+        sizes.append(index.ntotal)
+
+    def count() -> int:
+        total = max(sizes)
+        sizes.clear()
+        return total
+
+    monkeypatch.setattr(faiss.IndexFlatIP, "add", counting)
+    texts = plant(60)[0]
+    unique = miner.mine(texts).manifest["counts"]["unique_texts"]
+    assert count() == unique > 20
+    miner.rank("How are you?", texts)
+    assert count() == len(texts)
+    store = Store.create(tmp_path / "store", miner.settings, progress=False)
+    vars(store)["models"] = miner.models
+    frame = pd.DataFrame({"id": range(len(texts)), "text": texts})
+    store.update(frame)
+    assert count() == unique
+    store.update(pd.DataFrame({"id": [100], "text": ["Where is Mars?"]}))
+    assert count() == 1
+    store.query("How are you?")
+    assert count() == unique + 1
