@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from dupmine import Store
-from dupmine.schema import BANDS, CROSS_ENCODER, DECIDERS
+from dupmine.schema import BANDS, CROSS_ENCODER, DECIDERS, UNREAD
 from dupmine.store.changes import EVENTS, replay
 
 from ..helpers.cascades import bands_by_cosine, fitted_cascade, with_cascade
@@ -248,5 +248,5 @@ def test_a_long_history_has_every_event(keep: str, maker: Any) -> None:
     player = played(maker(keep), plan)
     assert set(player.events) == set(EVENTS)
     assert (player.unseen > 0) == ("agreement" in SETTINGS[keep])
-    by = {DECIDERS[i] for i in player.scored_by}
+    by = {DECIDERS[i] for i in player.scored_by} - {UNREAD}  # the tiny tokenizer does not know every word
     assert by == ({BANDS, CROSS_ENCODER} if "decision" in SETTINGS[keep] else {CROSS_ENCODER})
