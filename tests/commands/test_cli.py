@@ -49,6 +49,7 @@ FLAGS = [
     "--device",
     "--threads",
     "--singletons",
+    "--strict-language",
     "--overwrite",
     "--restart",
     "--print-config",
