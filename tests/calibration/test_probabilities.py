@@ -17,6 +17,8 @@ import dupmine as package
 from dupmine.corpus.labelled import read_pairs
 from dupmine.errors import SettingsError
 from dupmine.inference.model_files import CALIBRATION
+from dupmine.inference.tokens import tokenise
+from dupmine.progress import SILENT
 from dupmine.rerank.calibration import Calibration, load_calibration
 from dupmine.schema import probabilities
 from dupmine.settings import PairSettings
@@ -44,8 +46,8 @@ def pairs(tiny: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Path:
     miner = package.Miner(
         cross_encoder=tiny["sigmoid"], bi_encoder=tiny["bi-encoder"], threads=1, progress=False
     )
-    p = miner.score_pairs(PAIRS).astype(float)
-    logit = np.log(p / (1 - p))
+    tokens = tokenise(TEXTS, miner.models.scorer.tokenizer, max_tokens=128, progress=SILENT)
+    logit = miner.models.scorer.score(tokens, np.arange(0, 2 * N, 2), np.arange(1, 2 * N, 2), SILENT)
     drawn = probabilities(6 * (logit - np.median(logit)) / logit.std())
     label = np.random.default_rng(0).random(N) < drawn
     folder = tmp_path_factory.mktemp("calibrate")
