@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,21 +84,6 @@ def require_vocabulary(name: str, tokenizer: Tokenizer) -> None:
             f"model {name}: its tokenizer cannot read characters that it does not know ({error}): correct "
             "unk_token in tokenizer.json"
         ) from None
-
-
-def require_ids(name: str, tokenizer: Tokenizer, transformer: Any) -> None:
-    """Check that a transformer's table of embeddings has a row for every token id.
-
-    Raises:
-        ModelError: a token has a higher id.
-    """
-    n_rows = int(transformer.get_input_embeddings().weight.shape[0])
-    highest = max(tokenizer.get_vocab().values(), default=0)
-    if highest >= n_rows:
-        raise ModelError(
-            f"model {name}: its tokenizer has the token id {highest:,}, and its weights only {n_rows:,} "
-            "tokens: they do not belong together"
-        )
 
 
 def find_layout(tokenizer: Tokenizer, n_texts: int) -> Layout:

@@ -8,7 +8,7 @@ from ..schema import Floats, Rows, TokenStore
 from .batches import Batch, choose_schedule, fill_batch, length_batches
 from .device import DeviceConfig
 from .int8.quantise import is_int8
-from .layout import find_layout, require_vocabulary
+from .layout import find_layout
 from .token_model import Forward, TokenModel
 
 _INT8_BATCH_TOKENS = 2048  # more do not fit a core's own cache
@@ -20,14 +20,9 @@ class BatchRunner:
     `max_tokens` is the number of tokens that it reads of each text, whatever the length of the other.
     """
 
-    def __init__(self, name: str, model: TokenModel, precision: str, device: DeviceConfig) -> None:
-        """Use a model in the precision that `apply_precision` returned.
-
-        Raises:
-            ModelError: the model has no tokenizer.
-        """
+    def __init__(self, model: TokenModel, precision: str, device: DeviceConfig) -> None:
+        """Use a model in the precision that `apply_precision` returned."""
         assert model.tokenizer is not None, "only models with a tokenizer read token ids"
-        require_vocabulary(name, model.tokenizer)
         int8 = is_int8(precision)
         self.forward: Forward = model
         self.batch_factor = device.batch_factor

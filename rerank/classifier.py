@@ -15,9 +15,10 @@ from transformers import (
 from ..errors import ModelError
 from ..inference.device import DeviceConfig
 from ..inference.first_token import limit_to_first_token
-from ..inference.layout import LONGEST_INPUT, Ids, require_ids
+from ..inference.layout import Ids
 from ..inference.locate import first_line, read_config
 from ..inference.sizes import check_sizes
+from ..inference.tables import check_tables, count_positions, find_longest_input
 from ..inference.token_model import model_inputs
 from ..schema import Floats
 
@@ -43,9 +44,10 @@ class Classifier:
         self.dim = int(self.module.config.num_labels or 0)
         wrapper = _load_tokenizer(name, folder, device)
         self.tokenizer = wrapper.backend_tokenizer
-        require_ids(name, self.tokenizer, self.module)
         self.takes_types = "token_type_ids" in wrapper.model_input_names
-        self.max_length = min(wrapper.model_max_length, _positions(self.module), LONGEST_INPUT)
+        layout = check_tables(name, self.tokenizer, self.module, self.texts_per_input, types=self.takes_types)
+        positions = count_positions(self.module) or self.config.get("max_position_embeddings") or 512
+        self.max_length = find_longest_input(name, layout, wrapper.model_max_length, positions)
         self._device = device.device
 
     def load(self, dtype: torch.dtype) -> None:
@@ -97,11 +99,3 @@ def _load_tokenizer(name: str, folder: Path, device: DeviceConfig) -> PreTrained
     if not isinstance(wrapper, PreTrainedTokenizerFast):
         raise ModelError(f"model {name} has no fast tokenizer; save it with its tokenizer.json")
     return wrapper
-
-
-def _positions(model: PreTrainedModel) -> int:
-    """Return the longest input of a model; models like RoBERTa count positions from the padding id on."""
-    embeddings = getattr(model.base_model, "embeddings", None)
-    padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
-    unused = 0 if padding is None else padding + 1
-    return int(getattr(model.config, "max_position_embeddings", None) or 512) - unused

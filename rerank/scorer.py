@@ -48,7 +48,7 @@ class CrossEncoder:
         self.calibration = find_calibration(self.folder, self.head) if settings.calibrate else None
         self.orders = 2 if self.head.both_orders else 1  # forward passes per pair
         self.tokenizer = self.model.tokenizer
-        self.runner = BatchRunner(name, self.model, self.precision, device)
+        self.runner = BatchRunner(self.model, self.precision, device)
         self.max_tokens = self.runner.max_tokens
 
     @cached_property

@@ -57,7 +57,7 @@ class BiEncoder:
             self.runner = None
             self.max_tokens = self.model.max_length
         else:
-            self.runner = BatchRunner(name, self.model, self.precision, device)
+            self.runner = BatchRunner(self.model, self.precision, device)
             self.max_tokens = self.runner.max_tokens
 
     @property

@@ -12,9 +12,10 @@ from tokenizers import Tokenizer
 
 from ..errors import ModelError
 from ..inference.device import DeviceConfig
-from ..inference.layout import LONGEST_INPUT, Ids, require_ids
+from ..inference.layout import LONGEST_INPUT, Ids
 from ..inference.locate import first_line, is_bi_encoder
 from ..inference.sizes import check_sizes
+from ..inference.tables import check_tables, count_positions, find_longest_input
 from ..inference.token_model import model_inputs
 from ..schema import Floats
 
@@ -38,13 +39,16 @@ class SentenceModel:
         self.load(device.loading_dtype)
         self.dim = int(self.module.get_embedding_dimension() or 0)
         self.tokenizer = _fast_tokenizer(self.module)
-        if self.tokenizer is not None:
+        self.takes_types = False
+        limit = self.module.max_seq_length or 512
+        if self.tokenizer is None:
+            self.max_length = int(min(limit, LONGEST_INPUT))
+        else:
             transformer: Any = self.module[0].auto_model
-            require_ids(name, self.tokenizer, transformer)
-        self.max_length = int(min(self.module.max_seq_length or 512, LONGEST_INPUT))
-        self.takes_types = self.tokenizer is not None and (
-            "token_type_ids" in self.module.tokenizer.model_input_names
-        )
+            self.takes_types = "token_type_ids" in self.module.tokenizer.model_input_names
+            layout = check_tables(name, self.tokenizer, transformer, 1, types=self.takes_types)
+            positions = count_positions(transformer) or LONGEST_INPUT
+            self.max_length = find_longest_input(name, layout, limit, positions)
         self._device = device.device
 
     def load(self, dtype: torch.dtype) -> None:

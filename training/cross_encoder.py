@@ -23,6 +23,7 @@ from ..inference.device import DeviceConfig
 from ..inference.first_token import first_token_only
 from ..inference.layout import LONGEST_INPUT, require_vocabulary
 from ..inference.locate import first_line, locate_model, read_config
+from ..inference.tables import count_positions
 from ..rerank.heads import Head, find_head
 from ..schema import Floats, LabelledPairs
 from ..settings import HeadKind, RerankSettings
@@ -238,12 +239,8 @@ def _dropouts(name: str, config: dict[str, Any], settings: ClassifierSettings) -
 
 
 def _longest(body: Transformer) -> int:
-    """Return the longest input of a transformer; models like RoBERTa count positions after the padding id."""
-    embeddings = getattr(getattr(body.model, "base_model", None), "embeddings", None)
-    padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
     positions = getattr(body.model.config, "max_position_embeddings", None) or LONGEST_INPUT
-    unused = 0 if padding is None else padding + 1
-    return int(min(body.max_seq_length or LONGEST_INPUT, positions - unused))
+    return int(min(body.max_seq_length or LONGEST_INPUT, count_positions(body.model) or positions))
 
 
 def _require_tokens(name: str, model: CrossEncoder) -> None:
