@@ -8,9 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from ..errors import ModelError
-from .layout import LONGEST_INPUT, Layout, find_layout, require_vocabulary
-
-_APART = "they do not belong together"
+from .layout import LONGEST_INPUT, Ids, Layout, find_layout, require_vocabulary
 
 
 def check_tables(name: str, tokenizer: Tokenizer, transformer: Any, n_texts: int, *, types: bool) -> Layout:
@@ -22,28 +20,30 @@ def check_tables(name: str, tokenizer: Tokenizer, transformer: Any, n_texts: int
         ModelError: a row is missing, or the tokenizer cannot read every text.
     """
     require_vocabulary(name, tokenizer)
-    try:
-        layout = find_layout(tokenizer, n_texts)
-    except IndexError:
-        raise ModelError(
-            f"model {name}: its tokenizer leaves texts out: correct its tokenizer.json"
-        ) from None
     n_ids = int(transformer.get_input_embeddings().weight.shape[0])
-    highest = max(tokenizer.get_vocab().values(), default=0)
-    highest = max(highest, *(int(frame.max(initial=0)) for frame in layout.frames))
-    if highest >= n_ids:
-        raise ModelError(
-            f"model {name}: its tokenizer has the token id {highest:,}, and its weights only {n_ids:,} "
-            f"tokens: {_APART}"
-        )
+    _require_row(name, "token id", max(tokenizer.get_vocab().values(), default=0), n_ids, "tokens")
+    try:
+        layout = find_layout(tokenizer, n_texts)  # of a tokenizer with an id of 2^31 it takes minutes
+    except IndexError:
+        problem = "its tokenizer leaves texts out: correct its tokenizer.json"
+        raise ModelError(f"model {name}: {problem}") from None
+    _require_row(name, "token id", _highest(layout.frames), n_ids, "tokens")
     n_types = _count_rows(transformer, "token_type_embeddings")
-    highest = max(int(kind.max(initial=0)) for kind in layout.types)
-    if types and n_types is not None and highest >= n_types:
-        raise ModelError(
-            f"model {name}: its tokenizer has the token type {highest:,}, and its weights only {n_types:,} "
-            f"types: {_APART}"
-        )
+    if types and n_types is not None:
+        _require_row(name, "token type", _highest(layout.types), n_types, "types")
     return layout
+
+
+def _require_row(name: str, kind: str, highest: int, n_rows: int, rows: str) -> None:
+    if highest >= n_rows:
+        raise ModelError(
+            f"model {name}: its tokenizer has the {kind} {highest:,}, and its weights only {n_rows:,} {rows}"
+            ": they do not belong together"
+        )
+
+
+def _highest(arrays: tuple[Ids, ...]) -> int:
+    return max(int(array.max(initial=0)) for array in arrays)
 
 
 def find_longest_input(name: str, layout: Layout, *limits: Any) -> int:

@@ -94,6 +94,9 @@ def _load_model(name: str, folder: Path, device: DeviceConfig, dtype: torch.dtyp
         )
     except Exception as error:
         raise ModelError(f"model {name} cannot be loaded as a bi-encoder: {first_line(error)}") from error
+    if not hasattr(model[0], "tokenize") and not hasattr(model[0], "preprocess"):
+        kind = type(model[0]).__name__
+        raise ModelError(f"model {name} starts with {kind}, which reads no text: correct its modules.json")
     return model.to(dtype).eval()
 
 

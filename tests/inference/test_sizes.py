@@ -77,13 +77,17 @@ def changed_tokenizer(kind: str, tiny: TinyModels, folder: Path, **model: Any) -
 
 
 @pytest.mark.parametrize("kind", ["bi-encoder", "sigmoid"])
-def test_a_tokenizer_with_more_tokens_than_the_weights(kind: str, tiny: TinyModels, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [9999, 1 << 31])
+def test_a_tokenizer_with_more_tokens_than_the_weights(
+    kind: str, number: int, tiny: TinyModels, tmp_path: Path
+) -> None:
+    """To write a tokenizer with an id of 2^31 takes minutes."""
     vocabulary = json.loads(Path(tiny[kind], "tokenizer.json").read_text())["model"]["vocab"]
-    folder = changed_tokenizer(kind, tiny, tmp_path / "model", vocab=vocabulary | {"paris": 9999})
+    folder = changed_tokenizer(kind, tiny, tmp_path / "model", vocab=vocabulary | {"paris": number})
     with pytest.raises(ModelError) as caught:
         load(kind, folder)
     assert str(caught.value) == (
-        f"model {folder}: its tokenizer has the token id 9,999, and its weights only {len(vocabulary)} "
+        f"model {folder}: its tokenizer has the token id {number:,}, and its weights only {len(vocabulary)} "
         "tokens: they do not belong together"
     )
 
@@ -180,6 +184,13 @@ def test_no_input_is_longer_than_the_positions_of_the_weights(
     model = BiEncoder(with_length(kind, tiny, tmp_path / "model", 4096), FP32)
     assert model.max_tokens == 32 - 2
     assert np.isfinite(encode_texts(model, ["cat " * 100], SILENT)).all()
+
+
+def test_a_bi_encoder_that_starts_with_no_reader_of_texts(tiny: TinyModels, tmp_path: Path) -> None:
+    modules = json.loads(Path(tiny["bi-encoder"], "modules.json").read_text())
+    changed = {"modules.json": json.dumps(modules[1:]).encode()}
+    with pytest.raises(ModelError, match=r"starts with Pooling, which reads no text: correct its modules"):
+        load("bi-encoder", tiny.broken("bi-encoder", tmp_path / "model", changed))
 
 
 @pytest.mark.parametrize("kind", ["bi-encoder", "sigmoid"])
