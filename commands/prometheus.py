@@ -128,6 +128,9 @@ def _parse_labels(texts: Sequence[str]) -> dict[str, str]:
 
 def _check(path: Path) -> None:
     """Check before a run that the file can be written after it."""
+    from ..disk.folder import require_outside_store
+
+    require_outside_store(path)
     try:
         if path.is_dir():
             raise OutputError(f"--metrics {path} is a folder: name a file in it, as {path / 'dupmine.prom'}")

@@ -30,6 +30,7 @@ def report(
 ) -> None:
     """Write a report: one HTML file, works without a network."""
     result = open_result(folder)
+    from ..disk.folder import check_file
     from ..report.journal import read_journals, review_folder
     from ..report.labels import read_labels
     from ..report.page import render_report, write_report
@@ -37,6 +38,7 @@ def report(
     table = read_labels(labels) if labels else read_journals(review_folder(folder))
     resolved = folder.expanduser().absolute()
     path = out or resolved.with_name(f"{resolved.name}.html")
+    check_file(path, overwrite=overwrite or out is None)
     html = render_report(
         result,
         name=resolved.name,

@@ -46,13 +46,16 @@ def review(
     ] = None,
 ) -> None:
     """Label pairs in the browser: do these two ask the same?"""
-    from ..disk.folder import write_table
+    from ..disk.files import output_errors
+    from ..disk.folder import require_outside_store, write_table
     from ..report.journal import open_journal, read_journals, review_folder
 
     labels_folder = review_folder(folder)
     if export_to is not None:
         table = read_journals(labels_folder)
-        write_table(export_to, table)
+        require_outside_store(export_to)
+        with output_errors(export_to):
+            write_table(export_to, table)
         print_report([f"{len(table):,} labels written to {escape(str(export_to))}"])
         return
     name = reviewer or re.sub(r"[^\w.@+-]", "-", getpass.getuser())

@@ -46,6 +46,17 @@ def check_target(folder: Path, files: Collection[str], *, overwrite: bool) -> No
         )
 
 
+def check_file(path: Path, *, overwrite: bool) -> None:
+    """Check that a single file for a user can be written: it is new or may be overwritten.
+
+    Raises:
+        OutputError: it exists, or is inside a store.
+    """
+    require_outside_store(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists: give --overwrite or another name")
+
+
 @contextmanager
 def replacing(folder: Path, files: Collection[str], *, overwrite: bool) -> Iterator[Path]:
     """Yield where to write `files`; on leaving, that folder replaces `folder` by a rename.
@@ -120,12 +131,12 @@ def is_store(folder: Path) -> bool:
     return any((folder / "generations").glob("[0-9]*.json")) and (folder / "states").is_dir()
 
 
-def require_outside_store(folder: Path) -> None:
-    """Check that a folder for a result is not inside a store, whose folders hold nothing else.
+def require_outside_store(path: Path) -> None:
+    """Check that a file or folder to write is not inside a store, whose folders hold nothing else.
 
     Raises:
         OutputError: it is.
     """
-    for parent in folder.resolve().parents:
+    for parent in path.resolve().parents:
         if is_store(parent):
-            raise OutputError(f"{folder} is inside the store {parent}: give another --out")
+            raise OutputError(f"{path} is inside the store {parent}: name another place")

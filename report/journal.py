@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from ..disk.files import make_folder, output_errors
+from ..disk.folder import require_outside_store
 from ..disk.json_text import parse_json
 from ..disk.lock import lock
 from ..errors import InputError, SettingsError
@@ -90,6 +91,7 @@ def open_journal(folder: Path, reviewer: str) -> Iterator[Journal]:
         raise SettingsError(f"--reviewer {reviewer!r}: use up to 64 letters, digits and . _ - + @")
     own = folder / reviewer
     with output_errors(own):
+        require_outside_store(own)
         make_folder(own)
     with lock(own), output_errors(own), (own / JOURNAL).open("a+b") as file:
         file.seek(0)

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..disk.files import make_folder, output_errors, write_atomically
-from ..errors import OutputError
+from ..disk.folder import check_file
 from .audit import Audit, Point, at_thresholds, audit
 from .health import Health, examine
 from .imported import measure_imported
@@ -76,10 +76,9 @@ def write_report(path: Path, html: str, *, overwrite: bool = False) -> None:
     """Write a report, whole or not at all.
 
     Raises:
-        OutputError: the file exists, or cannot be written.
+        OutputError: the file exists, is inside a store, or cannot be written.
     """
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists: give --overwrite or another -o")
+    check_file(path, overwrite=overwrite)
     with output_errors(path.parent):
         make_folder(path.absolute().parent)
         write_atomically(path, lambda file: file.write(html.encode()))

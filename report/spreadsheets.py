@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from ..disk.files import make_folder, output_errors, write_atomically
+from ..disk.folder import check_file
 from ..errors import OutputError, needs_extra
 from ..schema import TEXT
 from .source import positions
@@ -42,7 +43,7 @@ def write_csv(tables: dict[str, pa.Table], folder: Path, *, overwrite: bool = Fa
     """
     paths = [folder / f"{name}.csv" for name in tables]
     for path in paths:
-        _check(path, overwrite=overwrite)
+        check_file(path, overwrite=overwrite)
     with output_errors(folder):
         make_folder(folder)
         for path, table in zip(paths, tables.values(), strict=True):
@@ -64,7 +65,7 @@ def write_xlsx(tables: dict[str, pa.Table], path: Path, *, overwrite: bool = Fal
     """
     with needs_extra("--xlsx", "report"):
         import xlsxwriter
-    _check(path, overwrite=overwrite)
+    check_file(path, overwrite=overwrite)
     for name, table in tables.items():
         if len(table) >= _EXCEL_ROWS:
             raise OutputError(f"{path}: {name} has {len(table):,} rows, more than an Excel sheet: use --csv")
@@ -94,8 +95,3 @@ def _rows(table: pa.Table) -> Iterator[list[Any]]:
 def _short(column: pa.ChunkedArray) -> pa.ChunkedArray:
     cut = pc.binary_join_element_wise(pc.utf8_slice_codeunits(column, 0, _EXCEL_SIGNS // 2), "…", "")
     return pc.if_else(pc.greater(pc.utf8_length(column), _EXCEL_SIGNS // 2), cut, column)
-
-
-def _check(path: Path, *, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists: give --overwrite or another name")

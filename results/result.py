@@ -15,6 +15,7 @@ from ..clustering import choose_representatives, cluster_pairs, weakest_links
 from ..corpus.ids import id_text
 from ..corpus.unique import collapse_exact_duplicates, find_rows, texts_of_rows
 from ..disk.files import output_errors
+from ..disk.folder import require_outside_store
 from ..errors import InputError, needs_extra, speaks_python
 from ..schema import DOC_ID, POSITION, TEXT, Corpus, Flags, Floats, Rows, ScoredPairs, id_ranks, pair_keys
 from ..settings import MiningSettings, load_settings
@@ -180,6 +181,7 @@ class MiningResult:
             OutputError: the file cannot be written.
         """
         with output_errors(Path(path)):
+            require_outside_store(Path(path))
             _frame(self.clusters_table).to_csv(path, index=False)
 
     @speaks_python
@@ -194,6 +196,7 @@ class MiningResult:
             import openpyxl  # noqa: F401  (pandas imports it late)
         import pandas as pd
 
+        require_outside_store(Path(path))
         with output_errors(Path(path)), pd.ExcelWriter(path, engine="openpyxl") as book:
             _frame(self.clusters_table).to_excel(book, sheet_name="clusters", index=False)
             _frame(self.pairs_table).to_excel(book, sheet_name="pairs", index=False)

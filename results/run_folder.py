@@ -19,6 +19,7 @@ from ..disk.folder import (
     RUN_FILES,
     TABLES,
     remove_empty,
+    require_outside_store,
     write_json,
     write_table,
 )
@@ -105,6 +106,7 @@ def _resolve(folder: Path) -> Path:
 
 def _check_target(place: Workplace, *, overwrite: bool) -> None:
     folder = place.folder
+    require_outside_store(folder)
     if not folder.exists():
         return
     if not folder.is_dir():

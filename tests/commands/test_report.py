@@ -52,7 +52,7 @@ def test_a_report_lies_beside_the_run(run: Path) -> None:
     assert {file.name for file in run.parent.iterdir()} == {"run", "run.html", "run.thresholds.parquet"}
     assert MiningResult.load(run)  # nothing was put into the run's own folder
     outcome = shell.dupmine("report", run, "-o", path)
-    assert (outcome.code, outcome.err) == (2, f"dupmine: {path} exists: give --overwrite or another -o\n")
+    assert (outcome.code, outcome.err) == (2, f"dupmine: {path} exists: give --overwrite or another name\n")
 
 
 def test_an_audit_is_in_the_report(run: Path) -> None:

@@ -321,7 +321,7 @@ def test_the_policy_allows_nothing_else(browser: Browser, path: Path) -> None:
 def test_a_file_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text("mine")
-    with pytest.raises(OutputError, match=r"report\.html exists: give --overwrite or another -o"):
+    with pytest.raises(OutputError, match=r"report\.html exists: give --overwrite or another name"):
         write_report(path, "<p>")
     assert path.read_text() == "mine"
 
