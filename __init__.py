@@ -16,8 +16,9 @@ if TYPE_CHECKING:
         SettingsError,
         SpaceError,
     )
-    from .miner import Miner, clear_models, mine, rank, score_pairs
+    from .miner import Miner, clear_models, link, mine, rank, score_pairs
     from .results.explanation import Explanation
+    from .results.links import LinkResult
     from .results.result import MiningResult
     from .settings import MiningSettings, load_settings
     from .store.history import UpdateReport
@@ -30,6 +31,7 @@ __all__ = [
     "DupmineError",
     "Explanation",
     "InputError",
+    "LinkResult",
     "LockError",
     "Miner",
     "MiningResult",
@@ -41,6 +43,7 @@ __all__ = [
     "Store",
     "UpdateReport",
     "clear_models",
+    "link",
     "load_settings",
     "mine",
     "rank",
@@ -59,9 +62,10 @@ _HOMES = {
         "SpaceError",
     ),
     "results.explanation": ("Explanation",),
-    "miner": ("Miner", "clear_models", "mine", "rank", "score_pairs"),
+    "miner": ("Miner", "clear_models", "link", "mine", "rank", "score_pairs"),
     "store.store": ("Store",),
     "store.history": ("UpdateReport",),
+    "results.links": ("LinkResult",),
     "results.result": ("MiningResult",),
     "settings": ("MiningSettings", "load_settings"),
 }

@@ -15,6 +15,7 @@ from .commands.compare import compare
 from .commands.evaluate import evaluate, evaluate_run
 from .commands.export import export
 from .commands.help import App, examples
+from .commands.link import link
 from .commands.logs import json_requested, log_end, log_json, log_signal
 from .commands.mine import mine
 from .commands.report import report
@@ -42,6 +43,14 @@ app.command(
         "mine questions.csv --target-precision 0.95 --out duplicates",
     ),
 )(mine)
+app.command(
+    rich_help_panel=MINE,
+    epilog=examples(
+        "link new.csv --against questions.csv --out links",
+        "link test.csv --against train.csv --top 1 --out leakage",
+        "link new.csv --against duplicates --within --out links",
+    ),
+)(link)
 app.command(
     rich_help_panel=MINE,
     epilog=examples(

@@ -17,6 +17,7 @@ import numpy as np
 from .clustering import check_keep
 from .corpus import corpus_from, read_corpus
 from .corpus.memory import pairs_from
+from .corpus.sources import STDIN
 from .corpus.unique import normalised_key
 from .corpus.values import encodes
 from .disk.files import output_errors
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from .pipeline import Models
+    from .results.links import LinkResult
 
 
 class Miner:
@@ -143,6 +145,85 @@ class Miner:
             result = self._mine(lambda: read_corpus(inputs, self.settings.corpus), run.work)
             result.write(run.staging)
         return result
+
+    @speaks_python
+    def link(self, new: object, reference: object, *, top: int = 5, within: bool = False) -> LinkResult:
+        """Find the texts of a reference that ask the same as new texts; see `dupmine.link`.
+
+        Raises:
+            DupmineError: bad input, settings or models; see its subclasses.
+        """
+        from .linker import read_reference
+
+        corpus = self.settings.corpus
+        readers = (lambda: corpus_from(new, corpus), lambda: read_reference(reference, corpus))
+        with tempfile.TemporaryDirectory(prefix="dupmine-") as folder, output_errors(Path(folder)):
+            return self._link(*readers, Work(Path(folder)), top=top, within=within)
+
+    @speaks_python
+    def link_files(  # noqa: PLR0913 - those of mine_files, the reference and two options
+        self,
+        inputs: Sequence[str | Path],
+        reference: Sequence[str | Path],
+        out: str | Path,
+        *,
+        top: int = 5,
+        within: bool = False,
+        overwrite: bool = False,
+        restart: bool = False,
+    ) -> LinkResult:
+        """Find the texts of a reference that ask the same as those of files, and write them to a folder.
+
+        Args:
+            inputs: files, folders or globs with the new documents.
+            reference: the same, or the folder of a run or of a store.
+            out: the folder, written whole or not at all. An interrupted run to it is continued.
+            top: at most so many matches of each new document are kept.
+            within: also mine the new documents without a match among themselves.
+            overwrite: replace an earlier link run in `out`.
+            restart: discard an interrupted run to `out` instead.
+
+        Raises:
+            DupmineError: bad input, settings or models, or a folder that cannot be written.
+        """
+        from .linker import read_references
+        from .results.links import FILES
+
+        corpus = self.settings.corpus
+        if STDIN in inputs and STDIN in reference:
+            raise InputError("standard input (-) is read once: it cannot be both the input and the reference")
+        readers = (lambda: read_corpus(inputs, corpus), lambda: read_references(reference, corpus))
+        with open_run(Path(out), overwrite=overwrite, files=FILES) as run:
+            if restart:
+                run.work.clear()
+            result = self._link(*readers, run.work, top=top, within=within)
+            result.write(run.staging)
+        return result
+
+    def _link(
+        self,
+        read_new: Callable[[], Corpus],
+        read_reference: Callable[[], Corpus],
+        work: Work,
+        *,
+        top: int,
+        within: bool,
+    ) -> LinkResult:
+        if top < 1:
+            raise SettingsError(f"top is {top}: at least one match of each new document is kept")
+        seconds: dict[str, float] = {}
+        with timed(seconds, "read"):
+            new, reference = read_new(), read_reference()
+        if within:
+            check_keep(self.settings.clustering, new.documents)
+        with self._computing(seconds) as models:
+            from .linker import link_corpora, mine_unmatched, start_link
+
+            given = self.settings, models, work, self._progress
+            result = link_corpora(new, reference, start_link(new, *given, seconds), top=top)
+            if within:
+                mine_unmatched(result, *given)
+            return result
 
     def _mine(self, read: Callable[[], Corpus], work: Work) -> MiningResult:
         seconds: dict[str, float] = {}
@@ -296,6 +377,46 @@ def mine(
         ['How can I learn Python?', 'How do I learn Python?']
     """
     return _miner(settings, config, progress, overrides).mine(data)
+
+
+def link(  # noqa: PLR0913 - those of mine, the reference and two options
+    new: object,
+    reference: object,
+    settings: MiningSettings | None = None,
+    *,
+    top: int = 5,
+    within: bool = False,
+    config: str | Path | None = None,
+    progress: bool | None = None,
+    **overrides: Unpack[SettingKeywords],
+) -> LinkResult:
+    """Find, for each text of one corpus, the texts of another that ask the same.
+
+    Each pair is decided alone (`rerank.decision: pair`), so that the result is the part of `mine` over both
+    corpora that lies between them. Texts that are equal once normalised are certain matches. The models stay
+    loaded as after `mine`.
+
+    Args:
+        new: what `mine` takes.
+        reference: the same, a `MiningResult`, a `Store`, or the folder of either. The ids of the
+            two have nothing to do with each other.
+        settings: as for `mine`.
+        top: at most so many matches of each new document are kept.
+        within: also mine the new documents without a match among themselves, with the decision of the
+            settings, as `LinkResult.within`; `LinkResult.new` then has one of each cluster.
+        config: as for `mine`.
+        progress: as for `mine`.
+        overrides: as for `mine`.
+
+    Raises:
+        DupmineError: bad input, settings or models; see its subclasses.
+
+    Examples:
+        >>> result = link(["How can I learn Python?"], ["How do I learn Python?"], progress=False)
+        >>> result.links[["new_id", "reference_id", "rank", "is_duplicate"]].values.tolist()
+        [['0', '0', 1, True]]
+    """
+    return _miner(settings, config, progress, overrides).link(new, reference, top=top, within=within)
 
 
 def score_pairs(

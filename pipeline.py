@@ -34,7 +34,17 @@ from .results.result import MiningResult
 from .retrieval.candidates import SearchFacts, find_candidates, pair_cosines
 from .retrieval.encoder import BiEncoder, Embeddings, embed
 from .retrieval.index import flat_index
-from .schema import TEXT, CandidatePairs, Corpus, Floats, Rows, ScoredPairs, TokenStore, probabilities
+from .schema import (
+    TEXT,
+    CandidatePairs,
+    Corpus,
+    Floats,
+    Rows,
+    ScoredPairs,
+    TokenStore,
+    UniqueTexts,
+    probabilities,
+)
 from .settings import MiningSettings, RetrievalSettings
 
 NEAREST = 100  # texts whose pairs with a query are scored
@@ -66,12 +76,17 @@ class Models:
             encoder = BiEncoder(settings.retrieval.bi_encoder, compute)
             scorer = CrossEncoder(settings.rerank, compute)
         same = _same_tokens(encoder.tokenizer, scorer.tokenizer)
-        models = (encoder.sha256, scorer.logits_sha256, scorer.tokenizer.get_vocab_size())
-        decision = find_decision(settings.rerank, scorer.folder, *models)
+        return cls(encoder, scorer, compute, same, None, Cascade(scorer)).deciding_by(settings)
+
+    def deciding_by(self, settings: MiningSettings) -> Models:
+        """Return the same models with the decision and the cascade of some settings."""
+        encoder, scorer = self.encoder, self.scorer
+        names = (encoder.sha256, scorer.logits_sha256, scorer.tokenizer.get_vocab_size())
+        decision = find_decision(settings.rerank, scorer.folder, *names)
         fitted = decision or scorer.calibration
         cascade = find_cascade(settings.rerank, scorer, encoder.sha256, fitted)
         cascade = replace(cascade, max_tokens=min(settings.corpus.max_tokens, scorer.max_tokens))
-        return cls(encoder, scorer, compute, same, decision, cascade)
+        return replace(self, decision=decision, cascade=cascade)
 
     def settle(self, settings: MiningSettings) -> tuple[MiningSettings, str]:
         """Return the settings with the threshold as a number, and where that comes from.
@@ -104,6 +119,30 @@ class Models:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run works with; the threshold of the settings is a number."""
+
+    settings: MiningSettings
+    models: Models
+    work: Work
+    progress: Progress
+    record: RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The texts of a corpus, with their vectors and the cross-encoder's tokens, and its scored pairs."""
+
+    unique: UniqueTexts
+    embeddings: Embeddings
+    tokens: TokenStore
+    pairs: ScoredPairs
+
+
+Search = Callable[[UniqueTexts, Embeddings, Families], tuple[CandidatePairs, SearchFacts]]
+
+
 def mine_corpus(
     corpus: Corpus,
     settings: MiningSettings,
@@ -122,11 +161,65 @@ def mine_corpus(
         progress: shows the stages.
         seconds: those of earlier stages, for the manifest.
     """
-    settings, basis = models.settle(settings)
-    run = RunRecord(settings, corpus, seconds)
-    run.describe(**models.describe(), threshold={"value": settings.rerank.accepts_from, "by": basis})
+    job = start_job(corpus, settings, models, work, progress, seconds)
+    settings, run = job.settings, job.record
     work.require(describe_basis(corpus, settings, models))
 
+    def search(
+        _: UniqueTexts, embeddings: Embeddings, families: Families
+    ) -> tuple[CandidatePairs, SearchFacts]:
+        device = models.compute.device
+        return find_pairs(embeddings, families, settings.retrieval, device, progress, work)
+
+    scored = score_candidates(corpus, job, search)
+
+    def score_rows(left: Rows, right: Rows) -> ScoredPairs:
+        unseen = CandidatePairs(left, right, pair_cosines(scored.embeddings, left, right))
+        return models.cascade.score(scored.tokens, unseen, progress, work)
+
+    with run.stage("cluster"):
+        partition = cluster_pairs(
+            len(scored.unique),
+            scored.pairs,
+            threshold=settings.rerank.accepts_from,
+            settings=settings.clustering,
+            score_unseen=score_rows,
+        )
+        run.count(**partition.counts)
+        run.describe(peak_memory_gib=peak_memory())
+    with run.stage("tables"):
+        result = MiningResult.build(
+            corpus=corpus,
+            row_of=scored.unique.row_of,
+            pairs=ScoredPairs.concatenate(scored.pairs, partition.scored),
+            labels=partition.labels,
+            settings=settings,
+            manifest=run.manifest,
+            score_rows=score_rows,
+        )
+    run.describe(shards={"found": work.found, "made": work.made})
+    return result
+
+
+def start_job(
+    corpus: Corpus,
+    settings: MiningSettings,
+    models: Models,
+    work: Work,
+    progress: Progress,
+    seconds: Mapping[str, float] | None = None,
+) -> Job:
+    """Settle the threshold, and start the manifest."""
+    settings, basis = models.settle(settings)
+    record = RunRecord(settings, corpus, seconds)
+    record.describe(**models.describe(), threshold={"value": settings.rerank.accepts_from, "by": basis})
+    return Job(settings, models, work, progress, record)
+
+
+def score_candidates(corpus: Corpus, job: Job, search: Search) -> Scored:
+    """Collapse, tokenise, embed, retrieve, rerank and decide: all that comes before clusters."""
+    settings, models, work, progress = job.settings, job.models, job.work, job.progress
+    run = job.record
     with run.stage("collapse"):
         unique = collapse_exact_duplicates(corpus.documents[TEXT])
         run.count(unique_texts=len(unique), empty_texts=int((unique.row_of < 0).sum()))
@@ -141,10 +234,7 @@ def mine_corpus(
     require_space(work.folder, estimate_space(len(unique), models.encoder.dim, corpus) - work.size())
     with run.stage("embed"):
         embeddings = embed(models.encoder, unique.texts, tokens, work, progress)
-    search = partial(
-        find_pairs, embeddings, families, settings.retrieval, models.compute.device, progress, work
-    )
-    candidates = retrieve(search, work, run)
+    candidates = retrieve(partial(search, unique, embeddings, families), work, run)
     with run.stage("rerank"):
         pairs = models.cascade.score(pair_tokens, candidates, progress, work)
         run.count(**models.cascade.count(pairs))
@@ -152,33 +242,7 @@ def mine_corpus(
         run.describe(audit=models.cascade.audit(pairs, pair_tokens, settings.rerank.audit, progress))
     with run.stage("decide"):
         pairs = decide(pairs, pair_tokens, models, progress)
-
-    def score_rows(left: Rows, right: Rows) -> ScoredPairs:
-        unseen = CandidatePairs(left, right, pair_cosines(embeddings, left, right))
-        return models.cascade.score(pair_tokens, unseen, progress, work)
-
-    with run.stage("cluster"):
-        partition = cluster_pairs(
-            len(unique),
-            pairs,
-            threshold=settings.rerank.accepts_from,
-            settings=settings.clustering,
-            score_unseen=score_rows,
-        )
-        run.count(**partition.counts)
-        run.describe(peak_memory_gib=peak_memory())
-    with run.stage("tables"):
-        result = MiningResult.build(
-            corpus=corpus,
-            row_of=unique.row_of,
-            pairs=ScoredPairs.concatenate(pairs, partition.scored),
-            labels=partition.labels,
-            settings=settings,
-            manifest=run.manifest,
-            score_rows=score_rows,
-        )
-    run.describe(shards={"found": work.found, "made": work.made})
-    return result
+    return Scored(unique, embeddings, pair_tokens, pairs)
 
 
 def describe_basis(corpus: Corpus, settings: MiningSettings, models: Models) -> dict[str, str]:
@@ -232,9 +296,17 @@ def find_pairs(
         return find_candidates(embeddings, settings, device, progress, work=work)
     rows = families.compared
     found, facts = find_candidates(embeddings[rows], settings, device, progress, work=work)
+    return extend_pairs(found, embeddings, families, settings.floor), facts
+
+
+def extend_pairs(
+    found: CandidatePairs, embeddings: Embeddings, families: Families, floor: float
+) -> CandidatePairs:
+    """Return the pairs of rows that pairs of the compared ones stand for, `found` by their positions."""
+    rows = families.compared
     left, right = families.extend(rows[found.left], rows[found.right])
     pairs = CandidatePairs(left, right, pair_cosines(embeddings, left, right))
-    return pairs.where(pairs.cosine >= np.float32(settings.floor)), facts
+    return pairs.where(pairs.cosine >= np.float32(floor))
 
 
 def decide(pairs: ScoredPairs, tokens: TokenStore, models: Models, progress: Progress) -> ScoredPairs:

@@ -327,3 +327,15 @@ PAIRS = pa.schema(
         ),
     ]
 )
+
+LINKS = pa.schema(
+    [
+        described("new_id", pa.string(), "doc_id of the new document"),
+        described("reference_id", pa.string(), "doc_id of the reference document"),
+        described("rank", pa.int64(), "place among the matches of the new document, from 1, best first"),
+        described("cosine", pa.float32(), "bi-encoder's cosine similarity, -1 to 1"),
+        described("probability", pa.float32(), "probability that the two are duplicates, 0 to 1"),
+        described("is_duplicate", pa.bool_(), "whether the probability reached the threshold"),
+        described("decided_by", pa.string(), "exact, bands, unread or cross-encoder, as in `PAIRS`"),
+    ]
+)

@@ -37,8 +37,38 @@ class App(typer.Typer):
 
 
 class _Command(TyperCommand):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        lists = {name for parameter in self.get_params(ctx) if _is_list(parameter) for name in parameter.opts}
+        return super().parse_args(ctx, _repeat_names(args, lists))
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         _write_parameters(self, ctx, formatter)
+
+
+def _is_list(parameter: Any) -> bool:
+    """Return whether an option takes all words up to the next option, as its metavar says by an ellipsis."""
+    return bool(parameter.multiple and (parameter.metavar or "").endswith("…"))
+
+
+def _repeat_names(args: list[str], lists: set[str]) -> list[str]:
+    """Return the arguments with the name of an option in `lists` before each of its words.
+
+    A shell makes several words of a pattern: those after the first would be taken for arguments.
+    """
+    repeated: list[str] = []
+    name, is_first = "", False
+    for i, word in enumerate(args):
+        if word == "--":
+            return [*repeated, *args[i:]]
+        if word.startswith("-") and word != "-":
+            option, equals, _ = word.partition("=")
+            name, is_first = option if option in lists else "", not equals
+        elif name and not is_first:
+            repeated.append(name)
+        else:
+            is_first = False
+        repeated.append(word)
+    return repeated
 
 
 class _Group(TyperGroup):

@@ -15,6 +15,18 @@ from ..settings import MiningSettings
 from . import options
 from .groups import OptionGroup
 
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT",
+        help=f"Files, folders or globs: {TITLES}; text formats also with {PACKED_ENDINGS}; "
+        "- is standard input.",
+    ),
+]
+Restart = Annotated[
+    bool, options.output_option("--restart", help="Discard an interrupted run to --out, do not continue it.")
+]
+
 
 @dataclass(frozen=True, slots=True)
 class MiningOptions(OptionGroup):
@@ -51,22 +63,12 @@ class MiningOptions(OptionGroup):
 
 
 def mine(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="INPUT",
-            help=f"Files, folders or globs: {TITLES}; text formats also with {PACKED_ENDINGS}; "
-            "- is standard input.",
-        ),
-    ] = None,
+    inputs: Inputs = None,
     out: Annotated[
         Path | None, options.output_option("--out", "-o", help="Folder for the result.  [required]")
     ] = None,
     overwrite: options.Overwrite = False,
-    restart: Annotated[
-        bool,
-        options.output_option("--restart", help="Discard an interrupted run to --out, do not continue it."),
-    ] = False,
+    restart: Restart = False,
     *,
     corpus: options.CorpusOptions,
     mining: MiningOptions,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import OutputError, SettingsError, needs_extra
 
 if TYPE_CHECKING:
+    from ..results.links import LinkResult
     from ..results.result import MiningResult
     from ..store.history import UpdateReport
 
@@ -88,6 +89,11 @@ def gauges_of_result(result: MiningResult) -> dict[str, float]:
         "pairs": len(result.scored_pairs),
         "clusters": counts["clusters"],
     }
+
+
+def gauges_of_links(result: LinkResult) -> dict[str, float]:
+    """Return the gauges of a run of `link`, whose documents are the new ones."""
+    return {"documents": result.manifest["counts"]["documents"], "pairs": len(result.links_table)}
 
 
 def gauges_of_update(report: UpdateReport) -> dict[str, float]:

@@ -20,6 +20,9 @@ from .owned import remove_owned
 MANIFEST = "manifest.json"
 TABLES = ("clusters", "pairs", "deduplicated", "removed")
 RUN_FILES = (MANIFEST, *(f"{name}.parquet" for name in TABLES))
+LINK_TABLES = ("links", "new", "known", "reference")
+WITHIN = "within"  # in the folder of links: the run over the new documents
+LINK_FILES = (MANIFEST, *(f"{name}.parquet" for name in LINK_TABLES))
 
 
 def check_target(folder: Path, files: Collection[str], *, overwrite: bool) -> None:
@@ -122,8 +125,8 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder holds all files of a run."""
-    return all((folder / name).is_file() for name in RUN_FILES)
+    """Return whether a folder holds all files of a run, or of links."""
+    return any(all((folder / name).is_file() for name in files) for files in (RUN_FILES, LINK_FILES))
 
 
 def is_store(folder: Path) -> bool:

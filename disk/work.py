@@ -36,9 +36,10 @@ class Work:
     format, followed by its SHA-256.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Open an existing folder; the caller holds its lock."""
+    def __init__(self, folder: Path, prefix: str = "") -> None:
+        """Open an existing folder; the caller holds its lock. The names of all shards start with `prefix`."""
         self.folder = folder
+        self._prefix = prefix
         self._counts = {"found": 0, "made": 0}
         remove_leftovers(folder, owns_shard)
 
@@ -54,7 +55,7 @@ class Work:
 
     def array(self, name: str, make: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
         """Return the array of a shard, memory-mapped; compute and write it if it is missing or damaged."""
-        path = self.folder / f"{name}{_SUFFIX}"
+        path = self.folder / f"{self._prefix}{name}{_SUFFIX}"
         if path.exists():
             if _is_intact(path):
                 self._counts["found"] += 1
@@ -67,7 +68,11 @@ class Work:
 
     def scratch(self, name: str) -> Path:
         """Return the path of a file that only the current process uses."""
-        return self.folder / f"{name}{_SCRATCH}"
+        return self.folder / f"{self._prefix}{name}{_SCRATCH}"
+
+    def part(self, name: str) -> Work:
+        """Return the shards of a part of the run, in the same folder."""
+        return Work(self.folder, f"{name}-")
 
     def facts(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Return a shard that is a JSON object; see `array`."""
@@ -91,7 +96,7 @@ class Work:
                 log.warning("%s: it is not known what the shards were made from: discarded", self.folder)
             self.clear()
             text = json.dumps(basis, indent=2) + "\n"
-            write_atomically(self.folder / _BASIS, lambda file: file.write(text.encode()))
+            write_atomically(self._basis_path, lambda file: file.write(text.encode()))
             return
         names = [name for name in {**before, **basis} if before.get(name) != basis.get(name)]
         if names:
@@ -109,14 +114,18 @@ class Work:
         """Discard all shards."""
         for path in self._shards():
             path.unlink()
-        (self.folder / _BASIS).unlink(missing_ok=True)
+        self._basis_path.unlink(missing_ok=True)
+
+    @property
+    def _basis_path(self) -> Path:
+        return self.folder / f"{self._prefix}{_BASIS}"
 
     def _shards(self) -> Iterable[Path]:
-        return self.folder.glob(f"*{_SUFFIX}")
+        return self.folder.glob(f"{self._prefix}*{_SUFFIX}")
 
     def _basis(self) -> dict[str, str] | None:
         try:
-            basis = parse_json((self.folder / _BASIS).read_bytes())
+            basis = parse_json(self._basis_path.read_bytes())
         except (OSError, ValueError):
             return None
         return basis if isinstance(basis, dict) else None
@@ -124,7 +133,7 @@ class Work:
 
 def owns_shard(name: str) -> bool:
     """Return whether a file in a work folder is a shard, or belongs to the shards."""
-    return name == _BASIS or re.fullmatch(rf"[\w-]+({_SUFFIX}|{_SCRATCH})", name) is not None
+    return re.fullmatch(rf"([\w]+-)?{_BASIS}|[\w-]+({_SUFFIX}|{_SCRATCH})", name) is not None
 
 
 def shard_name(kind: str, *parts: npt.NDArray[Any] | bytes) -> str:

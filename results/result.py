@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -335,11 +335,9 @@ class MiningResult:
             InputError: the folder is not a run, or a file of it is missing or broken.
         """
         tables, manifest = read_run(Path(folder))
-        documents = _input_order(tables["deduplicated"], tables["removed"])
-        unique = collapse_exact_duplicates(documents[TEXT])
-        pairs = read_pairs(tables["pairs"], documents, unique.row_of)
-        columns = manifest["columns"]
-        corpus = Corpus(documents, columns["text"], columns["id"])
+        corpus = join_documents(tables["deduplicated"], tables["removed"], manifest)
+        unique = collapse_exact_duplicates(corpus.documents[TEXT])
+        pairs = read_pairs(tables["pairs"], corpus.documents, unique.row_of)
         settings = load_settings(overrides=manifest["settings"])
         return cls(corpus, unique.row_of, pairs, tables["clusters"], settings, manifest)
 
@@ -435,13 +433,18 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _input_order(kept: pa.Table, removed: pa.Table) -> pa.Table:
-    """Return all documents of a run in the order of the input."""
+def join_documents(kept: pa.Table, removed: pa.Table, manifest: Mapping[str, Any]) -> Corpus:
+    """Return all documents of a run in the order of the input.
+
+    The last column of those that were removed has their positions.
+    """
     last = removed.num_columns - 1
     positions = removed.column(last).to_numpy()
     documents = pa.concat_tables([kept, removed.remove_column(last)])
     kept_positions = np.setdiff1d(np.arange(len(documents)), positions)
-    return documents.take(np.argsort(np.concatenate([kept_positions, positions])))
+    order = np.argsort(np.concatenate([kept_positions, positions]))
+    columns = manifest["columns"]
+    return Corpus(documents.take(order), columns["text"], columns["id"])
 
 
 def _label_documents(labels: Rows, row_of: Rows, weakest: Floats) -> tuple[Rows, Floats]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,11 @@ from ..disk.lock import lock
 from ..disk.work import WORK, Work, owns_shard
 from ..disk.workplace import RESULT, Workplace
 from ..errors import InputError, OutputError
-from ..schema import CLUSTERS, PAIRS
+from ..schema import CLUSTERS, LINKS, PAIRS
 
 log = logging.getLogger(__name__)
 
-_SCHEMAS = {"clusters": CLUSTERS, "pairs": PAIRS}
+_SCHEMAS = {"clusters": CLUSTERS, "pairs": PAIRS, "links": LINKS}
 _KEYS = ("settings", "columns", "counts", "seconds")
 
 
@@ -46,11 +47,14 @@ class RunFolder:
 
 
 @contextmanager
-def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[RunFolder]:
+def open_run(
+    folder: Path, *, overwrite: bool = False, files: Collection[str] = RUN_FILES
+) -> Iterator[RunFolder]:
     """Yield where to write a run, as its only writer; on leaving, that folder replaces `folder` by a rename.
 
     After an error or an interrupt `folder` is unchanged except for the finished shards in `.work`. If there
     are none, the folders that were made are removed. What killed processes left is restored or removed.
+    `files` are all that the run may write, by their relative paths.
 
     Raises:
         LockError: another process writes there.
@@ -59,7 +63,7 @@ def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[RunFolder]:
     """
     with output_errors(folder):
         folder = _resolve(folder)
-        place = Workplace(folder, WORK, RUN_FILES.__contains__, _owns_work)
+        place = Workplace(folder, WORK, files.__contains__, partial(_owns_work, files))
         place.put_back()
         _check_target(place, overwrite=overwrite)
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -75,8 +79,8 @@ def open_run(folder: Path, *, overwrite: bool = False) -> Iterator[RunFolder]:
         remove_empty(missing)
 
 
-def _owns_work(path: str) -> bool:
-    return owns_shard(path) or path in {f"{RESULT}/{name}" for name in RUN_FILES}
+def _owns_work(files: Collection[str], path: str) -> bool:
+    return owns_shard(path) or path in {f"{RESULT}/{name}" for name in files}
 
 
 @contextmanager
@@ -125,7 +129,7 @@ def _check_target(place: Workplace, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputError(f"{folder} exists and is not empty; give --overwrite or another --out")
-    unknown = present - set(RUN_FILES)
+    unknown = {name for name in present if not place.owns(name)}
     if unknown or not (folder / MANIFEST).is_file():
         raise OutputError(
             f"{folder} is not only a run of dupmine (it holds {min(unknown, default='no manifest.json')}), "
@@ -143,26 +147,31 @@ def write_run(staging: Path, tables: Mapping[str, pa.Table], manifest: Mapping[s
     write_json(staging / MANIFEST, manifest)
 
 
-def read_run(folder: Path) -> tuple[dict[str, pa.Table], dict[str, Any]]:
-    """Return the tables and the manifest of a run.
+def read_run(
+    folder: Path, names: Collection[str] = TABLES, *, command: str = "mine"
+) -> tuple[dict[str, pa.Table], dict[str, Any]]:
+    """Return the tables and the manifest of a run of a command, which writes tables of these names.
 
     Raises:
         InputError: the folder is not a run, or a file is missing or broken.
     """
     folder = folder.expanduser()
-    missing = [name for name in RUN_FILES if not (folder / name).is_file()]
+    files = (MANIFEST, *(f"{name}.parquet" for name in names))
+    missing = [name for name in files if not (folder / name).is_file()]
     if missing:
-        raise InputError(f"{folder} is not a run of dupmine: {missing[0]} is missing")
+        program = "dupmine" if command == "mine" else f"dupmine {command}"
+        raise InputError(f"{folder} is not a run of {program}: {missing[0]} is missing")
     try:
         manifest = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))
-        tables = {name: pq.read_table(folder / f"{name}.parquet") for name in TABLES}
+        tables = {name: pq.read_table(folder / f"{name}.parquet") for name in names}
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: a file of the run is broken: {str(error).splitlines()[0]}") from None
-    for name, schema in _SCHEMAS.items():
-        if tables[name].schema != schema:
-            raise InputError(f"{folder}: {name}.parquet {_difference(tables[name], schema)}; mine again")
+    for name in (name for name in names if name in _SCHEMAS):
+        if tables[name].schema != _SCHEMAS[name]:
+            difference = _difference(tables[name], _SCHEMAS[name])
+            raise InputError(f"{folder}: {name}.parquet {difference}; {command} again")
     if not isinstance(manifest, dict) or not set(_KEYS) <= set(manifest):
-        raise InputError(f"{folder}: {MANIFEST} is not a manifest of dupmine; mine again")
+        raise InputError(f"{folder}: {MANIFEST} is not a manifest of dupmine; {command} again")
     return tables, manifest
 
 

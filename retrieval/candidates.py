@@ -40,29 +40,34 @@ class SearchFacts:
 
 @dataclass(frozen=True)
 class Search:
-    """All pairs of `rows` with each other and with the `others`, in `order`: `rows`, then the others.
+    """All pairs of a row of `rows` and one of `others`, which may have rows in common.
 
-    The rows are added to the index, a chunk at a time, and each chunk is asked about once it is in there, so
-    that each pair meets once. The others are only asked about.
+    The rows are added to the index, a chunk at a time, and those of the others among them are asked about
+    once they are in there, so that each pair meets once. The rest of the others are only asked about.
     """
 
     embeddings: Embeddings
     index: Index
     floor: float
     rows: Rows
+    others: Rows
     progress: Progress = SILENT
 
     def into(self, nearest: Nearest, work: Work | None = None) -> None:
         """Add all pairs to `nearest`; those of each of several chunks are a shard of `work`."""
-        n, asking = len(self.embeddings), len(self.rows)
-        rest = np.ones(n, bool)
-        rest[self.rows] = False
-        order = np.concatenate([self.rows, np.flatnonzero(rest)])
-        chunks = list(self._chunks(n))
-        with self.progress.bar("retrieve", n, "texts") as bar:
+        n = len(self.embeddings)
+        quiet = np.setdiff1d(self.rows, self.others)
+        order = np.concatenate(
+            [quiet, np.intersect1d(self.rows, self.others), np.setdiff1d(self.others, self.rows)]
+        )
+        chunks = list(self._chunks(len(quiet), len(order)))
+        with self.progress.bar("retrieve", len(order), "texts") as bar:
             for start, stop in chunks:
-                if start < asking:
+                if start < len(self.rows):
                     self.index.add(self.embeddings[order[start:stop]])
+                if start < len(quiet):
+                    bar.update(stop - start)
+                    continue
 
                 def make(start: int = start, stop: int = stop) -> Found:
                     # One more than wanted, so that it is still seen which rows have more.
@@ -76,11 +81,12 @@ class Search:
                     nearest.add_found(work.array(shard_name("candidates", order[start:stop]), make))
                 bar.update(stop - start)
 
-    def _chunks(self, n: int) -> Iterator[tuple[int, int]]:
-        """Return first and last positions; no chunk holds rows and others."""
-        asking = len(self.rows)
-        step = CHUNK if self.index.grows else max(asking, 1)
-        yield from pairwise([*range(0, asking, step), *range(asking, n, CHUNK), n])
+    def _chunks(self, quiet: int, n: int) -> Iterator[tuple[int, int]]:
+        """Return first and last positions; all of a chunk are added, or none, and all are asked, or none."""
+        added = len(self.rows)
+        step = CHUNK if self.index.grows else max(added, 1)
+        starts = [*range(0, quiet, CHUNK), *range(quiet, added, step), *range(added, n, CHUNK)]
+        yield from pairwise([*starts, n])
 
     def _ask(self, order: Rows, start: int, stop: int, found: Nearest) -> None:
         step = max(16, _MEETINGS // len(self.index))
@@ -97,33 +103,34 @@ class Search:
             found.add(left[near], right[near], cosine[near])
 
 
-def find_candidates(
+def find_candidates(  # noqa: PLR0913 - three are left out by most callers
     embeddings: Embeddings,
     settings: RetrievalSettings,
     device: torch.device,
     progress: Progress,
     *,
     rows: Rows | None = None,
+    others: Rows | None = None,
     work: Work | None = None,
 ) -> tuple[CandidatePairs, SearchFacts]:
     """Return each pair with a cosine of at least `floor` and one side among the `max_k` nearest of the other.
 
-    With `rows` one side is among these, and only their nearest neighbours count. The index proposes pairs;
-    what is a candidate is decided by exact cosines. `work` stores the trained index and the pairs of each
-    finished chunk.
+    With `rows` one side is among these, and only their nearest neighbours count; with `others` the other side
+    is among those, which may have rows in common. The index proposes pairs; what is a candidate is decided by
+    exact cosines. `work` stores the trained index and the pairs of each finished chunk.
     """
     n = len(embeddings)
-    rows = np.arange(n) if rows is None else rows
+    rows, others = (np.arange(n) if side is None else side for side in (rows, others))
     if not len(rows):
         return CandidatePairs(rows, rows, np.empty(0, np.float32)), SearchFacts({"kind": FLAT}, 0)
-    kind = choose_kind(settings, n, len(rows), device)
+    kind = choose_kind(settings, len(others), len(rows), device)
     if kind == FLAT:
         index, sample = flat_index(embeddings.shape[1], device), None
     else:
-        sample = _sample_pairs(embeddings, settings, rows, device)
+        sample = _sample_pairs(embeddings, settings, rows, others, device)
         index = _trained_index(kind, embeddings, settings, device, sample, work)
     nearest = Nearest(n, settings.max_k, rows)
-    Search(embeddings, index, settings.floor, rows, progress).into(nearest, work)
+    Search(embeddings, index, settings.floor, rows, others, progress).into(nearest, work)
     pairs = _as_pairs(nearest.take())
     if nearest.capped:
         log.warning(
@@ -150,12 +157,13 @@ def pair_cosines(embeddings: Embeddings, left: Rows, right: Rows) -> Floats:
 
 
 def _sample_pairs(
-    embeddings: Embeddings, settings: RetrievalSettings, rows: Rows, device: torch.device
+    embeddings: Embeddings, settings: RetrievalSettings, rows: Rows, others: Rows, device: torch.device
 ) -> CandidatePairs:
-    """Return the pairs of a sample of `rows`, found by exact search."""
+    """Return the pairs of a sample of `rows` with the others, found by exact search."""
     sample = np.sort(np.random.default_rng(1).choice(rows, min(_SAMPLE, len(rows)), replace=False))
     nearest = Nearest(len(embeddings), settings.max_k, sample)
-    Search(embeddings, flat_index(embeddings.shape[1], device), settings.floor, sample).into(nearest)
+    index = flat_index(embeddings.shape[1], device)
+    Search(embeddings, index, settings.floor, sample, others).into(nearest)
     return _as_pairs(nearest.take())
 
 

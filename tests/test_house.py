@@ -9,10 +9,11 @@ import pytest
 HOUSE = """
 cli
 commands
-store training
+training
 calibration
 miner
-export
+linker
+store export
 pipeline
 evaluation
 results

@@ -87,7 +87,7 @@ def test_an_ivf_index_finds_what_a_flat_one_finds(small: MiningResult) -> None:
 
 
 def test_texts_go_into_a_faiss_index(miner: Miner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The vectors that FAISS gets from a run, an update, queries and a ranking, each with the defaults."""
+    """The vectors that FAISS gets from runs, links, updates and queries, each with the defaults."""
     sizes: list[int] = []
     add = faiss.IndexFlatIP.add
 
@@ -106,6 +106,8 @@ def test_texts_go_into_a_faiss_index(miner: Miner, tmp_path: Path, monkeypatch: 
     assert count() == unique > 20
     miner.rank("How are you?", texts)
     assert count() == len(texts)
+    miner.link(["How are you?", "how are YOU?", "Where is Mars?"], texts)
+    assert count() == 2
     store = Store.create(tmp_path / "store", miner.settings, progress=False)
     vars(store)["models"] = miner.models
     frame = pd.DataFrame({"id": range(len(texts)), "text": texts})

@@ -19,7 +19,7 @@ from dupmine.commands.options import CorpusOptions
 from ..helpers import shell
 
 MODEL_COMMANDS = ["split", "evaluate", "calibrate", "compare", "export", "train"]
-COMMANDS = ["mine", "show", "report", "review", "audit", "evaluate-run", "store", *MODEL_COMMANDS]
+COMMANDS = ["mine", "link", "show", "report", "review", "audit", "evaluate-run", "store", *MODEL_COMMANDS]
 
 
 def sections(*args: str) -> dict[str, list[str]]:

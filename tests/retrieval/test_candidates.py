@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,43 @@ def test_five_thousand_near_identical_texts() -> None:
         expected |= {(min(row, other), max(row, other)) for other in others}
     assert set(as_dict(pairs)) == expected
     assert facts.capped == 5000
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+@pytest.mark.parametrize("floor", [-1.0, 0.5, 0.9])
+@pytest.mark.parametrize(
+    ("rows", "others"),
+    [
+        (range(120), range(120, 200)),
+        (range(0, 200, 3), range(60, 170)),
+        (range(9), range(200)),
+        ((), (1, 2)),
+        ((4,), ()),
+    ],
+)
+@pytest.mark.parametrize("kind", ["flat", "IVF4,Flat"])
+def test_pairs_between_two_sides(kind: str, rows: Iterable[int], others: Iterable[int], floor: float) -> None:
+    """Some texts may be on both; the index holds one side, and pairs inside a side do not count."""
+    embeddings = grouped_vectors([70, 70, 30, 30], noise=0.3)
+    one, two = set(rows), set(others)
+    expected = {
+        (a, b): cosine
+        for (a, b), cosine in brute_force(embeddings, floor).items()
+        if (a in one and b in two) or (a in two and b in one)
+    }
+    sides = [np.array(sorted(side), np.int64) for side in (one, two)]
+    options = exact(index=kind, floor=floor, nprobe=4 if "IVF" in kind else None)
+    pairs, facts = find_candidates(embeddings, options, CPU, SILENT, rows=sides[0], others=sides[1])
+    assert as_dict(pairs) == expected
+    assert facts.description.get("recall", 1.0) == 1.0
+    capped, _ = find_candidates(
+        embeddings, exact(floor=floor, max_k=3), CPU, SILENT, rows=sides[0], others=sides[1]
+    )
+    nearest_first = sorted(expected, key=lambda pair: (-expected[pair], pair))
+    for row in one:
+        own = [pair for pair in nearest_first if row in pair][:3]
+        assert set(own) <= set(as_dict(capped)) | {p for p in own if expected[p] == expected[own[-1]]}
+    assert set(as_dict(capped)) <= set(expected)
 
 
 @pytest.mark.usefixtures("tiny_blocks")
