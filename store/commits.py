@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -18,15 +19,32 @@ from ..disk.files import make_folder, write_atomically
 from ..disk.interrupts import committing
 from ..disk.json_text import parse_json
 from ..errors import CorruptStoreError, InputError
-from .layout import GENERATIONS, commit_file, copy_of, generation_of, is_data, is_linked
+from .layout import (
+    DOCUMENTS,
+    EMBEDDINGS,
+    GENERATIONS,
+    PAIRS,
+    TEXTS,
+    changes_file,
+    changes_of,
+    commit_file,
+    copy_of,
+    generation_of,
+    is_data,
+    is_linked,
+    segment_folder,
+    state_file,
+    unseen_file,
+)
 
 log = logging.getLogger(__name__)
 
 FORMAT = 4
+_MOST_DIMENSIONS = 1 << 20
 _MAKE_AGAIN = "make a new one with `dupmine store init` and add the documents again"
 
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=1 << 62)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +79,7 @@ class Commit:
     models: dict[str, dict[str, Any]]
     columns: dict[str, str]
     next_cluster_id: Count
-    counts: dict[str, int]
+    counts: dict[str, Count]
     segments: tuple[Segment, ...]
     files: dict[str, StoredFile]
     previous: str  # the identity of the commit before, "" for the first
@@ -162,7 +180,26 @@ def _read_file(store: Path, name: str, generation: int) -> Commit | str:
         return f"it is the commit of generation {commit.generation}"
     if unknown := [file for file in commit.files if not is_data(file)]:
         return f"it lists {unknown[0]!r:.80}, which is not a file of a store"
-    return commit
+    return _problem_of(commit) or commit
+
+
+def _problem_of(commit: Commit) -> str | None:
+    """Return what in a commit contradicts the rest of it: its segments and the files that it lists."""
+    numbers = [-1, *(segment.generation for segment in commit.segments), commit.generation + 1]
+    if any(after <= before for before, after in itertools.pairwise(numbers)):
+        return "its segments are not in the order of their generations"
+    logs = {commit.generation, *(number for name in commit.files if (number := changes_of(name)) is not None)}
+    needed = {state_file(commit.generation), unseen_file(commit.generation), *map(changes_file, logs)}
+    needed |= {f"{segment_folder(segment.generation)}/{DOCUMENTS}" for segment in commit.segments}
+    needed |= set(map(copy_of, needed))
+    computed = (TEXTS, EMBEDDINGS, PAIRS)
+    needed |= {f"{segment_folder(part.generation)}/{file}" for part in commit.segments for file in computed}
+    if missing := needed - commit.files.keys():
+        return f"it does not list {min(missing)}"
+    later = {changes_file(number) for number in logs if number > commit.generation}
+    if others := commit.files.keys() - needed | later:
+        return f"it lists {min(others)}, which is of another generation"
+    return None
 
 
 def _read_values(store: Path, name: str) -> dict[str, Any] | str:
@@ -201,7 +238,8 @@ def _parse(path: Path, values: dict[str, Any]) -> Commit | str:
         first = error.errors()[0]
         return f"its field {'.'.join(map(str, first['loc'])):.80} is wrong ({first['msg']:.80})"
     named = all(isinstance(model.get("sha256"), str) for model in commit.models.values())
-    if not named or not isinstance(commit.models.get("bi_encoder", {}).get("dim"), int):
+    dim = commit.models.get("bi_encoder", {}).get("dim")
+    if not named or not isinstance(dim, int) or not 0 < dim <= _MOST_DIMENSIONS:
         return "its field models is wrong"
     return commit
 

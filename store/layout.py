@@ -84,6 +84,12 @@ def changes_file(generation: int) -> str:
     return f"changes/{generation:08}.parquet"
 
 
+def changes_of(name: str) -> int | None:
+    """Return the generation of a file of changes or its copy, None for any other path."""
+    match = re.fullmatch(rf"changes/{_NUMBER}(\.copy)?\.parquet", name)
+    return int(match[1]) if match else None
+
+
 def copy_of(name: str) -> str:
     """Return the copy that is kept of a file that cannot be recomputed."""
     stem, dot, suffix = name.rpartition(".")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,8 @@ from ..disk.files import write_atomically
 from ..disk.owned import find_unknown, remove_owned
 from ..disk.work import WORK, owns_shard
 from ..errors import CorruptStoreError, OutputError
-from .commits import StoredFile, commit_problems, generations, read_commit
+from .commits import Commit, commit_problems, generations, read_commit
+from .consistency import find_misfit
 from .layout import (
     EMBEDDINGS,
     GENERATIONS,
@@ -89,9 +91,13 @@ def _damage_of(store: Path, generation: int) -> dict[str, str]:
     problems = commit_problems(store, generation)
     if not (store / copy).exists():  # not yet written or just removed: the next writer makes it
         problems.pop(copy, None)
-    for file, expected in _files(store, generation).items():
+    commit = _commit(store, generation)
+    for file, expected in ({} if commit is None else commit.files).items():
         if problem := check_file(store, file, expected):
             problems[file] = problem
+    with suppress(FileNotFoundError):  # a writer removed it meanwhile
+        if commit is not None and (problem := find_misfit(store, commit, problems)):
+            problems |= dict.fromkeys((commit_file(generation), copy), problem)
     return problems
 
 
@@ -154,11 +160,11 @@ def clean_up(store: Path, keep: int) -> None:
         log.warning("%s: some unused files could not be removed: %s", store, error)
 
 
-def _files(store: Path, generation: int) -> dict[str, StoredFile]:
+def _commit(store: Path, generation: int) -> Commit | None:
     try:
-        return read_commit(store, generation).files
+        return read_commit(store, generation)
     except (CorruptStoreError, FileNotFoundError):
-        return {}
+        return None
 
 
 def _complete(store: Path, name: str, missing: str) -> None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ..schema import ScoredPairs, TokenStore
 from .changes import log_of
 from .commits import Commit, Segment, StoredFile
-from .layout import DOCUMENTS, changes_file, copy_of, segment_folder
+from .layout import DOCUMENTS, changes_file, changes_of, copy_of, segment_folder
 from .segments import require_intact
 from .snapshot import Snapshot, stack_documents
 
@@ -78,7 +78,8 @@ def merge_changes(
 
 def changes_in(commit: Commit) -> list[int]:
     """Return the numbers of a commit's files of changes, ascending."""
-    return [number for number in range(commit.generation + 1) if changes_file(number) in commit.files]
+    numbers = map(changes_of, commit.files)
+    return sorted({number for number in numbers if number is not None})
 
 
 def read_changes_file(store: Path, commit: Commit, number: int) -> pa.Table:

@@ -116,12 +116,13 @@ def repair_store(store: Path, recompute: Callable[[Snapshot], None]) -> list[Dam
 
 
 def _files_needed(store: Path, generation: int) -> set[str]:
-    """Return the files that a generation needs: all but the changes; only the commit if that is damaged."""
+    """Return the files that a generation needs: its commit and, if that is intact, all but the changes."""
+    needed = {commit_file(generation), copy_of(commit_file(generation))}
     try:
         commit = read_commit(store, generation)
     except CorruptStoreError:
-        return {commit_file(generation), copy_of(commit_file(generation))}
-    return {name for name in commit.files if not name.startswith("changes/")}
+        return needed
+    return needed | {name for name in commit.files if not name.startswith("changes/")}
 
 
 def _require_one(store: Path, damaged: set[str]) -> None:

@@ -16,6 +16,7 @@ from ..corpus.ids import to_ids
 from ..errors import CorruptStoreError, InputError
 from ..schema import DOC_ID, TEXT, Rows, ScoredPairs, TokenStore
 from .commits import Commit, latest_commit
+from .consistency import require_fit
 from .layout import DOCUMENTS, EMBEDDINGS, PAIRS, TEXTS, segment_folder, state_file, unseen_file
 from .segments import PAIRS_SCHEMA, TEXTS_SCHEMA, require_intact
 
@@ -79,11 +80,12 @@ def read_snapshot(store: Path, commit: Commit) -> Snapshot:
     """Read a generation after checking its files against the commit.
 
     Raises:
-        CorruptStoreError: a file is missing or damaged.
+        CorruptStoreError: a file is missing or damaged, or the commit does not fit its files.
     """
     for name, expected in commit.files.items():
         if not name.startswith("changes/"):
             require_intact(store, name, expected)
+    require_fit(store, commit)
     return read_without(store, commit, frozenset())
 
 

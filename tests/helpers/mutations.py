@@ -49,6 +49,7 @@ from .decisions import feature, fitted_to
 from .tiny_models import TinyModels, make_tiny_models
 
 SECONDS = 10
+KINDS = ("commit", "decision", "cascade", "bi-encoder", "cross-encoder")
 FP32 = DeviceConfig(torch.device("cpu"), torch.float32, 1024)
 ENDS = {0: "read", 1: "other error", 2: "refused"}
 QUESTIONS = [
@@ -297,6 +298,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--each", type=int, default=1000, help="trials with each kind of file")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="which kinds of file")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dupmine-mutations-") as folder:
@@ -305,9 +307,12 @@ def main() -> int:
         figures = {
             name: run_trials(name, subject, arguments.each, arguments.seed, root)
             for name, subject in subjects.items()
+            if name in arguments.kinds
         }
     print(json.dumps(figures, indent=1))
     if arguments.out:
+        if arguments.out.exists():  # with the figures of other kinds
+            figures = json.loads(arguments.out.read_text(encoding="utf-8")) | figures
         arguments.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 1 if any(figure["problems"] for figure in figures.values()) else 0
 

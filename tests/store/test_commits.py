@@ -21,6 +21,17 @@ from dupmine.store.commits import (
 )
 from dupmine.store.layout import commit_file, copy_of
 
+
+def files_of(generation: int) -> dict[str, StoredFile]:
+    """Return the files of a generation with one segment."""
+    folder = f"segments/{generation:08}"
+    stems = [f"{folder}/documents", *(f"{kind}/{generation:08}" for kind in ("states", "changes"))]
+    twice = [*stems, f"states/{generation:08}.unseen"]
+    names = [f"{stem}{copy}.parquet" for stem in twice for copy in ("", ".copy")]
+    names += [f"{folder}/{name}" for name in ("texts.parquet", "embeddings.npy", "pairs.parquet")]
+    return {name: StoredFile(10, "cd") for name in names}
+
+
 COMMIT = Commit(
     generation=0,
     operation="update",
@@ -30,7 +41,7 @@ COMMIT = Commit(
     next_cluster_id=7,
     counts={"documents": 3},
     segments=(Segment(0, 3, 2, 1),),
-    files={"states/00000000.parquet": StoredFile(10, "cd")},
+    files=files_of(0),
     previous="",
     time="2026-01-01T00:00:00+00:00",
 )
@@ -39,7 +50,8 @@ COMMIT = Commit(
 def test_a_commit_is_read_as_it_was_written(tmp_path: Path) -> None:
     previous = ""
     for generation in (0, 9, 10, 123_456_789):
-        commit = replace(COMMIT, generation=generation, previous=previous)
+        segments, files = (Segment(generation, 3, 2, 1),), files_of(generation)
+        commit = replace(COMMIT, generation=generation, previous=previous, segments=segments, files=files)
         commit.write(tmp_path)
         assert read_commit(tmp_path, generation) == commit
         previous = commit.identity

@@ -175,3 +175,91 @@ def test_a_commit_of_a_hundred_thousand_levels(store: Store) -> None:
         (store.path / each).write_bytes(b'{"a":' * 100_000)
     with pytest.raises(CorruptStoreError, match=r"2\.json is damaged \(it has too many levels\)"):
         store.clusters()
+
+
+def first_segment(values: dict[str, Any], **changes: int) -> None:
+    values["segments"][0].update(changes)
+
+
+FIRST_TEXTS = "segments/00000001/texts.parquet"
+MISFITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "documents": (
+        lambda values: first_segment(values, documents=7),
+        f"it does not fit segments/00000001/documents.parquet: it has {len(FIRST)} rows instead of 7",
+    ),
+    "texts": (
+        lambda values: first_segment(values, texts=1 << 40),
+        f"it does not fit {FIRST_TEXTS}: it has {len(FIRST)} rows instead of 1,099,511,627,776",
+    ),
+    "pairs": (
+        lambda values: first_segment(values, pairs=0),
+        "it does not fit segments/00000001/pairs.parquet: it has ",
+    ),
+    "dim": (
+        lambda values: values["models"]["bi_encoder"].update(dim=17),
+        "it does not fit segments/00000001/embeddings.npy: it has float16 numbers of shape",
+    ),
+    "next cluster": (
+        lambda values: values.update(next_cluster_id=1),
+        "it does not fit states/00000002.parquet: its cluster_id goes from 0 to ",
+    ),
+    "fewer segments": (
+        lambda values: values["segments"].pop(),
+        "it lists segments/00000002/documents.copy.parquet, which is of another generation",
+    ),
+    "swapped segments": (
+        lambda values: values["segments"].reverse(),
+        "its segments are not in the order of their generations",
+    ),
+    "later segment": (
+        lambda values: values["segments"][1].update(generation=3),
+        "its segments are not in the order of their generations",
+    ),
+    "unlisted file": (lambda values: values["files"].pop(FIRST_TEXTS), f"it does not list {FIRST_TEXTS}"),
+    "unlisted copy": (
+        lambda values: values["files"].pop("changes/00000001.copy.parquet"),
+        "it does not list changes/00000001.copy.parquet",
+    ),
+    "unlisted state": (
+        lambda values: values["files"].pop("states/00000002.parquet"),
+        "it does not list states/00000002.parquet",
+    ),
+    "later changes": (
+        lambda values: values["files"].update(
+            {
+                name.replace("1", "9"): file
+                for name, file in values["files"].items()
+                if name.startswith("changes/00000001")
+            }
+        ),
+        "it lists changes/00000009.parquet, which is of another generation",
+    ),
+    "huge count": (
+        lambda values: values.update(next_cluster_id=10**30),
+        "its field next_cluster_id is wrong",
+    ),
+    "no dimension": (
+        lambda values: values["models"]["bi_encoder"].update(dim=-1),
+        "its field models is wrong",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_a_commit_that_does_not_fit_its_files(case: str, store: Store, maker: Maker) -> None:
+    """Its checksum is valid. It ended in tracebacks, or in other clusters."""
+    change, problem = MISFITS[case]
+    change_commit(store, change)
+    before = committed(store.path)
+    expected = rf"00000002\.json is damaged \({re.escape(problem)}"
+    for read in (store.clusters, lambda: store.update(table(THIRD)), lambda: store.delete(["1"])):
+        with pytest.raises(CorruptStoreError, match=expected) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+    assert committed(store.path) == before
+    damage = {entry.file: entry.problem for entry in store.verify()}
+    assert damage.keys() == {commit_file(2), copy_of(commit_file(2))}
+    assert damage[commit_file(2)].startswith(problem)
+    assert {entry.outcome for entry in Store.open_damaged(store.path).verify(repair=True)} == {"lost"}
+    assert store.verify() == []
+    assert maker.open(store.path).status()["documents"] == len(FIRST)
