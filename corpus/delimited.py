@@ -129,7 +129,7 @@ def _read_header(data: bytearray, skipped: int, delimiter: str) -> tuple[list[st
 def _read_table(data: bytearray, reading: Reading, header: Header) -> pa.Table:
     """Parse a file under the dialect of its reading, the csv module reading what pyarrow would not."""
     schema = pa.schema([(name, pa.string()) for name in reading.names])
-    lines = Lines(memoryview(data)[header.skipped :])
+    lines = Lines(memoryview(data)[header.skipped :], keep=False)
     batches = []
     with LongFields():
         records = (fields for fields in reading.dialect.read(lines) if fields)
@@ -138,7 +138,6 @@ def _read_table(data: bytearray, reading: Reading, header: Header) -> pa.Table:
         while rows := [reading.dialect.values(fields) for fields in islice(records, _ROWS)]:
             columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
             batches.append(pa.record_batch(columns, schema=schema))
-            lines.pending.clear()
     return pa.Table.from_batches(batches, schema)
 
 

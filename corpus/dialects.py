@@ -7,10 +7,14 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 QUOTE = '"'
+_BLOCK = 1 << 20  # bytes read at a time
 NO_DELIMITER = "\x1f"  # each line is one field
-_LONGEST = 2**31 - 1  # characters of a field
+LONGEST_FIELD = 1 << 24  # characters, for which the csv module takes up to eight bytes each
+_LONGEST_LINE = 4 * LONGEST_FIELD
+MOST_LINES = 1 << 20  # of a record, for which Python takes some 60 bytes each
 
 # Spark escapes quotes, and backslashes before quotes, with a backslash.
 _OTHER_BACKSLASHES = re.compile(r'\\+(?![\\"])')
@@ -62,27 +66,54 @@ def _spell_out(escape: re.Match[str]) -> str:
     return "\\" + _MYSQL_LETTERS.get(letter, letter)
 
 
-class Lines(Iterator[str]):
-    """The lines of a file; `number` counts them, `pending` are those since it was cleared."""
+class _Bytes(io.RawIOBase):
+    """Bytes as a file, which `io.BytesIO` would copy."""
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._lines = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")
+        self._rest = memoryview(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = min(len(buffer), len(self._rest))
+        buffer[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+
+class Lines(Iterator[str]):
+    """The lines of a file; `number` counts them, `pending` are those since it was cleared.
+
+    Raises `csv.Error` where they are more than `MOST_LINES`, or one is too long. Without `keep` none are.
+    """
+
+    def __init__(self, data: bytes | bytearray | memoryview, *, keep: bool = True) -> None:
+        self._keep = keep
+        self._lines = io.TextIOWrapper(io.BufferedReader(_Bytes(data), _BLOCK), "utf-8", newline="")
         self.number = 0
         self.pending: list[str] = []
 
     def __next__(self) -> str:
-        line = next(self._lines)
+        line = self._lines.readline(_LONGEST_LINE)
+        if not line:
+            raise StopIteration
+        if len(line) == _LONGEST_LINE:
+            raise csv.Error("a line beyond the limit")
         self.number += 1
-        self.pending.append(line)
+        if self._keep:
+            if len(self.pending) >= MOST_LINES:
+                raise csv.Error("more lines than the limit")
+            self.pending.append(line)
         return line
 
 
 class LongFields:
-    """Lift the limit of the csv module on the length of a field for a while."""
+    """Raise the limit of the csv module on the length of a field to `LONGEST_FIELD` for a while."""
 
     def __enter__(self) -> None:
-        """Lift the limit."""
-        self._limit = csv.field_size_limit(_LONGEST)
+        """Raise the limit."""
+        self._limit = csv.field_size_limit(LONGEST_FIELD)
 
     def __exit__(self, *_: object) -> None:
         """Set the limit as it was."""

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from ..messages import describe_error
-from .dialects import NULL, QUOTE, Dialect, Lines, LongFields
+from .dialects import LONGEST_FIELD, MOST_LINES, NULL, QUOTE, Dialect, Lines, LongFields
 
 _SAMPLED = 2000  # records whose values say how a column looks
 _KEPT = 1000  # records of several lines that are looked at
@@ -107,13 +107,19 @@ def examine(data: bytes | bytearray | memoryview, dialect: Dialect, header: Head
                 start = lines.number + 1
                 lines.pending.clear()
         except csv.Error as error:
-            reading.line, reading.problem = start, _explain(error, reading)
+            reading.line, reading.problem = start, _explain(error, reading, len(lines.pending) > 1)
     if reading.problem is None and not reading.names:
         reading.problem = "the file is empty and has no header: expected a line with column names"
     return reading
 
 
-def _explain(error: csv.Error, reading: Reading) -> str:
+def _explain(error: csv.Error, reading: Reading, is_multiline: bool) -> str:
+    if "limit" in str(error) and is_multiline:
+        limits = f"{LONGEST_FIELD:,} characters and {MOST_LINES:,} lines"
+        return f"a quote opened in this row is not closed within {limits}: close or double it"
+    if "limit" in str(error):
+        problem = f"a field of this row has more than {LONGEST_FIELD:,} characters"
+        return f"{problem}: is a line break or a quote missing?"
     if "unexpected end" in str(error):
         return "a quote opened in this row is never closed: close or double it"
     if "expected after" in str(error):

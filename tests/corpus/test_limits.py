@@ -26,6 +26,10 @@ from .test_readers_errors import problem
 
 AUTO = CorpusSettings()
 MIB = 1 << 20
+PEAK = """
+def peak(): return int(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
+before = peak()
+"""
 
 
 def bomb(name: str) -> bytes:
@@ -231,3 +235,32 @@ def test_entities_are_refused(tmp_path: Path, declared: str, used: str) -> None:
 def test_an_external_dtd_is_refused(tmp_path: Path) -> None:
     data = '<!DOCTYPE posts SYSTEM "file:///etc/passwd"><posts/>'
     assert "refused as unsafe" in problem(write(tmp_path / "q.xml", data))
+
+
+OPEN = {  # what follows the open quote, and the line it stands in
+    "lines": ("a line of a text, of some length\n", "is not closed within 16,777,216 characters and"),
+    "short lines": ("a\n", "is not closed within 16,777,216 characters and 1,048,576 lines"),
+    "one line": ("a line of a text, of some length ", "a field of this row has more than 16,777,216 char"),
+}
+
+
+@pytest.mark.parametrize("case", OPEN)
+def test_a_quote_that_never_closes_takes_little_memory(case: str, tmp_path: Path) -> None:
+    """It took nine times the size of the file."""
+    unit, expected = OPEN[case]
+    head = "id,text\n" + "".join(f"{i},How do I draw {i}?\n" for i in range(100)) + '100,"an open'
+    path = write(tmp_path / "q.csv", (head + unit * (32 * MIB // len(unit))).encode())
+    code = f"from dupmine.corpus import read_corpus; from dupmine.settings import CorpusSettings as S\n{PEAK}"
+    code += (
+        f"try: read_corpus([{str(path)!r}], S(quote='\"'))\nfinally: after = peak(); print(after - before)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert f"{path}, line 102: " in ended.stderr.splitlines()[-1]
+    assert expected in ended.stderr.splitlines()[-1]
+    assert int(ended.stdout) < (280 if case == "one line" else 200) * 1024  # KiB, of a file of 32 MiB
+
+
+def test_a_long_field_in_quotes_is_read(tmp_path: Path) -> None:
+    text = "a line of a text\n" * 50_000
+    path = write(tmp_path / "q.csv", f"id,text\n1,\"{text}\"\n2,''x\n".encode())
+    assert rows(read_corpus([path], AUTO)) == [("1", text), ("2", "''x")]
