@@ -28,8 +28,9 @@ _FIXED_WORDS = 6  # around a gap for one word
 _LONGEST = 60  # words of texts whose gap may be a word
 _COMPARED = 8  # members of a family that stage 1 compares with all other texts
 
-# In Latin letters, as other scripts may have no spaces between words.
-_CODE = re.compile(r"[a-z0-9]*\d(?:[a-z0-9]|[.,:/](?=\d)|[-_](?=[a-z0-9]*\d))*")
+# In Latin letters, as other scripts may have no spaces between words. It is sought once per word: from each
+# letter of a word of a million letters it would take minutes.
+_CODE = re.compile(r"(?:(?<![a-z0-9])[a-z0-9]*)?\d(?:[a-z0-9]|[.,:/](?=\d)|[-_](?=[a-z0-9]*\d))*")
 _NUMBER = re.compile(r"[\d,]*\d(\.\d+)?")
 _GAP = "\x00"
 
