@@ -93,7 +93,8 @@ def gauges_of_result(result: MiningResult) -> dict[str, float]:
 
 def gauges_of_links(result: LinkResult) -> dict[str, float]:
     """Return the gauges of a run of `link`, whose documents are the new ones."""
-    return {"documents": result.manifest["counts"]["documents"], "pairs": len(result.links_table)}
+    counts = result.manifest["counts"]
+    return {"documents": counts["documents"], "pairs": counts["candidates"]}
 
 
 def gauges_of_update(report: UpdateReport) -> dict[str, float]:

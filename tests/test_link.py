@@ -198,10 +198,12 @@ def test_the_command(files: tuple[Path, Path], tmp_path: Path) -> None:
     more.write_text("id,question\nz,Is Mars red?\n")
     out = tmp_path / "out"
     command: list[Any] = ["link", new, "--against", reference, more, "--out", out, "--top", "1", "--within"]
+    command += ["--metrics", tmp_path / "link.prom"]
     outcome = shell.dupmine(*command)
     assert outcome.code == 0, outcome.err
     for line in ("3 new documents", "10 documents in the reference", "2 without", "1 of these could go"):
         assert f" {line}" in outcome.out
+    assert "dupmine_documents 3.0\n" in (tmp_path / "link.prom").read_text()
     links = pq.read_table(out / "links.parquet").to_pylist()
     assert [(link["new_id"], link["reference_id"], link["rank"]) for link in links] == [("a1", "a1", 1)]
     assert pq.read_table(out / "new.parquet")["doc_id"].to_pylist() == ["q"]
