@@ -33,6 +33,7 @@ chaos: $(DEV)  ## kill writers 100 times, change commits, trees and models 1,000
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.chaos --kills 100 --out benchmarks/results/chaos.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.helpers.mutations --each 1000 --out benchmarks/results/mutations.json
 	DUPMINE_EVERY_FAULT=1 $(BIN)/python -m pytest tests/store/test_faults.py
+	$(BIN)/python -m pytest tests/results/test_killed_renames.py tests/results/test_foreign_files.py tests/store/test_foreign_files.py
 
 smoke: $(DEV)  ## build the wheel, look inside, install it in a clean environment and mine with it
 	PYTHON=$(BIN)/python bash tests/smoke.sh
