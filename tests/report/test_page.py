@@ -182,10 +182,11 @@ def test_a_cluster_opens(page: Page, result: MiningResult) -> None:
     members = result.clusters[result.clusters["cluster_id"] == largest]
     assert detail.locator("ol.texts > li").count() == min(len(members), 50)
     assert detail.locator("ol.texts > li bdi").first.inner_text() == members["text"].iloc[0]
-    assert detail.locator("svg.graph").is_visible()
+    detail.locator("svg.graph").wait_for()  # drawn after the page has answered
     pairs = examine(result)
     place = int((pairs.members.cluster_id == largest).argmax())
     detail.locator("details summary").click()
+    detail.locator("table.twin tbody tr").first.wait_for()
     assert detail.locator("table.twin tbody tr").count() == min(len(pairs.pairs_of(place)), 200)
     page.locator(f"#toggle-{largest}").click()
     assert page.locator(f"#cluster-{largest}").count() == 0
