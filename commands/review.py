@@ -46,37 +46,27 @@ def review(
     ] = None,
 ) -> None:
     """Label pairs in the browser: do these two ask the same?"""
-    from ..disk.files import output_errors
-    from ..disk.folder import require_outside_store, write_table
-    from ..report.journal import open_journal, read_journals, review_folder
-
-    labels_folder = review_folder(folder)
+    if import_from is not None and export_to is not None:
+        raise typer.BadParameter("give one of --import and --export")
     if export_to is not None:
-        table = read_journals(labels_folder)
-        require_outside_store(export_to)
-        with output_errors(export_to):
-            write_table(export_to, table)
-        print_report([f"{len(table):,} labels written to {escape(str(export_to))}"])
+        _export_labels(folder, export_to)
         return
     name = reviewer or re.sub(r"[^\w.@+-]", "-", getpass.getuser())
     if import_from is not None:
-        from ..report.imported import import_labels
-
-        with open_journal(labels_folder, name) as journal:
-            taken, left = import_labels(open_result(folder), import_from, journal, name)
-        unknown = f"; {left:,} left out: a document is not in the result" if left else ""
-        typer.echo(f"{taken:,} labels taken over{unknown}\nsee them: dupmine report {escape(str(folder))}")
+        _import_labels(folder, import_from, name)
         return
     modes: dict[Mode, bool] = {"audit": audit, "borderline": borderline, "suspicious": suspicious}
-    asked = [name for name, flag in modes.items() if flag]
+    asked = [mode for mode, flag in modes.items() if flag]
     if len(asked) > 1:
-        raise typer.BadParameter("give one of " + ", ".join(f"--{name}" for name in modes))
+        raise typer.BadParameter("give one of " + ", ".join(f"--{mode}" for mode in modes))
     with needs_extra("dupmine review", "report"):
         from ..report import server
+    from ..report.journal import open_journal, review_folder
     from ..report.review import Review, make_questions
 
     result = open_result(folder)
     questions = make_questions(result, asked[0] if asked else "audit", size)
+    labels_folder = review_folder(folder)
     with open_journal(labels_folder, name) as journal, server.free_socket(port) as bound:
         started = Review(result, questions, journal, name)
         token = secrets.token_urlsafe(32)
@@ -87,5 +77,28 @@ def review(
         if not no_browser:
             webbrowser.open(link)
         server.serve(started, labels_folder, bound, token)
-    name = escape(str(folder))
-    typer.echo(f"labels: dupmine review {name} --export labels.parquet; precision: dupmine audit {name}")
+    shown = escape(str(folder))
+    typer.echo(f"labels: dupmine review {shown} --export labels.parquet; precision: dupmine audit {shown}")
+
+
+def _export_labels(folder: Path, path: Path) -> None:
+    from ..disk.files import output_errors
+    from ..disk.folder import require_outside_store, write_table
+    from ..report.journal import read_journals, review_folder
+
+    table = read_journals(review_folder(folder))
+    require_outside_store(path)
+    with output_errors(path):
+        write_table(path, table)
+    print_report([f"{len(table):,} labels written to {escape(str(path))}"])
+
+
+def _import_labels(folder: Path, path: Path, reviewer: str) -> None:
+    from ..report.imported import import_labels
+    from ..report.journal import open_journal, review_folder
+
+    result = open_result(folder)
+    with open_journal(review_folder(folder), reviewer) as journal:
+        taken, left = import_labels(result, path, journal, reviewer)
+    unknown = f"; {left:,} left out: a document is not in the result" if left else ""
+    print_report([f"{taken:,} labels taken over{unknown}", f"see them: dupmine report {escape(str(folder))}"])

@@ -81,6 +81,20 @@ def test_labels_are_exported_and_read_again(run: Path, tmp_path: Path) -> None:
     assert called("audit", run, "--labels", path) == called("audit", run)
 
 
+def test_labels_are_taken_over(run: Path, tmp_path: Path) -> None:
+    clusters = pq.read_table(run / "clusters.parquet")["doc_id"].to_pylist()
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text(f"qid1,qid2,is_duplicate\n{clusters[0]},{clusters[1]},1\n{clusters[0]},nobody,0\n")
+    said = called("review", run, "--import", pairs, "--reviewer", "ann")
+    assert said.startswith("1 labels taken over; 1 left out: a document is not in the result\n")
+    called("review", run, "--export", tmp_path / "labels.parquet")
+    [label] = pq.read_table(tmp_path / "labels.parquet").to_pylist()
+    assert (label["left_id"], label["right_id"]) == (clusters[0], clusters[1])
+    assert (label["label"], label["source"], label["reviewer"]) == ("duplicate", "import", "ann")
+    both = shell.dupmine("review", run, "--import", pairs, "--export", tmp_path / "again.parquet")
+    assert (both.code, "give one of --import and --export" in both.err) == (2, True)
+
+
 def test_an_audit_suggests_a_threshold_and_counts_labels(run: Path) -> None:
     label(run, MiningResult.load(run), 300)
     out = called("audit", run, "--target-precision", "0.9", "--how-many", "0.02")
